@@ -1,0 +1,1 @@
+"""Everything that touches a node. May import `core`, never `run`, `cli` or the executor."""
