@@ -1,0 +1,255 @@
+"""A job's command and environment: captured from Snakemake (direct), or Snakemake itself on the node.
+
+The one place that touches what Snakemake's public interfaces cannot give: the exact command. The rule's compiled
+function is called as the local executor calls it, while `subprocess` inside `snakemake.shell` is a stand-in that
+takes the command instead of running it. So shell prefix, environment modules, conda, containers, `shell_exec` and
+module namespaces come out as Snakemake itself would have run them (`job.shellcmd` is silently wrong for rules of
+a `module`). Held by `tests/dispatch`, for every supported Snakemake version.
+"""
+
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import HarborError
+
+_local = threading.local()
+_SHELL_TMP = re.compile(r"(/[^\"'\n]*/\.snakemake/shell_tmp\.[^/\"'\n]+)/script\.sh")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a node is to run: `scripts` one after the other by `shell`, in `cwd`.
+
+    `env` is what is set beside the node's own environment (None: unset). `litter` are files on the controller that
+    Snakemake made for this command and that go when it has ended. `needs` are paths that the node must have.
+    """
+
+    scripts: tuple[str, ...]
+    shell: str | None
+    cwd: str
+    env: Mapping[str, str | None]
+    litter: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+class _Taken(BaseException):
+    """Ends a captured call once its command is known. Not an Exception: Snakemake's handlers must not see it."""
+
+    def __init__(self, command: str, executable: str | None, env: Mapping[str, str]) -> None:
+        super().__init__("captured")
+        self.command = command
+        self.executable = executable
+        self.env = env
+
+
+class _Subprocess:
+    """Stands in for the module `subprocess` inside `snakemake.shell`; other threads get the real thing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(subprocess, name)
+
+    @staticmethod
+    def Popen(command: Any, **options: Any) -> Any:
+        if not getattr(_local, "capturing", False) or options.get("stdout") == subprocess.PIPE:
+            return subprocess.Popen(command, **options)
+        raise _Taken(command, options.get("executable"), options["env"])
+
+
+def _keep_quiet(record: logging.LogRecord) -> bool:
+    """Drop Snakemake's note that it keeps the script file of a capture; remember the file instead."""
+    if getattr(_local, "capturing", False) and str(record.msg).startswith("Not cleaning up "):
+        _local.litter.append(record.getMessage().removeprefix("Not cleaning up "))
+        return False
+    return True
+
+
+def install() -> None:
+    """Put the stand-in in place, once per process."""
+    import snakemake.shell  # noqa: F401 - `snakemake.shell` the attribute is a class; the module is wanted
+    from snakemake.logging import logger
+
+    module: Any = sys.modules["snakemake.shell"]
+    if not isinstance(module.sp, _Subprocess):
+        module.sp = _Subprocess()
+        logger.addFilter(_keep_quiet)
+
+
+def way(job: Any, setting: str) -> str:
+    """`direct` or `snakemake` for a job. Raises HarborError where `direct` was asked for and cannot be."""
+    reason = _not_direct(job)
+    if setting == "snakemake" or (setting == "auto" and reason):
+        return "snakemake"
+    if reason:
+        raise HarborError(
+            f"--harbor-dispatch direct: {job.name} cannot be dispatched directly: {reason}.",
+            "--harbor-dispatch auto",
+        )
+    return "direct"
+
+
+def _not_direct(job: Any) -> str | None:
+    if job.is_group():
+        return "it is a group of jobs"
+    if job.is_run:
+        return "run: is Python code of the Snakefile"
+    if job.is_notebook:
+        return "notebooks are executed by Snakemake"
+    if job.is_cwl:
+        return "CWL tools are executed by Snakemake"
+    if job.is_pipe or job.is_service:
+        return "pipes and services connect jobs of one machine"
+    return None
+
+
+def direct(workflow: Any, job: Any, tmpdir: str) -> Command:
+    """The command of a prepared job. `tmpdir` is the node's, for jobs that do not name their own."""
+    install()
+    arguments = _arguments(workflow, job, tmpdir)
+    scripts: list[str] = []
+    litter: list[str] = []
+    taken: _Taken | None = None
+    for iteration in range(job.benchmark_repeats or 1 if job.benchmark else 1):
+        taken = _capture(job.rule.run_func, {**arguments, "bench_iteration": iteration if job.benchmark else None})
+        command = taken.command
+        litter += _local.litter
+        for path in _local.litter:
+            if job.shadow_dir:
+                # Snakemake would have written it inside the shadow directory, where this path is relative to.
+                command = command.replace(path, str(Path(path).absolute()))
+        litter += _SHELL_TMP.findall(command)
+        scripts.append(command)
+    assert taken is not None
+    cwd = os.getcwd()
+    if job.shadow_dir and not arguments["container_img"]:
+        cwd = str(Path(job.shadow_dir).absolute())
+    return Command(
+        tuple(scripts), taken.executable, cwd, difference(taken.env, os.environ), tuple(litter), direct_needs(job)
+    )
+
+
+def direct_needs(job: Any) -> tuple[str, ...]:
+    """Paths outside the working directory that the node must have for a direct job."""
+    if job.is_script or job.is_wrapper:
+        return (sys.executable,)
+    return ()
+
+
+def _capture(run_func: Any, arguments: Mapping[str, Any]) -> _Taken:
+    _local.capturing, _local.litter = True, []
+    try:
+        run_func(*arguments.values())
+    except _Taken as taken:
+        return taken
+    finally:
+        _local.capturing = False
+    raise RuntimeError("the rule ran no shell command")
+
+
+def _arguments(workflow: Any, job: Any, tmpdir: str) -> dict[str, Any]:
+    """The arguments of a rule's compiled function, by name, in its order (snakemake/executors/local.py)."""
+    from snakemake.settings.types import DeploymentMethod
+
+    deployment = workflow.deployment_settings
+    methods = deployment.deployment_method
+    apptainer = DeploymentMethod.APPTAINER in methods
+    container = job.container_img_path if apptainer else None
+    return {
+        "input": job.input._plainstrings(),
+        "output": job.output._plainstrings(),
+        "params": job.params,
+        "wildcards": job.wildcards,
+        "threads": job.threads,
+        "resources": with_tmpdir(job, tmpdir),
+        "log": job.log._plainstrings(),
+        "rule": job.rule.name,
+        "conda_env": job.conda_env.address if DeploymentMethod.CONDA in methods and job.conda_env else None,
+        "container_img": container,
+        "singularity_args": deployment.apptainer_args,
+        "use_singularity": apptainer,
+        "env_modules": job.env_modules if DeploymentMethod.ENV_MODULES in methods else None,
+        # None: the agent measures; Snakemake would watch a process that is not there.
+        "bench_record": None,
+        "jobid": job.jobid,
+        "is_shell": job.rule.shellcmd is not None,
+        "bench_iteration": None,
+        "cleanup_scripts": False,
+        "shadow_dir": job.shadow_dir if container else None,
+        "edit_notebook": None,
+        "conda_base_path": workflow.conda_base_path,
+        "basedir": job.rule.basedir,
+        "sourcecache_path": workflow.sourcecache.cache_path,
+        "runtime_sourcecache_path": workflow.sourcecache.runtime_cache_path,
+        "runtime_paths": workflow.runtime_paths,
+    }
+
+
+def with_tmpdir(job: Any, tmpdir: str) -> Any:
+    """The job's resources with `tmpdir` known: Snakemake leaves it open for jobs that run elsewhere."""
+    resources = job.resources
+    asked = job.rule.resources.get("tmpdir") if resources.get("tmpdir") is not None else None
+    if asked is None:
+        return resources
+    if getattr(asked, "raw", None) != "system_tmpdir":
+        expanded = job.rule.expand_resources(job.wildcards_dict, job.input, job.attempt)
+        tmpdir = str(expanded.get("tmpdir") or tmpdir)
+    return type(resources)(fromdict={**dict(resources.items()), "tmpdir": tmpdir})
+
+
+def difference(env: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str | None]:
+    """What turns `base` into `env`; None unsets. So nothing of the controller's own environment travels along."""
+    changed: dict[str, str | None] = {k: v for k, v in env.items() if base.get(k) != v}
+    changed.update({k: None for k in base if k not in env})
+    return changed
+
+
+def on_node(executor: Any, job: Any) -> Command:
+    """Snakemake itself on the node, as the remote executors start it; for what a capture cannot cover."""
+    # A node's Snakemake need not have our scheduler plugin, and one job needs no scheduling.
+    command = re.sub(r"--scheduler harbor\b", "--scheduler greedy", executor.format_job_exec(job))
+    env: dict[str, str | None] = dict(executor.envvars())
+    # A profile of the controller would be applied once more, over what the command already says.
+    env["SNAKEMAKE_PROFILE"] = None
+    return Command((command,), "/bin/bash", os.getcwd(), env, (), (sys.executable,))
+
+
+def declared_envvars(workflow: Any) -> dict[str, str]:
+    """The values of the workflow's `envvars:` and of --envvars."""
+    names: Iterable[str] = {*workflow.envvars, *workflow.remote_execution_settings.envvars}
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def shared_environment(same: frozenset[str], node_path: str) -> dict[str, str]:
+    """PATH, VIRTUAL_ENV and CONDA_* of the controller, as far as their directories are the same on the node."""
+    env: dict[str, str] = {}
+    theirs = node_path.split(":") if node_path else []
+    ours = [entry for entry in os.environ.get("PATH", "").split(":") if entry in same and entry not in theirs]
+    if ours:
+        env["PATH"] = ":".join([*ours, *theirs])
+    if os.environ.get("VIRTUAL_ENV") in same:
+        env["VIRTUAL_ENV"] = os.environ["VIRTUAL_ENV"]
+    if os.environ.get("CONDA_PREFIX") in same:
+        env.update({k: v for k, v in os.environ.items() if k.startswith("CONDA_")})
+    return env
+
+
+def shareable_paths() -> list[list[Any]]:
+    """The directories that `shared_environment` may want, as [path, inode, mtime_ns]: equal on one filesystem."""
+    wanted = [*os.environ.get("PATH", "").split(":")]
+    wanted += [os.environ[name] for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
+    found = []
+    for path in dict.fromkeys(wanted):
+        try:
+            status = Path(path).stat()
+        except OSError:
+            continue
+        if path.startswith("/"):
+            found.append([path, status.st_ino, status.st_mtime_ns])
+    return found

@@ -1,0 +1,261 @@
+"""What happens to the pool (events) and what it wants done (actions). Frozen; the reactor is between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .model import JobId, JobSpec, JobState, Load, NodeFacts, NodeSpec, NodeState, Outcome, Seat
+
+# --- events ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """Snakemake handed jobs over."""
+
+    jobs: tuple[JobSpec, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The controller has prepared an attempt: it can be sent."""
+
+    job: JobId
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Unprepared:
+    """Preparing an attempt failed on the controller, or ended it: `trigger` is one of lifecycle's."""
+
+    job: JobId
+    attempt: int
+    trigger: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A submitted job is one that an earlier controller started: it runs on a node, or ended there meanwhile.
+
+    It keeps its earlier id and attempt. `slots` and `gpus` are what it holds there.
+    """
+
+    job: JobId
+    attempt: int
+    node: str
+    seat: Seat
+    exit: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """One spool record that a node listed after hello; `hash` says which job it is, `meta` is what we sent."""
+
+    job: JobId
+    attempt: int
+    running: bool
+    exit: Mapping[str, Any] | None = None
+    hash: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NodeUp:
+    """A node said hello and listed the jobs that it knows."""
+
+    node: str
+    facts: NodeFacts
+    known: tuple[Known, ...] = ()
+
+
+@dataclass(frozen=True)
+class NodeDown:
+    """A connection ended or could not be made; `permanent` is never retried."""
+
+    node: str
+    reason: str
+    permanent: bool = False
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A load sample arrived."""
+
+    node: str
+    load: Load
+
+
+@dataclass(frozen=True)
+class Started:
+    """The node forked the job's guardian."""
+
+    node: str
+    job: JobId
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The node would not start the attempt; `path` is what it lacks."""
+
+    node: str
+    job: JobId
+    attempt: int
+    reason: str
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """The job said how far it is."""
+
+    node: str
+    job: JobId
+    attempt: int
+    done: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The attempt ended; `message` is the agent's."""
+
+    node: str
+    job: JobId
+    attempt: int
+    code: int
+    reason: str | None
+    message: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The node does not know the attempt that we asked about."""
+
+    node: str
+    job: JobId
+    attempt: int
+
+
+@dataclass(frozen=True)
+class CancelJob:
+    """The user wants one job ended."""
+
+    job: JobId
+
+
+@dataclass(frozen=True)
+class CancelAll:
+    """Ctrl-C: end everything; TERM first, KILL after `grace` seconds."""
+
+    grace: float
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Nothing more is to start: a final failure without --keep-going, or SIGTERM. What runs may finish."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed. `hour` is the controller's local hour of day."""
+
+    hour: int | None = None
+
+
+Event = (
+    Submitted
+    | Prepared
+    | Unprepared
+    | Adopted
+    | NodeUp
+    | NodeDown
+    | Measured
+    | Started
+    | Refused
+    | Progressed
+    | Exited
+    | Gone
+    | CancelJob
+    | CancelAll
+    | Halt
+    | Tick
+)
+
+# --- actions --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Prepare this attempt for this node, then answer with Prepared or Unprepared."""
+
+    job: JobId
+    attempt: int
+    node: str
+    seat: Seat
+    why: str
+
+
+@dataclass(frozen=True)
+class Send:
+    """A message for a node's agent."""
+
+    node: str
+    message: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Send the attempt that was prepared: the journal has it by now."""
+
+    job: JobId
+    attempt: int
+    node: str
+
+
+@dataclass(frozen=True)
+class Connect:
+    """Open a node's connection, `delay` seconds from now."""
+
+    node: NodeSpec
+    delay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Make sure that an attempt which we cannot reach can do no more harm, before the next one starts."""
+
+    job: JobId
+    attempt: int
+    node: str
+
+
+@dataclass(frozen=True)
+class Settle:
+    """A job has ended for good: tell Snakemake."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class JobChanged:
+    """For the journal: a job's state."""
+
+    job: JobId
+    attempt: int
+    state: JobState
+    node: str | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class NodeChanged:
+    """For the journal and the user: a node's state."""
+
+    node: str
+    state: NodeState
+    reason: str = ""
+
+
+Action = Launch | Start | Send | Connect | Fence | Settle | JobChanged | NodeChanged

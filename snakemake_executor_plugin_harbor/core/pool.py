@@ -1,0 +1,465 @@
+"""The reactor: `handle(events, now) -> actions` is the only way in which the pool's state changes.
+
+It knows nothing of sockets, disks, clocks or threads, so everything that decides can be tested, simulated and
+fuzzed. The dispatcher is its only caller, on one thread.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import events as ev
+from .lifecycle import HOLDING, ON_NODE, TERMINAL, job_next, node_next
+from .model import (
+    JobId,
+    JobSpec,
+    JobState,
+    NodeSpec,
+    NodeState,
+    Outcome,
+    Request,
+    Seat,
+    attempt_key,
+)
+from .placement import NodeView, Placement, Policy, Refusal, machines, place
+from .progress import Durations, Progress
+
+MAX_CRASHES = 3
+STRIKES = 3
+QUARANTINE_S = 60.0
+BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+
+
+NO_SEAT = Seat(())
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an unreachable node's jobs are waited for, and how long a fence takes to bite (seconds)."""
+
+    lost_after: float = 120.0
+    fence_wait: float = 90.0
+
+
+@dataclass
+class Job:
+    """One job in the pool. Only the reactor changes it."""
+
+    spec: JobSpec
+    order: int
+    state: JobState = JobState.QUEUED
+    attempt: int = 1
+    node: str | None = None
+    seat: Seat = NO_SEAT
+    since: float = 0.0
+    not_before: float = 0.0
+    crashes: int = 0
+    doomed: bool = False
+    avoid: set[str] = field(default_factory=set)
+    refusal: Refusal | None = None
+    progress: Progress | None = None
+    why: str = ""
+
+    @property
+    def key(self) -> str:
+        return attempt_key(self.spec.id, self.attempt)
+
+
+class Pool:
+    """All nodes and unfinished jobs of a run. Jobs that have ended are forgotten: memory does not grow."""
+
+    def __init__(
+        self,
+        nodes: Iterable[NodeSpec],
+        policy: Policy | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.policy = policy or Policy()
+        self.patience = patience or Patience()
+        self.nodes: dict[str, NodeView] = {spec.name: NodeView(spec) for spec in nodes}
+        self.jobs: dict[JobId, Job] = {}
+        self.durations = Durations()
+        self.halted = False
+        self.hour: int | None = None
+        self._order = 0
+        self._grace: float | None = None
+        self._strikes: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+        self._until: dict[str, float] = {}
+        self._actions: list[ev.Action] = []
+
+    # --- the way in ---------------------------------------------------------------------------------
+
+    def handle(self, events: Iterable[ev.Event], now: float) -> list[ev.Action]:
+        """Apply events in order, then place what can be placed; returns what is to be done, in order."""
+        self._actions = []
+        for event in events:
+            self._apply(event, now)
+        self._schedule(now)
+        return self._actions
+
+    def start(self) -> list[ev.Action]:
+        """The first actions of a run: connect to every node."""
+        self._actions = []
+        for node in self.nodes.values():
+            self._connect(node, 0.0)
+        return self._actions
+
+    def _apply(self, event: ev.Event, now: float) -> None:
+        match event:
+            case ev.Submitted(jobs):
+                self._submit(jobs, now)
+            case ev.Adopted():
+                self._adopt(event, now)
+            case ev.Prepared(job, attempt):
+                self._prepared(job, attempt, now)
+            case ev.Unprepared(job, attempt, trigger, reason):
+                self._settle_placed(job, attempt, trigger, reason, now)
+            case ev.NodeUp():
+                self._node_up(event, now)
+            case ev.NodeDown(name, reason, permanent):
+                self._node_down(name, reason, permanent, now)
+            case ev.Measured(name, load):
+                if (node := self.nodes.get(name)) is not None:
+                    node.load = load
+            case ev.Started(name, job, attempt):
+                self._step(self._on(name, job, attempt), "started", now)
+            case ev.Refused():
+                self._refused(event, now)
+            case ev.Progressed(name, job, attempt, done, total):
+                if (running := self._on(name, job, attempt)) is not None:
+                    running.progress = Progress(done, total)
+            case ev.Exited():
+                self._exited(event, now)
+            case ev.Gone(name, job, attempt):
+                self._lost(self._on(name, job, attempt), "the node does not know it", now)
+            case ev.CancelJob(job):
+                self._cancel(self.jobs.get(job), 5.0, now)
+            case ev.CancelAll(grace):
+                self._grace = grace
+                for running in list(self.jobs.values()):
+                    self._cancel(running, grace, now)
+            case ev.Halt():
+                self._halt(now)
+            case ev.Tick(hour):
+                self.hour = hour
+                self._tick(now)
+
+    # --- jobs -----------------------------------------------------------------------------------------
+
+    def _submit(self, specs: Iterable[JobSpec], now: float) -> None:
+        for spec in specs:
+            self._order += 1
+            job = Job(spec, self._order, attempt=spec.attempt, since=now)
+            self.jobs[spec.id] = job
+            self._record(job)
+            if self._grace is not None:
+                self._cancel(job, self._grace, now)
+            elif self.halted:
+                self._step(job, "withdraw", now)
+
+    def _adopt(self, event: ev.Adopted, now: float) -> None:
+        job = self.jobs.get(event.job)
+        node = self.nodes.get(event.node)
+        if job is None or node is None or job.state != JobState.QUEUED:
+            return
+        job.attempt, job.node, job.seat = event.attempt, event.node, event.seat
+        node.held[job.key] = (job.spec.request, job.seat)
+        self._step(job, "adopted", now, "adopted from an earlier run")
+        if event.exit is not None:
+            self._apply(exit_event(event.node, event.job, event.attempt, event.exit), now)
+
+    def _prepared(self, job_id: JobId, attempt: int, now: float) -> None:
+        job = self._attempt(job_id, attempt)
+        if job is None or job.node is None or job.state != JobState.PLACED:
+            return
+        if self.nodes[job.node].state != NodeState.READY:
+            self._step(job, "unsent", now, f"{job.node} went away before it was sent")
+        elif job.doomed:
+            self._step(job, "unsent", now)
+            self._step(job, "cancel", now, "cancelled")
+        else:
+            self._step(job, "sent", now)
+            self._actions.append(ev.Start(job_id, attempt, job.node))
+
+    def _settle_placed(self, job_id: JobId, attempt: int, trigger: str, reason: str, now: float) -> None:
+        job = self._attempt(job_id, attempt)
+        if job is not None and job.state == JobState.PLACED:
+            self._step(job, trigger, now, reason)
+
+    def _exited(self, event: ev.Exited, now: float) -> None:
+        job = self._on(event.node, event.job, event.attempt)
+        if job is None:
+            # An attempt that was given up, or a repeated message: its record is of no more use.
+            self._forget(event.node, event.job, event.attempt)
+            return
+        self._strikes.pop(event.node, None)
+        if event.reason == "lost":
+            self._lost(job, "its guardian was killed", now)
+            return
+        if event.code == 0 and event.reason is None:
+            self.durations.learn(job.spec.rule, max(0.0, _elapsed(event.message, now - job.since)))
+            self._step(job, "exited-ok", now, exit=event.message)
+        else:
+            self._step(job, "exited-bad", now, _exit_reason(event), exit=event.message)
+
+    def _refused(self, event: ev.Refused, now: float) -> None:
+        job = self._on(event.node, event.job, event.attempt)
+        node = self.nodes.get(event.node)
+        if job is None or node is None:
+            return
+        if event.reason == "missing" and event.path:
+            node.missing.add(event.path)
+        else:
+            self._strike(node, event.reason, now)
+        job.avoid.add(event.node)
+        why = f"no {event.path} there" if event.path else event.reason
+        self._step(job, "refused", now, f"refused by {event.node}: {why}")
+
+    def _lost(self, job: Job | None, why: str, now: float) -> None:
+        if job is None or job.node is None:
+            return
+        job.crashes += 1
+        job.avoid.add(job.node)
+        if job.crashes >= MAX_CRASHES and job.state != JobState.CANCELLING:
+            self._step(
+                job,
+                "crashed",
+                now,
+                f"it was lost on {job.crashes} nodes, the last time because {why}",
+            )
+        else:
+            self._step(job, "lost", now, f"lost on {job.node}: {why}")
+
+    def _cancel(self, job: Job | None, grace: float, now: float) -> None:
+        if job is None:
+            return
+        job.doomed = True
+        if job.state in (JobState.STARTING, JobState.RUNNING) and job.node is not None:
+            message = {"t": "cancel", "job": job.spec.id, "attempt": job.attempt, "grace": grace}
+            self._actions.append(ev.Send(job.node, message))
+        self._step(job, "cancel", now, "cancelled")
+
+    def _halt(self, now: float) -> None:
+        self.halted = True
+        for job in [j for j in self.jobs.values() if j.state == JobState.QUEUED]:
+            self._step(job, "withdraw", now)
+
+    def _step(
+        self,
+        job: Job | None,
+        trigger: str,
+        now: float,
+        why: str = "",
+        exit: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take one transition of lifecycle's table, with what every such transition entails."""
+        after = job_next(job.state, trigger) if job is not None else None
+        if job is None or after is None:
+            return
+        before, job.state, job.since, job.why = job.state, after, now, why
+        if before in HOLDING and after not in HOLDING and job.node is not None:
+            self._release(job, now)
+        self._record(job)
+        if after in TERMINAL:
+            del self.jobs[job.spec.id]
+            node = job.node if before in HOLDING else None
+            self._actions.append(ev.Settle(Outcome(job.spec.id, job.attempt, after, node, why, exit)))
+        elif after == JobState.QUEUED:
+            job.attempt += 1
+            job.node, job.progress = None, None
+            if self.halted:
+                self._step(job, "withdraw", now)
+
+    def _release(self, job: Job, now: float) -> None:
+        node = self.nodes.get(job.node or "")
+        if node is not None:
+            node.held.pop(job.key, None)
+            if not node.held:
+                node.idle_since = now
+
+    def _record(self, job: Job) -> None:
+        self._actions.append(ev.JobChanged(job.spec.id, job.attempt, job.state, job.node, job.why))
+
+    def _attempt(self, job_id: JobId, attempt: int) -> Job | None:
+        """The job, if that is its present attempt: the fence against late messages."""
+        job = self.jobs.get(job_id)
+        return job if job is not None and job.attempt == attempt else None
+
+    def _on(self, node: str, job_id: JobId, attempt: int) -> Job | None:
+        job = self._attempt(job_id, attempt)
+        return job if job is not None and job.node == node and job.state in ON_NODE else None
+
+    def _forget(self, node: str, job: JobId, attempt: int) -> None:
+        self._actions.append(ev.Send(node, {"t": "forget", "job": job, "attempt": attempt}))
+
+    # --- nodes ----------------------------------------------------------------------------------------
+
+    def _connect(self, node: NodeView, delay: float) -> None:
+        if self._move(node, "connect"):
+            self._actions.append(ev.Connect(node.spec, delay))
+
+    def _move(self, node: NodeView, trigger: str, why: str = "") -> bool:
+        after = node_next(node.state, trigger)
+        if after is None:
+            return False
+        node.state, node.why = after, why
+        self._actions.append(ev.NodeChanged(node.spec.name, after, why))
+        return True
+
+    def _node_up(self, event: ev.NodeUp, now: float) -> None:
+        node = self.nodes.get(event.node)
+        if node is None or not self._move(node, "ready"):
+            return
+        rebooted = node.facts is not None and node.facts.boot_id != event.facts.boot_id
+        node.facts, node.load, node.idle_since = event.facts, None, now
+        self._failures.pop(event.node, None)
+        known = {(k.job, k.attempt): k for k in event.known}
+        for job in [j for j in self.jobs.values() if j.node == event.node and j.state in ON_NODE]:
+            record = known.pop((job.spec.id, job.attempt), None)
+            if record is None:
+                self._lost(job, "the node was rebooted" if rebooted else "the node does not know it", now)
+            elif record.exit is not None:
+                self._apply(exit_event(event.node, record.job, record.attempt, record.exit), now)
+            else:
+                self._step(job, "found", now)
+        self._give_up_stale(event.node, known)
+
+    def _give_up_stale(self, node: str, known: dict[tuple[JobId, int], ev.Known]) -> None:
+        """Old attempts of our jobs that came back with the node: they were replaced, so they end now."""
+        for (job_id, attempt), record in known.items():
+            job = self.jobs.get(job_id)
+            if job is None or attempt >= job.attempt:
+                continue
+            if record.running:
+                message = {"t": "cancel", "job": job_id, "attempt": attempt, "grace": 5.0}
+                self._actions.append(ev.Send(node, message))
+            else:
+                self._forget(node, job_id, attempt)
+
+    def _node_down(self, name: str, reason: str, permanent: bool, now: float) -> None:
+        node = self.nodes.get(name)
+        if node is None:
+            return
+        if permanent:
+            self._move(node, "rejected", reason)
+        elif self._move(node, "failed", reason) or self._move(node, "lost", reason):
+            count = self._failures.get(name, 0)
+            self._failures[name] = count + 1
+            self._connect(node, BACKOFF_S[min(count, len(BACKOFF_S) - 1)])
+            node.why = reason
+        for job in [j for j in self.jobs.values() if j.node == name]:
+            self._step(job, "channel-lost", now, reason)
+
+    def _strike(self, node: NodeView, why: str, now: float) -> None:
+        """Three refusals in a row: no placements for a minute, then a new chance."""
+        name = node.spec.name
+        self._strikes[name] = self._strikes.get(name, 0) + 1
+        if self._strikes[name] >= STRIKES and self._move(node, "misbehaved", why):
+            self._until[name] = now + QUARANTINE_S
+            self._strikes.pop(name)
+
+    def _tick(self, now: float) -> None:
+        for name, until in list(self._until.items()):
+            if now >= until:
+                del self._until[name]
+                self._move(self.nodes[name], "probation")
+        for job in [j for j in self.jobs.values() if j.state == JobState.UNREACHABLE]:
+            if now - job.since >= self.patience.lost_after and job.node is not None:
+                self._actions.append(ev.Fence(job.spec.id, job.attempt, job.node))
+                job.not_before = now + self.patience.fence_wait
+                self._lost(job, f"unreachable for {self.patience.lost_after:.0f} s", now)
+
+    # --- placement --------------------------------------------------------------------------------------
+
+    def queue(self) -> list[Job]:
+        """Jobs that wait, next first: priority, then longest expected, then deepest in the DAG, then oldest."""
+        waiting = [job for job in self.jobs.values() if job.state == JobState.QUEUED]
+        waiting.sort(
+            key=lambda j: (
+                -j.spec.priority,
+                -self.durations.expected(j.spec.rule),
+                -j.spec.depth,
+                j.order,
+            )
+        )
+        return waiting
+
+    def _schedule(self, now: float) -> None:
+        queue = self.queue()
+        if not queue:
+            return
+        peers = machines(self.nodes.values())
+        refused: dict[tuple[Request, frozenset[str]], Refusal] = {}
+        for job in queue:
+            if job.not_before > now:
+                continue
+            question = (job.spec.request, frozenset(job.avoid))
+            answer = refused.get(question) or place(
+                job.spec.request,
+                self.nodes,
+                self.policy,
+                now,
+                hour=self.hour,
+                avoid=job.avoid,
+                peers=peers,
+            )
+            if isinstance(answer, Refusal):
+                refused[question] = answer
+                job.refusal = answer
+                if answer.forever:
+                    self._step(job, "impossible", now, impossible(answer))
+                continue
+            self._place(job, answer, now)
+
+    def _place(self, job: Job, placement: Placement, now: float) -> None:
+        job.node, job.seat, job.refusal = placement.node, placement.seat, None
+        self.nodes[placement.node].held[job.key] = (job.spec.request, placement.seat)
+        self._step(job, "placed", now, placement.why)
+        self._actions.append(ev.Launch(job.spec.id, job.attempt, placement.node, placement.seat, placement.why))
+
+    def slots(self) -> int:
+        """All slots of the nodes that can be used now."""
+        return sum(node.slots for node in self.nodes.values() if node.state == NodeState.READY)
+
+
+def impossible(refusal: Refusal) -> str:
+    """Each node's reason, one a line."""
+    lines = [f"  {name} {why}" for name, why in sorted(refusal.reasons.items())]
+    return "no node of the pool can ever hold it:\n" + "\n".join(lines)
+
+
+def exit_event(node: str, job: JobId, attempt: int, message: Mapping[str, Any]) -> ev.Exited:
+    """The event for an agent's `exited` message (or the copy of it that a spool record keeps)."""
+    reason = message.get("reason")
+    code = message.get("code")
+    return ev.Exited(
+        node,
+        job,
+        attempt,
+        code if isinstance(code, int) else -1,
+        reason if isinstance(reason, str) else None,
+        message,
+    )
+
+
+def _elapsed(message: Mapping[str, Any], default: float) -> float:
+    start, end = message.get("start"), message.get("end")
+    if isinstance(start, (int, float)) and isinstance(end, (int, float)):
+        return float(end - start)
+    return default
+
+
+def _exit_reason(event: ev.Exited) -> str:
+    match event.reason:
+        case "timeout":
+            return "killed: its runtime was over"
+        case "oom":
+            return "killed: the node ran out of memory"
+        case "cancelled":
+            return "cancelled"
+        case "spawn":
+            return "its shell could not be started"
+    if event.code < 0:
+        return f"killed by signal {-event.code}"
+    return f"exit code {event.code}"

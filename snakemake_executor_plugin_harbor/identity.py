@@ -1,0 +1,55 @@
+"""What makes a job the same job after a restart: a hash of what the user wrote, never of the final command.
+
+Two captures of one job differ (`.snakemake/scripts/tmp*`, cache paths, sets in random order), so that healthy jobs
+would be killed. Rule code, shellcmd, params, inputs, outputs and wildcards do not.
+"""
+
+import hashlib
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+
+def job_hash(job: Any) -> str:
+    """Hexadecimal digest; equal for the same job of the same working directory, in any run."""
+    jobs = list(job.jobs) if job.is_group() else [job]
+    digest = hashlib.sha256(f"{socket.gethostname()}\0{os.getcwd()}".encode())
+    for text in sorted(map(_describe, jobs)):
+        digest.update(b"\0" + text.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _describe(job: Any) -> str:
+    rule = job.rule
+    parts = {
+        "rule": rule.name,
+        "code": getattr(rule, "run_func_src", None) or "",
+        "shell": rule.shellcmd or "",
+        "script": str(rule.script or rule.wrapper or rule.notebook or ""),
+        "input": list(map(str, job.input)),
+        "output": list(map(str, job.output)),
+        "log": list(map(str, job.log)),
+        "benchmark": str(job.benchmark or ""),
+        "wildcards": job.wildcards_dict,
+        "params": list(job.params._allitems()),
+    }
+    return stable(parts)
+
+
+def stable(value: Any) -> str:
+    """`repr` that is the same in another process: sets in order, no addresses."""
+    if isinstance(value, Mapping):
+        items = sorted((stable(k), stable(v)) for k, v in value.items())
+        return "{" + ",".join(f"{k}:{v}" for k, v in items) + "}"
+    if isinstance(value, (set, frozenset)):
+        return "{" + ",".join(sorted(map(stable, value))) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(stable, value)) + "]"
+    if value is None or isinstance(value, (bool, int, float, bytes)):
+        return repr(value)
+    if isinstance(value, str):
+        return repr(str(value))
+    if type(value).__repr__ is object.__repr__:
+        return type(value).__qualname__
+    return repr(value)

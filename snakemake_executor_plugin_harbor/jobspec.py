@@ -1,0 +1,59 @@
+"""A Snakemake job as the pool sees it: its request and its rank."""
+
+import re
+from typing import Any
+
+from .core.model import JobSpec, Request
+from .errors import HarborError
+
+
+def spec_of(job: Any, id: str, attempt: int, depth: int, needs: tuple[str, ...]) -> JobSpec:
+    """The JobSpec of a job or group. Raises HarborError for a resource that makes no sense, naming rule and key."""
+    resources = job.resources
+    node = resources.get("node")
+    constraint = resources.get("constraint")
+    request = Request(
+        cores=max(1, int(job.threads or 1)),
+        mem_mb=_number(job, "mem_mb"),
+        disk_mb=_number(job, "disk_mb"),
+        gpus=_number(job, "gpu"),
+        node=str(node) if node else None,
+        constraint=frozenset(re.split(r"[\s,&]+", str(constraint).strip())) if constraint else frozenset(),
+        needs=needs,
+    )
+    return JobSpec(id, request, attempt, job.name, priority=int(job.priority), depth=depth)
+
+
+def runtime_s(job: Any) -> float | None:
+    """Seconds after which the job is killed; None without a `runtime` resource (minutes)."""
+    minutes = job.resources.get("runtime")
+    if not isinstance(minutes, (int, float)) or isinstance(minutes, bool):
+        return None
+    return minutes * 60.0
+
+
+def progress_pattern(job: Any) -> str | None:
+    """The `progress` resource, checked: a regular expression with two groups, done and total."""
+    pattern = job.resources.get("progress")
+    if not pattern:
+        return None
+    where = f"rule {job.name}: resource progress={pattern!r}"
+    try:
+        groups = re.compile(str(pattern)).groups
+    except re.error as error:
+        raise HarborError(f"{where} is not a regular expression: {error}.") from error
+    if groups != 2:
+        raise HarborError(
+            f"{where} has {groups} groups; it needs two, done and total.", r"progress=r'step (\d+) of (\d+)'"
+        )
+    return str(pattern)
+
+
+def _number(job: Any, name: str) -> int:
+    value = job.resources.get(name)
+    # A resource that depends on inputs which are not there yet is "<TBD>"; it is known when the job is ready.
+    if value is None or (isinstance(value, str) and value == "<TBD>"):
+        return 0
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise HarborError(f"rule {job.name}: resource {name}={value!r} must be a number from 0.")
+    return int(value)

@@ -1,0 +1,146 @@
+"""What has to be true before Snakemake hears of a job's end, and what it is told."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .core.model import JobState, Outcome
+
+
+def missing_outputs(job: Any) -> list[str]:
+    """Outputs that are not visible here yet (NFS shows new files late). touch() outputs are made afterwards."""
+    if job.is_group():
+        return []
+    return [
+        str(file)
+        for file in job.output
+        if file not in job.touch_output and not os.path.lexists(job.shadowed_path(file))
+    ]
+
+
+class Latency:
+    """How long outputs have been waited for, per job."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._since: dict[str, float] = {}
+
+    def over(self, id: str) -> bool:
+        """Whether the wait that begins with the first question is over."""
+        since = self._since.setdefault(id, time.monotonic())
+        if time.monotonic() - since < self.seconds:
+            return False
+        del self._since[id]
+        return True
+
+    def done(self, id: str) -> None:
+        """The outputs are there."""
+        self._since.pop(id, None)
+
+
+def clean(litter: Iterable[str]) -> None:
+    """Remove the script files that Snakemake made for a captured command."""
+    for path in litter:
+        target = Path(path)
+        with contextlib.suppress(OSError):
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink()
+
+
+def write_benchmark(workflow: Any, job: Any, steps: Iterable[Mapping[str, Any]]) -> None:
+    """The rule's benchmark file, from what the node's kernel counted (wait4) for each repeat."""
+    from snakemake.benchmark import BenchmarkRecord, write_benchmark_records
+
+    records = []
+    for step in steps:
+        seconds = max(1e-4, float(step.get("end", 0)) - float(step.get("start", 0)))
+        cpu = float(step.get("cpu_s") or 0.0)
+        record = BenchmarkRecord(
+            running_time=seconds,
+            max_rss=step.get("max_rss_mb"),
+            # The kernel does not keep these peaks for a process that has ended.
+            max_vms="NA",
+            max_uss="NA",
+            max_pss="NA",
+            io_in=step.get("in_mb"),
+            io_out=step.get("out_mb"),
+            cpu_usage=100 * cpu,
+            cpu_time=cpu,
+        )
+        record.jobid, record.rule_name = job.jobid, job.rule.name
+        record.wildcards, record.params = job.wildcards, job.params
+        record.resources, record.input, record.threads = job.resources, job.input, job.threads
+        record.data_collected = True
+        records.append(record)
+    write_benchmark_records(records, str(job.benchmark), workflow.output_settings.benchmark_extended)
+
+
+def from_cache(workflow: Any, job: Any) -> bool:
+    """Fetch the outputs of a `cache:` rule from Snakemake's between-workflow cache, if they are there."""
+    if not _cached(workflow, job):
+        return False
+    from snakemake.exceptions import CacheMissException
+
+    try:
+        workflow.async_run(job.rule.cache.fetch(job))
+    except CacheMissException:
+        return False
+    return True
+
+
+def _cached(workflow: Any, job: Any) -> bool:
+    return bool(
+        workflow.workflow_settings.cache is not None and not job.is_group() and job.rule.cache and job.rule.cache.output
+    )
+
+
+def complete(workflow: Any, job: Any, outcome: Outcome, missing: list[str], waited: float) -> str | None:
+    """What remains to be done for a job that ended well; why it failed after all, or None."""
+    if missing:
+        return (
+            f"harbor: the command ended with exit code 0 on {outcome.node}, but outputs are missing here after "
+            f"{waited} s (--latency-wait): {', '.join(missing)}"
+        )
+    if outcome.exit is None or job.is_group():
+        return None
+    if job.benchmark and not (job.is_run or job.is_notebook or job.is_cwl) and outcome.exit.get("steps"):
+        write_benchmark(workflow, job, outcome.exit["steps"])
+    if _cached(workflow, job):
+        workflow.async_run(job.rule.cache.store(job))
+    return None
+
+
+def give_back(workflow: Any, job: Any) -> None:
+    """Return a job that never started, as if it had not been handed over.
+
+    Not by `scheduler.error_callback`: that post-processes the job as a failed one, which deletes its old outputs.
+    """
+    scheduler = workflow.scheduler
+    with scheduler._lock:
+        if job in scheduler.running:
+            scheduler.running.remove(job)
+            scheduler._free_resources(job)
+            workflow.dag._ready_jobs.add(job)
+    scheduler._open_jobs.release()
+
+
+def describe(outcome: Outcome, log: str | None) -> str:
+    """Why a job failed, for Snakemake's error message: reason, node, the end of its output, its log."""
+    where = f" on {outcome.node}" if outcome.node else ""
+    lines = [f"harbor: attempt {outcome.attempt}{where}: {outcome.reason}"]
+    if outcome.state == JobState.CANCELLED:
+        lines = [f"harbor: cancelled{where}"]
+    tail = str((outcome.exit or {}).get("tail") or "").rstrip()
+    if tail:
+        last = tail.splitlines()[-20:]
+        lines.append("  the end of its output:")
+        lines += [f"    {line}" for line in last]
+    if log and Path(log).exists():
+        lines.append(f"  all of its output: {log}")
+    return "\n".join(lines)

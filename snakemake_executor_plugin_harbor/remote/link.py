@@ -1,0 +1,226 @@
+"""One node's connection: opens it, starts the agent, and turns lines into events.
+
+Two threads a node: one connects and reads, one writes, so that a node that does not read never blocks anybody
+else. A link reports with `post` and decides nothing: when to reconnect is the pool's choice.
+"""
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..core import events as ev
+from ..core.model import NodeSpec
+from ..core.protocol import Decoder, Message, encode, event_of, facts_of, known_of
+from .bootstrap import command, payload
+from .transport import Channel, ConnectError, Transport
+
+NOISE_LIMIT = 64 * 1024
+"""Bytes of login noise (motd, profile output) that are skipped before the agent's first line."""
+HELLO_TIMEOUT_S = 60.0
+SILENCE_S = 20.0
+"""A connection without a line for this long is given up; the agent sends a load sample every second."""
+WRITE_BATCH = 256
+
+Post = Callable[[ev.Event], None]
+Hear = Callable[[str, Message], None]
+
+
+class Link:
+    """The controller's end of one node. All methods may be called from any thread; none blocks."""
+
+    def __init__(
+        self,
+        spec: NodeSpec,
+        transport: Callable[[NodeSpec], Transport],
+        welcome: Callable[[NodeSpec], Message],
+        post: Post,
+        hear: Hear,
+        gate: threading.Semaphore,
+    ) -> None:
+        self.spec = spec
+        self._transport = transport
+        self._welcome = welcome
+        self._post = post
+        self._hear = hear
+        self._gate = gate
+        self._outbox: queue.SimpleQueue[list[Message] | None] | None = None
+        self._channel: Channel | None = None
+        self._heard = 0.0
+        self._closing = threading.Event()
+        self._reader: threading.Thread | None = None
+        self._writer: threading.Thread | None = None
+
+    def connect(self, delay: float = 0.0) -> None:
+        """Open the connection after `delay` seconds; the news is NodeUp or NodeDown."""
+        name = f"harbor-link-{self.spec.name}"
+        self._reader = threading.Thread(target=self._run, args=(delay,), name=name, daemon=True)
+        self._reader.start()
+
+    def send(self, messages: Iterable[Message]) -> None:
+        """Queue messages, in order. On a dead connection they are dropped: hello tells the truth later."""
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.put(list(messages))
+
+    def check(self, now: float) -> None:
+        """Give up a connection that has been silent for too long (a partition drops packets, it says nothing)."""
+        channel, heard = self._channel, self._heard
+        if channel is not None and heard and now - heard > SILENCE_S:
+            channel.close()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the connection, after what is queued has been sent; jobs on the node live on."""
+        deadline = time.monotonic() + timeout
+        self._closing.set()
+        outbox, channel, writer = self._outbox, self._channel, self._writer
+        if outbox is not None:
+            outbox.put([{"t": "bye"}])
+            outbox.put(None)
+        if writer is not None:
+            writer.join(timeout)
+        if channel is not None:
+            channel.close()
+        if self._reader is not None:
+            self._reader.join(max(0.0, deadline - time.monotonic()))
+
+    # --- the reading thread -----------------------------------------------------------------------------
+
+    def _run(self, delay: float) -> None:
+        if self._closing.wait(delay * random.uniform(0.8, 1.2)):
+            return
+        reason, permanent = "", False
+        try:
+            reason, permanent = self._session()
+        except ConnectError as error:
+            hint = f"\n  Try: {error.hint}" if error.hint else ""
+            reason, permanent = f"{error.message}{hint}", error.permanent
+        except OSError as error:
+            reason = f"the connection broke: {error}"
+        except Exception as error:
+            # A bug of ours must not leave the node's jobs waiting for ever.
+            reason = f"internal error: {type(error).__name__}: {error}"
+        finally:
+            outbox, self._outbox = self._outbox, None
+            if outbox is not None:
+                outbox.put(None)
+            channel, self._channel = self._channel, None
+            if channel is not None:
+                channel.close()
+        if not self._closing.is_set():
+            self._post(ev.NodeDown(self.spec.name, reason or "the connection was closed", permanent))
+
+    def _session(self) -> tuple[str, bool]:
+        transport = self._transport(self.spec)
+        try:
+            with self._gate:
+                if self._closing.is_set():
+                    return "", False
+                channel = transport.open(command(self.spec.python, self.spec.setup))
+            self._channel = channel
+            timer = threading.Timer(HELLO_TIMEOUT_S, channel.close)
+            timer.daemon = True
+            timer.start()
+            try:
+                channel.write(payload(dict(self._welcome(self.spec))))
+                decoder, hello, early = self._await_hello(channel)
+            finally:
+                timer.cancel()
+            if hello is None:
+                return explain_silence(channel)
+            if hello["t"] == "fatal":
+                return _fatal(hello)
+            return self._converse(channel, decoder, hello, early)
+        finally:
+            transport.close()
+
+    def _await_hello(self, channel: Channel) -> tuple[Decoder, Message | None, list[Message]]:
+        """Skip noise up to the agent's first line; returns it with what came behind it in the same read."""
+        decoder = Decoder()
+        noise = 0
+        while data := channel.read():
+            noise += len(data)
+            messages = iter(list(decoder.feed(data)))
+            for message in messages:
+                if message["t"] in ("hello", "fatal"):
+                    return decoder, message, list(messages)
+            if noise > NOISE_LIMIT:
+                break
+        return decoder, None, []
+
+    def _converse(self, channel: Channel, decoder: Decoder, hello: Message, early: list[Message]) -> tuple[str, bool]:
+        known: list[ev.Known] = []
+        ready = False
+        messages = early
+        while True:
+            self._heard = time.monotonic()
+            for message in messages:
+                if not ready and message["t"] == "known":
+                    record = known_of(message)
+                    if record is not None:
+                        known.append(record)
+                elif not ready and message["t"] == "ready":
+                    ready = True
+                    self._begin_writing(channel)
+                    self._post(ev.NodeUp(self.spec.name, facts_of(hello), tuple(known)))
+                elif message["t"] == "fatal":
+                    return _fatal(message)
+                else:
+                    self._take(message)
+            data = channel.read()
+            if not data:
+                return _closed(channel), False
+            messages = list(decoder.feed(data))
+
+    def _take(self, message: Message) -> None:
+        event = event_of(self.spec.name, message)
+        if event is not None:
+            self._post(event)
+        else:
+            self._hear(self.spec.name, message)
+
+    # --- the writing thread -----------------------------------------------------------------------------
+
+    def _begin_writing(self, channel: Channel) -> None:
+        outbox: queue.SimpleQueue[list[Message] | None] = queue.SimpleQueue()
+        self._outbox = outbox
+        name = f"harbor-write-{self.spec.name}"
+        self._writer = threading.Thread(target=self._write, args=(channel, outbox), name=name, daemon=True)
+        self._writer.start()
+
+    @staticmethod
+    def _write(channel: Channel, outbox: "queue.SimpleQueue[list[Message] | None]") -> None:
+        while (batch := outbox.get()) is not None:
+            try:
+                while len(batch) < WRITE_BATCH and not outbox.empty():
+                    more = outbox.get()
+                    if more is None:
+                        outbox.put(None)
+                        break
+                    batch = batch + more
+                channel.write(b"".join(map(encode, batch)))
+            except OSError:
+                channel.close()
+                return
+
+
+def explain_silence(channel: Channel) -> tuple[str, bool]:
+    """Why the agent never answered, from what the node's shell wrote; and whether that is for good."""
+    stderr = channel.stderr().strip()
+    for marker in ("harbor: no-python:", "harbor: python-too-old:"):
+        if marker in stderr:
+            return stderr.split(marker, 1)[1].strip().splitlines()[0], True
+    tail = " | ".join(stderr.splitlines()[-3:])
+    return f"the agent did not answer{': ' + tail if tail else ''}", False
+
+
+def _fatal(message: Message) -> tuple[str, bool]:
+    code: Any = message.get("code")
+    return str(message.get("message") or code), code in ("scratch", "protocol", "platform", "python")
+
+
+def _closed(channel: Channel) -> str:
+    tail = " | ".join(channel.stderr().strip().splitlines()[-3:])
+    return f"the connection was closed{': ' + tail if tail else ''}"

@@ -1,0 +1,164 @@
+"""The record of a run: SQLite on the controller's local disk, read by the `harbor` command.
+
+Only the dispatcher writes it. WAL mode lets readers look at any moment; it does not work on NFS, where working
+directories and homes live, so the journal lies under `/var/tmp/harbor-UID/runs/RUN/` and the working directory
+holds a pointer to it (`.snakemake/harbor/run.json`).
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..core.lifecycle import TERMINAL
+from ..errors import HarborError
+
+VERSION = 1
+KEEP_S = 30 * 86400
+"""Journals of runs that ended longer ago than this are removed when a new run starts."""
+
+SCHEMA = """
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE jobs (
+  id TEXT PRIMARY KEY, jobid INTEGER, rule TEXT, wildcards TEXT, log TEXT, threads INTEGER, state TEXT, node TEXT,
+  attempt INTEGER, done REAL, total REAL, submitted REAL, started REAL, ended REAL, reason TEXT
+) WITHOUT ROWID;
+CREATE INDEX jobs_jobid ON jobs (jobid);
+CREATE TABLE nodes (name TEXT PRIMARY KEY, state TEXT, reason TEXT, facts TEXT, load TEXT, updated REAL) WITHOUT ROWID;
+CREATE TABLE events (at REAL, job TEXT, attempt INTEGER, node TEXT, what TEXT, detail TEXT);
+CREATE INDEX events_job ON events (job);
+"""
+
+
+def private_directory(path: Path) -> Path:
+    """The directory, made 0700 if absent. Refused if it is a link or another user's (/var/tmp is shared)."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise HarborError(
+            f"{path} is a link or belongs to another user, so harbor does not write its journal there.",
+            f"ls -ld {path}",
+        )
+    path.chmod(0o700)
+    return path
+
+
+def runs_directory() -> Path:
+    """Where this user's journals are."""
+    return private_directory(private_directory(Path(f"/var/tmp/harbor-{os.getuid()}")) / "runs")
+
+
+class Journal:
+    """The writer. Rows are gathered with the methods and become durable together with `commit`."""
+
+    def __init__(self, run: str) -> None:
+        runs = runs_directory()
+        remove_old(runs)
+        self.directory = private_directory(runs / run)
+        self.path = self.directory / "journal.sqlite"
+        # One thread at a time: it is opened by Snakemake's main thread, written by the dispatcher.
+        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(SCHEMA)
+        self._db.execute(f"PRAGMA user_version={VERSION}")
+        self._changes: list[tuple[Any, ...]] = []
+        self._jobs: list[tuple[Any, ...]] = []
+        self._nodes: dict[str, tuple[Any, ...]] = {}
+        self._progress: dict[str, tuple[float, float]] = {}
+        self._run: dict[str, Any] = {}
+
+    def describe(self, **values: Any) -> None:
+        """Facts of the run: pid, host, workdir, state."""
+        self._run.update(values)
+
+    def job(self, id: str, jobid: int, rule: str, wildcards: Mapping[str, str], threads: int, at: float) -> None:
+        """A job was handed over."""
+        self._jobs.append((id, jobid, rule, json.dumps(dict(wildcards)), threads, at))
+
+    def changed(
+        self, id: str, attempt: int, state: str, node: str | None, reason: str, at: float, log: str | None
+    ) -> None:
+        """A job took a transition."""
+        self._changes.append((id, attempt, state, node, reason, at, log))
+
+    def progress(self, id: str, done: float, total: float) -> None:
+        """A job said how far it is."""
+        self._progress[id] = (done, total)
+
+    def node(self, name: str, state: str, reason: str, facts: Any, load: Any, at: float) -> None:
+        """A node's state and last load."""
+        self._nodes[name] = (name, state, reason, json.dumps(facts), json.dumps(load), at)
+
+    def commit(self) -> None:
+        """Write what was gathered, in one transaction."""
+        if not (self._changes or self._jobs or self._nodes or self._progress or self._run):
+            return
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        if self._run:
+            rows = [(key, json.dumps(value)) for key, value in self._run.items()]
+            db.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", rows)
+        if self._jobs:
+            db.executemany(
+                "INSERT OR REPLACE INTO jobs (id, jobid, rule, wildcards, threads, submitted, state, attempt) "
+                "VALUES (?, ?, ?, ?, ?, ?, 'queued', 1)",
+                self._jobs,
+            )
+        if self._changes:
+            self._write_changes()
+        if self._progress:
+            rows_ = [(done, total, id) for id, (done, total) in self._progress.items()]
+            db.executemany("UPDATE jobs SET done = ?, total = ? WHERE id = ?", rows_)
+        if self._nodes:
+            db.executemany("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?)", self._nodes.values())
+        db.execute("COMMIT")
+        self._changes, self._jobs = [], []
+        self._nodes, self._progress, self._run = {}, {}, {}
+
+    def _write_changes(self) -> None:
+        ends = {state.value for state in TERMINAL}
+        self._db.executemany(
+            "UPDATE jobs SET attempt = ?, state = ?, node = ?, reason = ?, log = coalesce(?, log), "
+            "started = CASE WHEN ? = 'running' THEN ? ELSE started END, "
+            "ended = CASE WHEN ? THEN ? ELSE NULL END WHERE id = ?",
+            [
+                (attempt, state, node, reason, log, state, at, state in ends, at, id)
+                for id, attempt, state, node, reason, at, log in self._changes
+            ],
+        )
+        self._db.executemany(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
+            [(at, id, attempt, node, state, reason) for id, attempt, state, node, reason, at, _ in self._changes],
+        )
+
+    def close(self) -> None:
+        """Commit and close; the file stays for `harbor status` and `harbor report`."""
+        self.commit()
+        self._db.close()
+
+
+def remove_old(runs: Path, now: float | None = None) -> None:
+    """Delete journals that nobody has written for a month."""
+    limit = (time.time() if now is None else now) - KEEP_S
+    for entry in entries(runs):
+        journal = entry / "journal.sqlite"
+        try:
+            if journal.stat().st_mtime < limit:
+                shutil.rmtree(entry)
+        except OSError:
+            # Another run of this user removes it at the same time, or it holds no journal: not ours to judge.
+            continue
+
+
+def entries(directory: Path) -> Iterable[Path]:
+    """The directories in `directory`; none if it cannot be read."""
+    try:
+        return [entry for entry in directory.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    except OSError:
+        return []

@@ -1,0 +1,233 @@
+"""Every setting of harbor: a field here is a CLI option, a profile key, and a line of `snakemake --help`.
+
+`pool_config` turns them into a validated, frozen `PoolConfig`; its errors name the option or file and what to type.
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, List, Optional  # noqa: UP035 - Snakemake reads these annotations
+
+from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
+
+from .errors import HarborError
+
+if TYPE_CHECKING:
+    from .core.model import NodeSpec
+    from .core.placement import Policy
+    from .core.pool import Patience
+
+
+@dataclass
+class ExecutorSettings(ExecutorSettingsBase):
+    """The options `--harbor-*`. Defaults are the documented ones."""
+
+    hosts: List[str] = field(  # noqa: UP006
+        default_factory=list,
+        metadata={
+            "help": "The machines to run on, each [SLOTS/][USER@]HOST[:PORT], for example 8/ada carol@grace:2222; "
+            "commas separate too (a,b), which is needed before a target. localhost needs no SSH; slurm and pbs stand "
+            "for the nodes of the allocation that this runs in. Default: localhost.",
+            "nargs": "+",
+            "metavar": "HOST",
+        },
+    )
+    hostfile: Optional[Path] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "File with one host a line in the form of --harbor-hosts or 'name: address', '#' begins a "
+            "comment; a .yaml file gives keys to each node (slots, mem_mb, gpus, tags, scratch, python, setup, "
+            "max_load, hours).",
+            "metavar": "PATH",
+        },
+    )
+    ssh_config: Optional[Path] = field(  # noqa: UP045
+        default=None,
+        metadata={"help": "OpenSSH client configuration to use. Default: ~/.ssh/config.", "metavar": "PATH"},
+    )
+    transport: str = field(
+        default="paramiko",
+        metadata={
+            "help": "How nodes are reached: paramiko (built in) or openssh (the ssh program: GSSAPI, FIDO keys, "
+            "ControlMaster, Match exec).",
+            "choices": ["paramiko", "openssh"],
+        },
+    )
+    password: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "SSH password, from the environment only; keys and the SSH agent are the normal way.",
+            "env_var": True,
+        },
+    )
+    dispatch: str = field(
+        default="auto",
+        metadata={
+            "help": "direct ships the rule's own command; snakemake starts Snakemake on the node; auto takes direct "
+            "wherever it gives the same result (all but run:, notebook, cwl and groups).",
+            "choices": ["auto", "direct", "snakemake"],
+        },
+    )
+    staging: str = field(
+        default="auto",
+        metadata={
+            "help": "auto probes whether the working directory is the same on each node and uses the nodes where it "
+            "is; never trusts that it is. (always is not there yet.)",
+            "choices": ["auto", "always", "never"],
+        },
+    )
+    scratch: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "Directory on each node's local disk for job records. Default: /var/tmp/harbor-UID.",
+            "metavar": "PATH",
+        },
+    )
+    max_load: float = field(
+        default=1.0,
+        metadata={"help": "No placement that brings a node's busy cores, everybody's, above this times its cores."},
+    )
+    min_free_mem_mb: int = field(default=512, metadata={"help": "Keep this much memory available on every node (MiB)."})
+    nice: int = field(default=10, metadata={"help": "Niceness of jobs, 0 to 19."})
+    lost_after: int = field(
+        default=120, metadata={"help": "Requeue the jobs of an unreachable node after this many seconds."}
+    )
+    fence_wait: int = field(
+        default=90,
+        metadata={
+            "help": "On a shared filesystem: seconds between the fence of a lost attempt and the new one; longer "
+            "than an NFS client caches attributes."
+        },
+    )
+    stall_after: int = field(
+        default=7200, metadata={"help": "Seconds without output and progress after which a job counts as stalled."}
+    )
+    on_stall: str = field(
+        default="warn",
+        metadata={"help": "What happens to a stalled job.", "choices": ["warn", "kill"]},
+    )
+    command_factory: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "Python function that gets a LaunchContext (node, ids, command) and returns the command line "
+            "that is run instead.",
+            "metavar": "FILE.py:FUNC",
+        },
+    )
+    nnodes: Optional[int] = field(  # noqa: UP045
+        default=None, metadata={"help": "Use this many of the hosts, the first ones. Default: all.", "metavar": "N"}
+    )
+    ntasks_per_node: Optional[int] = field(  # noqa: UP045
+        default=None,
+        metadata={"help": "At most this many jobs at once on each node. Default: its slots.", "metavar": "N"},
+    )
+    log_dir: Path = field(
+        default=Path(".snakemake/harbor_logs"),
+        metadata={
+            "help": "Where the output of each job attempt goes, as RULE/WILDCARDS/JOBID.ATTEMPT.log.",
+            "metavar": "PATH",
+        },
+    )
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """The settings after validation. The password is not here: see `take_password`."""
+
+    nodes: "tuple[NodeSpec, ...]"
+    policy: "Policy"
+    patience: "Patience"
+    ssh_config: Path | None
+    transport: str
+    dispatch: str
+    staging: str
+    scratch: str | None
+    nice: int
+    stall_after: int
+    on_stall: str
+    command_factory: str | None
+    log_dir: Path
+
+
+def pool_config(settings: ExecutorSettings) -> PoolConfig:
+    """Check every setting and read the host list. Raises HarborError for the first that is wrong."""
+    from .core.placement import Policy
+    from .core.pool import Patience
+
+    _check_numbers(settings)
+    if settings.staging == "always":
+        raise HarborError(
+            "--harbor-staging always: nodes without the shared working directory are not supported yet.",
+            "leave the option out, and mount the working directory at the same path on every node",
+        )
+    return PoolConfig(
+        nodes=tuple(_nodes(settings)),
+        policy=Policy(settings.max_load, settings.min_free_mem_mb, settings.ntasks_per_node),
+        patience=Patience(settings.lost_after, settings.fence_wait),
+        ssh_config=settings.ssh_config,
+        transport=settings.transport,
+        dispatch=settings.dispatch,
+        staging=settings.staging,
+        scratch=settings.scratch,
+        nice=settings.nice,
+        stall_after=settings.stall_after,
+        on_stall=settings.on_stall,
+        command_factory=settings.command_factory,
+        log_dir=Path(settings.log_dir),
+    )
+
+
+def _nodes(settings: ExecutorSettings) -> "list[NodeSpec]":
+    from .hosts import parse_hosts, read_hostfile, unique
+
+    nodes = []
+    if settings.hostfile is not None:
+        nodes += read_hostfile(Path(settings.hostfile))
+    hosts = [settings.hosts] if isinstance(settings.hosts, str) else list(settings.hosts)
+    if hosts or settings.hostfile is None:
+        nodes += parse_hosts(hosts or ["localhost"])
+    nodes = unique(nodes)
+    if not nodes:
+        where = settings.hostfile or "--harbor-hosts"
+        raise HarborError(f"{where}: the host list is empty.", "--harbor-hosts 8/ada,carol@grace")
+    if settings.nnodes is not None:
+        if settings.nnodes > len(nodes):
+            raise HarborError(f"--harbor-nnodes {settings.nnodes}: the host list has only {len(nodes)}.")
+        nodes = nodes[: settings.nnodes]
+    return nodes
+
+
+def _check_numbers(settings: ExecutorSettings) -> None:
+    for name, low, high in (
+        ("max_load", 0.01, 1000),
+        ("min_free_mem_mb", 0, 10**9),
+        ("nice", 0, 19),
+        ("lost_after", 1, 10**7),
+        ("fence_wait", 0, 10**7),
+        ("stall_after", 1, 10**9),
+        ("nnodes", 1, 10**6),
+        ("ntasks_per_node", 1, 10**6),
+    ):
+        value = getattr(settings, name)
+        if value is not None and not low <= value <= high:
+            option = "--harbor-" + name.replace("_", "-")
+            raise HarborError(f"{option}: {value} is out of range; it must be {low} to {high}.")
+    if settings.scratch is not None and not settings.scratch.startswith("/"):
+        raise HarborError(f"--harbor-scratch: {settings.scratch!r} must be an absolute path.")
+
+
+def take_password(settings: ExecutorSettings) -> str | None:
+    """The SSH password; from now on it is in no environment that a job or a subprocess could inherit.
+
+    It is refused on the command line, where everybody on the machine can read it with `ps`.
+    """
+    if any(word.split("=")[0] == "--harbor-password" for word in sys.argv[1:]):
+        raise HarborError(
+            "--harbor-password: a password on the command line can be read by everybody on this machine.",
+            "read -rs SNAKEMAKE_HARBOR_PASSWORD && export SNAKEMAKE_HARBOR_PASSWORD",
+        )
+    password = settings.password
+    settings.password = None
+    os.environ.pop("SNAKEMAKE_HARBOR_PASSWORD", None)
+    return password
