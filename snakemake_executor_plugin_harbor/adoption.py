@@ -11,6 +11,7 @@ from typing import Any
 
 from .core import events as ev
 from .core.model import Seat
+from .core.pool import seat_of
 from .run.dispatcher import Dispatcher
 
 
@@ -24,8 +25,7 @@ class Found:
     @property
     def seat(self) -> Seat:
         """What it holds there, as its first controller placed it."""
-        meta = self.known.meta
-        return Seat(_ints(meta.get("slots")), _ints(meta.get("gpus")))
+        return seat_of(self.known.meta)
 
 
 class Adoption:
@@ -37,6 +37,7 @@ class Adoption:
         self._prefix = f"{run}/"
         self._workdir = workdir
         self._seen: dict[str, tuple[ev.Known, ...]] = {}
+        self._taken: set[tuple[str, int]] = set()
         self._by_hash: dict[str, list[Found]] = {}
         self._by_id: dict[str, list[Found]] = {}
 
@@ -83,21 +84,19 @@ class Adoption:
         return [id for member in jobs for id in self._persistence.external_jobids(member)]
 
     def _refresh(self) -> None:
-        known = self._dispatcher.known
-        for node, records in list(known.items()):
-            if self._seen.get(node) is records:
-                continue
-            self._seen[node] = records
+        known = dict(self._dispatcher.known)
+        if all(self._seen.get(node) is records for node, records in known.items()):
+            return
+        self._seen, self._by_hash, self._by_id = known, {}, {}
+        for node, records in known.items():
             for record in records:
-                if not record.job.startswith(self._prefix):
-                    found = Found(node, record)
-                    self._by_hash.setdefault(record.hash, []).append(found)
-                    self._by_id.setdefault(record.job, []).append(found)
+                if record.job.startswith(self._prefix) or (record.job, record.attempt) in self._taken:
+                    continue
+                found = Found(node, record)
+                self._by_hash.setdefault(record.hash, []).append(found)
+                self._by_id.setdefault(record.job, []).append(found)
 
     def _take(self, found: Found) -> None:
+        self._taken.add((found.known.job, found.known.attempt))
         for index, key in ((self._by_hash, found.known.hash), (self._by_id, found.known.job)):
             index[key] = [f for f in index[key] if f is not found]
-
-
-def _ints(value: object) -> tuple[int, ...]:
-    return tuple(v for v in value if isinstance(v, int)) if isinstance(value, list) else ()

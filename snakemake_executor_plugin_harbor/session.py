@@ -89,7 +89,12 @@ class Session:
     def _begin(self) -> None:
         self.project.point_to(self._journal.path)
         self._journal.describe(
-            run=self.run, workdir=self._workdir, pid=os.getpid(), state="running", started=self.project.started
+            run=self.run,
+            workdir=self._workdir,
+            pid=os.getpid(),
+            state="running",
+            started=self.project.started,
+            total=sum(1 for job in self._workflow.dag.needrun_jobs() if not job.is_local),
         )
         self.pool = Pool(self.config.nodes, self.config.policy, self.config.patience)
         self._order = {name: index for index, name in enumerate(self.pool.nodes)}
@@ -188,7 +193,7 @@ class Session:
             self._entries[id] = entry
             self._cores += entry.cores
         wildcards = {} if job.is_group() else job.wildcards_dict
-        self.dispatcher.describe(id, _number(job.jobid), job.name, wildcards, spec.request.cores)
+        self.dispatcher.describe(id, str(job.jobid), job.name, wildcards, spec.request.cores)
         self.dispatcher.post(ev.Submitted((spec,)))
         for conflict in conflicts:
             self.dispatcher.end(conflict.node, conflict.known.job, conflict.known.attempt)
@@ -445,10 +450,6 @@ class Session:
 
 def _info(entry: Entry) -> SubmittedJobInfo:
     return SubmittedJobInfo(entry.job, external_jobid=f"harbor:{entry.id}")
-
-
-def _number(jobid: Any) -> int:
-    return jobid if isinstance(jobid, int) else -1
 
 
 def _text(error: BaseException) -> str:

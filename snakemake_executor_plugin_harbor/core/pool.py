@@ -86,6 +86,7 @@ class Pool:
         self._strikes: dict[str, int] = {}
         self._failures: dict[str, int] = {}
         self._until: dict[str, float] = {}
+        self._orphans: set[str] = set()
         self._actions: list[ev.Action] = []
 
     # --- the way in ---------------------------------------------------------------------------------
@@ -165,6 +166,7 @@ class Pool:
             return
         job.attempt, job.node, job.seat = event.attempt, event.node, event.seat
         node.held[job.key] = (job.spec.request, job.seat)
+        self._orphans.discard(job.key)
         self._step(job, "adopted", now, "adopted from an earlier run")
         if event.exit is not None:
             self._apply(exit_event(event.node, event.job, event.attempt, event.exit), now)
@@ -190,8 +192,8 @@ class Pool:
     def _exited(self, event: ev.Exited, now: float) -> None:
         job = self._on(event.node, event.job, event.attempt)
         if job is None:
-            # An attempt that was given up, or a repeated message: its record is of no more use.
-            self._forget(event.node, event.job, event.attempt)
+            if self._attempt(event.job, event.attempt) is None:
+                self._stranger_exited(event)
             return
         self._strikes.pop(event.node, None)
         if event.reason == "lost":
@@ -202,6 +204,18 @@ class Pool:
             self._step(job, "exited-ok", now, exit=event.message)
         else:
             self._step(job, "exited-bad", now, _exit_reason(event), exit=event.message)
+
+    def _stranger_exited(self, event: ev.Exited) -> None:
+        """An attempt that was given up: its record is of no more use. One of an earlier run is kept: its job may
+        not have been handed over yet, and will be adopted.
+        """
+        key = attempt_key(event.job, event.attempt)
+        if (node := self.nodes.get(event.node)) is not None:
+            node.held.pop(key, None)
+        if key in self._orphans:
+            self._orphans.discard(key)
+        else:
+            self._forget(event.node, event.job, event.attempt)
 
     def _refused(self, event: ev.Refused, now: float) -> None:
         job = self._on(event.node, event.job, event.attempt)
@@ -323,19 +337,28 @@ class Pool:
                 self._apply(exit_event(event.node, record.job, record.attempt, record.exit), now)
             else:
                 self._step(job, "found", now)
-        self._give_up_stale(event.node, known)
+        self._take_in(node, known)
 
-    def _give_up_stale(self, node: str, known: dict[tuple[JobId, int], ev.Known]) -> None:
-        """Old attempts of our jobs that came back with the node: they were replaced, so they end now."""
+    def _take_in(self, node: NodeView, known: dict[tuple[JobId, int], ev.Known]) -> None:
+        """Records that no job here waits for. What runs keeps its seat until it ends: it may be adopted yet.
+        Old attempts of our own jobs were replaced, so they end now.
+        """
+        ours = {job.key for job in self.jobs.values() if job.node == node.spec.name and job.state in HOLDING}
+        node.held = {key: held for key, held in node.held.items() if key in ours}
         for (job_id, attempt), record in known.items():
             job = self.jobs.get(job_id)
-            if job is None or attempt >= job.attempt:
+            if job is not None and attempt >= job.attempt:
                 continue
+            if job is None:
+                self._orphans.add(attempt_key(job_id, attempt))
             if record.running:
+                seat = seat_of(record.meta)
+                node.held[attempt_key(job_id, attempt)] = (Request(cores=len(seat.slots)), seat)
+            if job is not None and record.running:
                 message = {"t": "cancel", "job": job_id, "attempt": attempt, "grace": 5.0}
-                self._actions.append(ev.Send(node, message))
-            else:
-                self._forget(node, job_id, attempt)
+                self._actions.append(ev.Send(node.spec.name, message))
+            elif job is not None:
+                self._forget(node.spec.name, job_id, attempt)
 
     def _node_down(self, name: str, reason: str, permanent: bool, now: float) -> None:
         node = self.nodes.get(name)
@@ -441,6 +464,15 @@ def exit_event(node: str, job: JobId, attempt: int, message: Mapping[str, Any]) 
         reason if isinstance(reason, str) else None,
         message,
     )
+
+
+def seat_of(meta: Mapping[str, Any]) -> Seat:
+    """The seat that a spool record's `meta` keeps."""
+
+    def numbers(value: object) -> tuple[int, ...]:
+        return tuple(v for v in value if isinstance(v, int)) if isinstance(value, list) else ()
+
+    return Seat(numbers(meta.get("slots")), numbers(meta.get("gpus")))
 
 
 def _elapsed(message: Mapping[str, Any], default: float) -> float:

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..core import events as ev
@@ -51,7 +51,7 @@ class _Note:
     """A job's description for the journal, in the same queue as the events so that order holds."""
 
     id: JobId
-    jobid: int
+    jobid: str
     rule: str
     wildcards: Mapping[str, str]
     threads: int
@@ -112,7 +112,7 @@ class Dispatcher:
         """Hand an event to the pool."""
         self._inbox.put(event)
 
-    def describe(self, id: JobId, jobid: int, rule: str, wildcards: Mapping[str, str], threads: int) -> None:
+    def describe(self, id: JobId, jobid: str, rule: str, wildcards: Mapping[str, str], threads: int) -> None:
         """Tell the journal about a job, before it is submitted."""
         self._inbox.put(_Note(id, jobid, rule, wildcards, threads))
 
@@ -227,9 +227,26 @@ class Dispatcher:
                 if unusable is not None:
                     return ev.NodeDown(node, unusable, permanent=True)
                 self.known[node] = known
-            case ev.Exited(_, job, attempt) | ev.Gone(_, job, attempt):
+            case ev.Adopted(job, attempt, node):
+                # It may have ended between the look at the index and now.
+                exit = next((k.exit for k in self.known[node] if (k.job, k.attempt) == (job, attempt)), None)
+                return replace(event, exit=event.exit or exit)
+            case ev.Exited(node, job, attempt):
+                self._ending.discard((job, attempt))
+                if job not in self._pool.jobs:
+                    self._remember_exit(event)
+            case ev.Gone(_, job, attempt):
                 self._ending.discard((job, attempt))
         return event
+
+    def _remember_exit(self, event: ev.Exited) -> None:
+        """A job of an earlier run ended before it was adopted: adoption is to find it as it is now."""
+        records = self.known.get(event.node, ())
+        if any((k.job, k.attempt) == (event.job, event.attempt) for k in records):
+            self.known[event.node] = tuple(
+                replace(k, running=False, exit=event.message) if (k.job, k.attempt) == (event.job, event.attempt) else k
+                for k in records
+            )
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -237,6 +254,7 @@ class Dispatcher:
         for name, link in self._links.items():
             link.check(now)
             self._record_node(name)
+        self._record_waiting()
 
     def _record_node(self, name: str) -> None:
         node = self._pool.nodes[name]
@@ -278,7 +296,6 @@ class Dispatcher:
                     later.append(lambda o=outcome: self._reports.put(o))  # type: ignore[misc]
         for post in posts:
             outgoing.setdefault(post.node, []).append(post.message)
-        self._record_waiting()
         self._journal.commit()
         for node, messages in outgoing.items():
             self._links[node].send(messages)
@@ -286,7 +303,11 @@ class Dispatcher:
             act()
 
     def _record_waiting(self) -> None:
-        """Why the queue's head waits, for `harbor explain`; the rest waits behind it."""
+        """Why the head of the queue waits, for `harbor explain`; the rest waits behind it."""
+        for job in self._pool.queue()[:50]:
+            if job.refusal is not None:
+                lines = [f"{name} {why}" for name, why in sorted(job.refusal.reasons.items())]
+                self._journal.waiting(job.spec.id, "; ".join(lines))
 
     def _fence(self, job: JobId, attempt: int) -> None:
         self._project.fences.mkdir(parents=True, exist_ok=True)

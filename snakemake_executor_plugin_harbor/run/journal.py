@@ -25,7 +25,7 @@ KEEP_S = 30 * 86400
 SCHEMA = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE jobs (
-  id TEXT PRIMARY KEY, jobid INTEGER, rule TEXT, wildcards TEXT, log TEXT, threads INTEGER, state TEXT, node TEXT,
+  id TEXT PRIMARY KEY, jobid TEXT, rule TEXT, wildcards TEXT, log TEXT, threads INTEGER, state TEXT, node TEXT,
   attempt INTEGER, done REAL, total REAL, submitted REAL, started REAL, ended REAL, reason TEXT
 ) WITHOUT ROWID;
 CREATE INDEX jobs_jobid ON jobs (jobid);
@@ -72,12 +72,13 @@ class Journal:
         self._nodes: dict[str, tuple[Any, ...]] = {}
         self._progress: dict[str, tuple[float, float]] = {}
         self._run: dict[str, Any] = {}
+        self._waiting: dict[str, str] = {}
 
     def describe(self, **values: Any) -> None:
         """Facts of the run: pid, host, workdir, state."""
         self._run.update(values)
 
-    def job(self, id: str, jobid: int, rule: str, wildcards: Mapping[str, str], threads: int, at: float) -> None:
+    def job(self, id: str, jobid: str, rule: str, wildcards: Mapping[str, str], threads: int, at: float) -> None:
         """A job was handed over."""
         self._jobs.append((id, jobid, rule, json.dumps(dict(wildcards)), threads, at))
 
@@ -91,13 +92,17 @@ class Journal:
         """A job said how far it is."""
         self._progress[id] = (done, total)
 
+    def waiting(self, id: str, reason: str) -> None:
+        """Why a queued job waits."""
+        self._waiting[id] = reason
+
     def node(self, name: str, state: str, reason: str, facts: Any, load: Any, at: float) -> None:
         """A node's state and last load."""
         self._nodes[name] = (name, state, reason, json.dumps(facts), json.dumps(load), at)
 
     def commit(self) -> None:
         """Write what was gathered, in one transaction."""
-        if not (self._changes or self._jobs or self._nodes or self._progress or self._run):
+        if not (self._changes or self._jobs or self._nodes or self._progress or self._run or self._waiting):
             return
         db = self._db
         db.execute("BEGIN IMMEDIATE")
@@ -115,11 +120,14 @@ class Journal:
         if self._progress:
             rows_ = [(done, total, id) for id, (done, total) in self._progress.items()]
             db.executemany("UPDATE jobs SET done = ?, total = ? WHERE id = ?", rows_)
+        if self._waiting:
+            rows = [(why, id) for id, why in self._waiting.items()]
+            db.executemany("UPDATE jobs SET reason = ? WHERE id = ? AND state = 'queued'", rows)
         if self._nodes:
             db.executemany("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?)", self._nodes.values())
         db.execute("COMMIT")
         self._changes, self._jobs = [], []
-        self._nodes, self._progress, self._run = {}, {}, {}
+        self._nodes, self._progress, self._run, self._waiting = {}, {}, {}, {}
 
     def _write_changes(self) -> None:
         ends = {state.value for state in TERMINAL}

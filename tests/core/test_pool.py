@@ -1,0 +1,336 @@
+"""The reactor: scenarios as events in and actions out, and its invariants under any order of events."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from snakemake_executor_plugin_harbor.core import events as ev
+from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, JOB, NODE, ON_NODE, TERMINAL
+from snakemake_executor_plugin_harbor.core.model import (
+    JobSpec,
+    JobState,
+    Load,
+    NodeFacts,
+    NodeSpec,
+    NodeState,
+    Request,
+    Seat,
+)
+from snakemake_executor_plugin_harbor.core.pool import Patience, Pool
+
+FACTS = NodeFacts(cores=2, mem_mb=8000, boot_id="b", shared=True)
+
+
+def make_pool(*names, cores=2):
+    pool = Pool([NodeSpec(name=n, host=n) for n in names], patience=Patience(lost_after=100, fence_wait=10))
+    pool.start()
+    events = []
+    for n in names:
+        facts = NodeFacts(cores=cores, mem_mb=8000, boot_id=f"boot-{n}")
+        events += [ev.NodeUp(n, facts), ev.Measured(n, Load(mem_available_mb=8000))]
+    pool.handle(events, 0.0)
+    return pool
+
+
+def spec(id, **request):
+    return JobSpec(f"run/{id}", Request(**request), rule="r")
+
+
+def of(kind, actions):
+    return [a for a in actions if isinstance(a, kind)]
+
+
+def run_one(pool, id="1", now=1.0):
+    """A job up to `running`; returns its launch."""
+    (launch,) = of(ev.Launch, pool.handle([ev.Submitted((spec(id),))], now))
+    pool.handle([ev.Prepared(launch.job, launch.attempt)], now)
+    pool.handle([ev.Started(launch.node, launch.job, launch.attempt)], now)
+    return launch
+
+
+def outcome(actions):
+    (settled,) = of(ev.Settle, actions)
+    return settled.outcome
+
+
+def test_a_job_from_submission_to_success():
+    pool = make_pool("a")
+    (launch,) = of(ev.Launch, pool.handle([ev.Submitted((spec("1"),))], 1.0))
+    assert pool.jobs["run/1"].state == JobState.PLACED
+    assert of(ev.Start, pool.handle([ev.Prepared("run/1", 1)], 1.0)) == [ev.Start("run/1", 1, "a")]
+    pool.handle([ev.Started("a", "run/1", 1)], 1.0)
+    done = outcome(pool.handle([ev.Exited("a", "run/1", 1, 0, None, {"start": 1, "end": 4})], 4.0))
+    assert (done.state, done.node, done.attempt) == (JobState.SUCCEEDED, launch.node, 1)
+    assert not pool.jobs and not pool.nodes["a"].held
+    assert pool.durations.expected("r") == 3
+
+
+def test_an_exit_code_is_the_jobs_fault():
+    pool = make_pool("a")
+    launch = run_one(pool)
+    done = outcome(pool.handle([ev.Exited("a", launch.job, 1, 3, None)], 2.0))
+    assert done.state == JobState.FAILED and done.reason == "exit code 3"
+
+
+def test_a_job_waits_for_a_slot_and_takes_it_at_once():
+    pool = make_pool("a", cores=1)
+    run_one(pool, "1")
+    assert not of(ev.Launch, pool.handle([ev.Submitted((spec("2"),))], 2.0))
+    assert "slots free" in pool.jobs["run/2"].refusal.reasons["a"]
+    assert of(ev.Launch, pool.handle([ev.Exited("a", "run/1", 1, 0, None)], 3.0))[0].job == "run/2"
+
+
+def test_a_job_that_no_node_can_hold_fails_with_every_reason():
+    done = outcome(make_pool("a", "b").handle([ev.Submitted((spec("1", cores=9),))], 1.0))
+    assert done.state == JobState.FAILED
+    assert "a has 2 slots" in done.reason and "b has 2 slots" in done.reason
+
+
+def test_priority_then_length_then_depth():
+    pool = make_pool("a", cores=1)
+    run_one(pool, "0")
+    pool.durations.learn("long", 100)
+    jobs = (
+        JobSpec("run/1", Request(), rule="r"),
+        JobSpec("run/2", Request(), rule="r", depth=5),
+        JobSpec("run/3", Request(), rule="long"),
+        JobSpec("run/4", Request(), rule="r", priority=1),
+    )
+    pool.handle([ev.Submitted(jobs)], 1.0)
+    assert [job.spec.id for job in pool.queue()] == ["run/4", "run/3", "run/2", "run/1"]
+
+
+def test_a_dropped_link_is_not_a_failure():
+    pool = make_pool("a")
+    launch = run_one(pool)
+    actions = pool.handle([ev.NodeDown("a", "closed")], 2.0)
+    assert pool.jobs[launch.job].state == JobState.UNREACHABLE
+    assert of(ev.Connect, actions) and not of(ev.Settle, actions)
+    pool.handle([ev.NodeUp("a", pool.nodes["a"].facts, (ev.Known(launch.job, 1, running=True),))], 3.0)
+    assert pool.jobs[launch.job].state == JobState.RUNNING
+
+
+def test_what_ended_while_we_were_away_is_taken_from_hello():
+    pool = make_pool("a")
+    launch = run_one(pool)
+    pool.handle([ev.NodeDown("a", "closed")], 2.0)
+    known = ev.Known(launch.job, 1, running=False, exit={"code": 0, "reason": None})
+    done = outcome(pool.handle([ev.NodeUp("a", pool.nodes["a"].facts, (known,))], 3.0))
+    assert done.state == JobState.SUCCEEDED
+
+
+def test_a_node_that_does_not_know_the_job_lost_it():
+    pool = make_pool("a", "b")
+    launch = run_one(pool)
+    pool.handle([ev.NodeDown(launch.node, "closed")], 2.0)
+    facts = pool.nodes[launch.node].facts
+    (again,) = of(ev.Launch, pool.handle([ev.NodeUp(launch.node, facts)], 3.0))
+    assert again.attempt == 2 and again.node != launch.node
+
+
+def test_an_unreachable_job_is_fenced_then_requeued_and_its_old_attempt_ends():
+    pool = make_pool("a", "b")
+    launch = run_one(pool)
+    other = "b" if launch.node == "a" else "a"
+    pool.handle([ev.NodeDown(launch.node, "closed")], 2.0)
+    actions = pool.handle([ev.Tick()], 102.0)
+    assert of(ev.Fence, actions) == [ev.Fence(launch.job, 1, launch.node)]
+    assert not of(ev.Launch, actions), "the fence needs its time"
+    (again,) = of(ev.Launch, pool.handle([ev.Tick()], 112.0))
+    assert (again.node, again.attempt) == (other, 2)
+    pool.handle([ev.Prepared(launch.job, 2)], 112.0)
+    known = ev.Known(launch.job, 1, running=True)
+    actions = pool.handle([ev.NodeUp(launch.node, FACTS, (known,))], 113.0)
+    assert {"t": "cancel", "job": launch.job, "attempt": 1, "grace": 5.0} in [a.message for a in of(ev.Send, actions)]
+    assert not of(ev.Settle, pool.handle([ev.Exited(launch.node, launch.job, 1, 0, None)], 114.0)), "fenced"
+
+
+def test_a_job_that_takes_three_nodes_down_fails():
+    pool = make_pool("a", "b", "c", "d")
+    launch = run_one(pool)
+    for attempt in (1, 2, 3):
+        actions = pool.handle([ev.Exited(launch.node, launch.job, attempt, -9, "lost")], float(attempt))
+        if attempt < 3:
+            (launch,) = of(ev.Launch, actions)
+            pool.handle([ev.Prepared(launch.job, launch.attempt)], float(attempt))
+    done = outcome(actions)
+    assert done.state == JobState.FAILED and "lost on 3 nodes" in done.reason
+
+
+def test_a_missing_path_makes_the_node_infeasible_by_name():
+    pool = make_pool("a", "b")
+    job = JobSpec("run/1", Request(needs=("/opt/py",)))
+    (launch,) = of(ev.Launch, pool.handle([ev.Submitted((job,))], 1.0))
+    pool.handle([ev.Prepared("run/1", 1)], 1.0)
+    (again,) = of(ev.Launch, pool.handle([ev.Refused(launch.node, "run/1", 1, "missing", "/opt/py")], 2.0))
+    pool.handle([ev.Prepared("run/1", 2)], 2.0)
+    done = outcome(pool.handle([ev.Refused(again.node, "run/1", 2, "missing", "/opt/py")], 3.0))
+    assert done.reason.count("has no /opt/py") == 2
+
+
+def test_three_refusals_are_quarantine_with_probation():
+    pool = make_pool("a")
+    now = 1.0
+    (launch,) = of(ev.Launch, pool.handle([ev.Submitted((spec("1"),))], now))
+    for attempt in (1, 2, 3):
+        pool.handle([ev.Prepared("run/1", attempt)], now)
+        pool.handle([ev.Refused("a", "run/1", attempt, "fork")], now)
+    assert pool.nodes["a"].state == NodeState.QUARANTINED
+    assert of(ev.Launch, pool.handle([ev.Tick()], now + 61))
+    assert pool.nodes["a"].state == NodeState.READY
+
+
+def test_halt_gives_back_what_waits_and_lets_the_rest_finish():
+    pool = make_pool("a", cores=1)
+    run_one(pool, "1")
+    pool.handle([ev.Submitted((spec("2"),))], 2.0)
+    assert outcome(pool.handle([ev.Halt()], 3.0)).state == JobState.WITHDRAWN
+    assert outcome(pool.handle([ev.Submitted((spec("3"),))], 3.0)).state == JobState.WITHDRAWN
+    assert outcome(pool.handle([ev.Exited("a", "run/1", 1, 0, None)], 4.0)).state == JobState.SUCCEEDED
+
+
+def test_cancel_reaches_every_state():
+    pool = make_pool("a", cores=2)
+    run_one(pool, "1")
+    pool.handle([ev.Submitted((spec("2"), spec("3")))], 2.0)
+    actions = pool.handle([ev.CancelAll(3.0)], 3.0)
+    assert [a.message["t"] for a in of(ev.Send, actions)] == ["cancel"]
+    assert outcome(actions).job == "run/3"
+    assert outcome(pool.handle([ev.Prepared("run/2", 1)], 3.0)).state == JobState.CANCELLED
+    assert outcome(pool.handle([ev.Exited("a", "run/1", 1, -15, "cancelled")], 3.0)).state == JobState.CANCELLED
+    assert not pool.jobs and not pool.nodes["a"].held
+
+
+def test_an_adopted_job_keeps_its_attempt_and_holds_its_seat():
+    pool = make_pool("a")
+    pool.handle([ev.Submitted((JobSpec("old/7", Request(), attempt=2),)), ev.Adopted("old/7", 2, "a", Seat((1,)))], 1.0)
+    job = pool.jobs["old/7"]
+    assert (job.state, job.attempt, pool.nodes["a"].used_slots()) == (JobState.RUNNING, 2, {1})
+    assert outcome(pool.handle([ev.Exited("a", "old/7", 2, 0, None)], 2.0)).state == JobState.SUCCEEDED
+
+
+def test_a_job_of_an_earlier_run_keeps_its_seat_until_it_ends():
+    pool = make_pool("a")
+    pool.handle([ev.NodeDown("a", "closed")], 1.0)
+    known = ev.Known("old/7", 1, running=True, meta={"slots": [0], "gpus": []})
+    pool.handle([ev.NodeUp("a", FACTS, (known,)), ev.Measured("a", Load())], 2.0)
+    assert run_one(pool).seat.slots == (1,)
+    assert not of(ev.Launch, pool.handle([ev.Submitted((spec("2"),))], 3.0))
+    assert of(ev.Launch, pool.handle([ev.Exited("a", "old/7", 1, 0, None)], 4.0))[0].seat.slots == (0,)
+
+
+def test_tables_name_only_states_that_can_be_left_or_are_terminal():
+    for table, terminal in ((JOB, TERMINAL), (NODE, {NodeState.REJECTED})):
+        sources = {state for state, _ in table}
+        assert set(table.values()) - sources == set(terminal)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Messages of a node, Snakemake and the clock in any order, late, twice or never: the pool stays whole."""
+
+    jobs = Bundle("jobs")
+    launches = Bundle("launches")
+
+    def __init__(self):
+        super().__init__()
+        self.pool = make_pool("a", "b", "c")
+        self.now = 1.0
+        self.settled = {}
+        self.pending = []
+        self.count = 0
+
+    def do(self, *events):
+        actions = self.pool.handle(events, self.now)
+        for action in of(ev.Settle, actions):
+            id = action.outcome.job
+            assert id not in self.settled, "a job ends once"
+            assert action.outcome.state in TERMINAL
+            self.settled[id] = action.outcome.state
+        self.pending += of(ev.Launch, actions)
+
+    @rule(target=jobs, cores=st.integers(1, 3), mem=st.sampled_from([0, 4000, 9000]))
+    def submit(self, cores, mem):
+        self.count += 1
+        self.do(ev.Submitted((JobSpec(f"run/{self.count}", Request(cores=cores, mem_mb=mem)),)))
+        return f"run/{self.count}"
+
+    @rule(data=st.data(), how=st.sampled_from(["ok", "ok", "ok", "unprepared", "withdraw", "cached"]))
+    def prepare(self, data, how):
+        if not self.pending:
+            return
+        launch = self.pending.pop(data.draw(st.integers(0, len(self.pending) - 1)))
+        if how == "ok":
+            self.do(ev.Prepared(launch.job, launch.attempt))
+        else:
+            self.do(ev.Unprepared(launch.job, launch.attempt, how))
+
+    @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), what=st.integers(0, 6))
+    def message(self, job, node, attempt, what):
+        self.do(
+            [
+                ev.Started(node, job, attempt),
+                ev.Exited(node, job, attempt, 0, None),
+                ev.Exited(node, job, attempt, 1, None),
+                ev.Exited(node, job, attempt, -9, "lost"),
+                ev.Refused(node, job, attempt, "disk"),
+                ev.Gone(node, job, attempt),
+                ev.Progressed(node, job, attempt, 1, 2),
+            ][what]
+        )
+
+    @rule(node=st.sampled_from("abc"), permanent=st.booleans())
+    def down(self, node, permanent):
+        self.do(ev.NodeDown(node, "x", permanent and node != "a"))
+
+    @rule(node=st.sampled_from("abc"), boot=st.sampled_from(["boot-a", "boot-x"]), data=st.data())
+    def up(self, node, boot, data):
+        known = []
+        for job in list(self.pool.jobs.values()):
+            if data.draw(st.booleans()):
+                known.append(ev.Known(job.spec.id, job.attempt, data.draw(st.booleans()), None))
+        self.do(ev.NodeUp(node, NodeFacts(cores=2, mem_mb=8000, boot_id=boot), tuple(known)))
+
+    @rule(node=st.sampled_from("abc"), busy=st.floats(0, 4))
+    def measure(self, node, busy):
+        self.do(ev.Measured(node, Load(busy=busy, mem_available_mb=8000)))
+
+    @rule(seconds=st.sampled_from([0.5, 15.0, 70.0, 130.0]))
+    def time(self, seconds):
+        self.now += seconds
+        self.do(ev.Tick())
+
+    @rule(job=jobs)
+    def cancel(self, job):
+        self.do(ev.CancelJob(job))
+
+    @rule()
+    def halt(self):
+        if self.count > 20:
+            self.do(ev.Halt())
+
+    @rule(job=consumes(jobs))
+    def drop(self, job):
+        """Nothing: messages about this job stop."""
+
+    @invariant()
+    def whole(self):
+        holders = {}
+        for job in self.pool.jobs.values():
+            assert job.state not in TERMINAL
+            assert job.spec.id not in self.settled, "terminal states stay"
+            if job.state in HOLDING:
+                holders[job.key] = job.node
+            if job.state in ON_NODE or job.state == JobState.PLACED:
+                assert job.node in self.pool.nodes
+        for name, node in self.pool.nodes.items():
+            assert {k for k, n in holders.items() if n == name} <= set(node.held), "a holder has a reservation"
+            assert {k for k, n in holders.items() if n != name} & set(node.held) == set(), "on one node only"
+            slots = [s for _, seat in node.held.values() for s in seat.slots]
+            assert len(slots) == len(set(slots)), "no slot twice"
+            if node.facts is not None:
+                assert node.reserved() <= node.slots
+                assert sum(r.mem_mb for r, _ in node.held.values()) <= node.mem_mb
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
