@@ -1,0 +1,45 @@
+"""The command `harbor`: one file per command, works on the run of the current directory.
+
+Exit codes: 0 all is well, 1 something is wrong (said on stderr), 2 wrong usage.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..errors import HarborError
+from . import doctor, explain, log, nodes, status
+
+COMMANDS = (status, nodes, log, explain, doctor)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="harbor", description="Look at the run of the current directory and at the nodes of its pool."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in COMMANDS:
+        name = module.__name__.rpartition(".")[2]
+        assert module.__doc__ is not None
+        sub = commands.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
+        sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except HarborError as error:
+        print(f"harbor: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # `harbor log 3 | head`: the reader has seen enough.
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,153 @@
+"""Jobs by state, running jobs with node and progress, nodes, time left."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from ..run.status import open_run, status
+
+ORDER = ("running", "starting", "placed", "queued", "unreachable", "cancelling", "succeeded", "failed", "cancelled")
+SHOWN = 30
+"""Running jobs in the table; a pool of hundreds of slots does not fit a screen."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--watch", action="store_true", help="show it until the run ends; Ctrl-C stops watching")
+    parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between looks (default 1)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    reader = open_run(Path.cwd())
+    if arguments.json:
+        print(json.dumps(status(reader)))
+        return 0
+    from rich.console import Console
+
+    console = Console()
+    if not arguments.watch:
+        console.print(picture(status(reader), time.time()))
+        return 0
+    from rich.live import Live
+
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        while True:
+            now = status(reader)
+            live.update(picture(now, time.time()), refresh=True)
+            if now["state"] != "running":
+                break
+            time.sleep(arguments.every)
+    console.print(picture(status(reader), time.time()))
+    return 0
+
+
+def picture(now: dict[str, Any], at: float) -> Any:
+    """The screen: a head line, the nodes, the jobs that run, and what failed."""
+    from rich.console import Group
+
+    parts = [_head(now, at), _nodes(now)]
+    running = [j for j in now["jobs"] if j["state"] in ("running", "starting", "unreachable", "cancelling")]
+    if running:
+        parts.append(_running(running, at))
+    failed = [j for j in now["jobs"] if j["state"] == "failed"]
+    if failed:
+        parts.append(_failed(failed))
+    return Group(*parts)
+
+
+def _head(now: dict[str, Any], at: float) -> Any:
+    from rich.text import Text
+
+    counts = now["counts"]
+    words = [f"{counts[state]} {state}" for state in ORDER if counts.get(state)]
+    head = Text(f"harbor run {now['run']}: {now['state']}", style="bold")
+    if now["started"]:
+        head.append(f", {clock((now['ended'] or at) - now['started'])}", style="not bold")
+    if now["total"]:
+        head.append(f"   {counts.get('succeeded', 0)} of {now['total']} jobs done", style="not bold")
+    if now["eta_s"] is not None and now["state"] == "running":
+        head.append(f", about {clock(now['eta_s'])} left", style="not bold")
+    head.append("\n" + (", ".join(words) or "no job yet"), style="not bold")
+    return head
+
+
+def _nodes(now: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("node", no_wrap=True)
+    table.add_column("state")
+    for name in ("jobs", "slots", "cores", "busy", "others"):
+        table.add_column(name, justify="right")
+    table.add_column("memory free", justify="right")
+    table.add_column("")
+    for node in now["nodes"]:
+        style = "" if node["state"] == "ready" else "red" if node["state"] == "rejected" else "yellow"
+        busy, ours = node["busy"], node["ours"]
+        others = None if busy is None else max(0.0, busy - (ours or 0.0))
+        table.add_row(
+            node["name"],
+            node["state"],
+            str(node["running"]),
+            _or_dash(node["slots"]),
+            _or_dash(node["cores"]),
+            "-" if busy is None else f"{busy:.1f}",
+            "-" if others is None else f"{others:.1f}",
+            memory(node["mem_available_mb"]),
+            (node["reason"].splitlines() or [""])[0][:60],
+            style=style,
+        )
+    return table
+
+
+def _running(jobs: list[dict[str, Any]], at: float) -> Any:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("job", "rule", "wildcards", "node"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("for", justify="right")
+    table.add_column("progress", width=22)
+    table.add_column("")
+    for job in jobs[:SHOWN]:
+        progress = job["progress"]
+        bar = ProgressBar(progress["total"], progress["done"], width=20) if progress else "-"
+        done = f"{progress['done']:g}/{progress['total']:g}" if progress else ""
+        state = "" if job["state"] == "running" else job["state"]
+        since = clock(at - job["started"]) if job["started"] else "-"
+        attempt = f".{job['attempt']}" if job["attempt"] > 1 else ""
+        wildcards = " ".join(f"{k}={v}" for k, v in job["wildcards"].items())[:40]
+        table.add_row(f"{job['id']}{attempt}", job["rule"], wildcards, job["node"], since, bar, f"{done} {state}")
+    if len(jobs) > SHOWN:
+        table.add_row("", f"... {len(jobs) - SHOWN} more")
+    return table
+
+
+def _failed(jobs: list[dict[str, Any]]) -> Any:
+    from rich.text import Text
+
+    text = Text()
+    for job in jobs[-5:]:
+        text.append(f"failed: job {job['id']} ({job['rule']}) on {job['node'] or 'no node'}: ", style="red")
+        text.append(f"{job['reason'].splitlines()[0] if job['reason'] else ''}\n")
+    last = jobs[-1]["id"]
+    text.append(f"harbor log {last}   # its output      harbor explain {last}   # its story", style="dim")
+    return text
+
+
+def clock(seconds: float) -> str:
+    """`1:02:03`, or `2:03` below an hour."""
+    whole = max(0, int(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def memory(mb: int | None) -> str:
+    """MiB as GiB with one decimal."""
+    return "-" if mb is None else f"{mb / 1024:.1f} GiB"
+
+
+def _or_dash(value: Any) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,1087 @@
+"""The agent: the one file of harbor that runs on a node. Python >= 3.6, standard library only, imports nothing of ours.
+
+It is streamed over the connection and lives as long as that does; what outlives it is a guardian for each job. A
+guardian leads the job's session, runs it with its output in the spool, and leaves the exit record there by rename.
+Messages are JSON objects, one a line (controller: core/protocol.py). Single-threaded: one selector, no polling but
+for the growth of output files and for guardians that an earlier agent left behind.
+"""
+
+import base64
+import ctypes
+import errno
+import json
+import os
+import pwd
+import re
+import selectors
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+VERSION = 1
+MAX_LINE = 1 << 20
+MAX_UNSENT = 8 << 20
+LOOK_EVERY = 0.25
+PROGRESS_EVERY = 0.5
+ALIVE_EVERY = 10.0
+READ_MAX = 1 << 20
+TAIL = 4096
+KEEP_DAYS = 14
+LONG_SCRIPT = 100000
+TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+MARKER = re.compile(rb"\x02\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*([0-9]+(?:\.[0-9]+)?)\s*\x03")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+
+
+class Fatal(Exception):
+    """The node cannot be used; `code` says in one word why."""
+
+    def __init__(self, code, message):
+        Exception.__init__(self, message)
+        self.code = code
+
+
+def read_file(path, default=""):
+    try:
+        with open(path, "rb") as f:
+            return f.read().decode("utf-8", "replace")
+    except OSError:
+        return default
+
+
+def write_json(path, value):
+    """Durable against a crash of this process: complete under its name, or not there."""
+    temporary = "%s.%d" % (path, os.getpid())
+    with open(temporary, "wb") as f:
+        f.write(json.dumps(value).encode("ascii"))
+    os.rename(temporary, path)
+
+
+def read_json(path):
+    try:
+        value = json.loads(read_file(path) or "null")
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def boot_id():
+    found = read_file("/proc/sys/kernel/random/boot_id").strip()
+    if found:
+        return found
+    try:
+        return subprocess.check_output(["sysctl", "-n", "kern.boottime"], timeout=5).decode().strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+# --- processes ------------------------------------------------------------------------------------------------
+
+
+def proc_stat(pid):
+    """(ppid, pgrp, session, cpu seconds with reaped children, start ticks), or None."""
+    raw = read_file("/proc/%s/stat" % pid)
+    try:
+        fields = raw[raw.rindex(")") + 2 :].split()
+        cpu = sum(int(n) for n in fields[11:15]) / float(TICKS)
+        return int(fields[1]), int(fields[2]), int(fields[3]), cpu, int(fields[19])
+    except (ValueError, IndexError):
+        return None
+
+
+def all_processes():
+    """{pid: proc_stat} of every process that we may see; empty without /proc."""
+    try:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return {}
+    found = ((pid, proc_stat(pid)) for pid in pids)
+    return {pid: stat_ for pid, stat_ in found if stat_ is not None}
+
+
+def family(guardian, key, table):
+    """Processes of a job, without its guardian: its session, its descendants, and those that carry its key.
+
+    Leaving the session (setsid, a double fork) does not help: the guardian is the subreaper of its descendants, and
+    where that is not to be had, HARBOR_JOB_KEY in the environment tells.
+    """
+    children = {}
+    for pid, found in table.items():
+        children.setdefault(found[0], []).append(pid)
+    members = {pid for pid, found in table.items() if found[2] == guardian}
+    stack = [guardian]
+    while stack:
+        for child in children.get(stack.pop(), ()):
+            if child not in members:
+                members.add(child)
+            stack.append(child)
+    if key is not None:
+        wanted = b"HARBOR_JOB_KEY=" + key.encode()
+        for pid in table:
+            if pid not in members:
+                try:
+                    with open("/proc/%d/environ" % pid, "rb") as f:
+                        if wanted in f.read().split(b"\0"):
+                            members.add(pid)
+                except OSError:
+                    pass
+    members.discard(guardian)
+    members.discard(os.getpid())
+    return members
+
+
+def kill_all(pids, number):
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
+
+
+def oom_count():
+    """OOM kills that the kernel has counted, here and in our cgroup."""
+    total = 0
+    for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):
+        for line in read_file(path).splitlines():
+            if line.startswith("oom_kill "):
+                total += int(line.split()[1])
+    return total
+
+
+# --- the guardian ---------------------------------------------------------------------------------------------
+
+
+class Guardian:
+    """Runs one job's scripts and sees to their end. Lives in its own process, in the session that it leads."""
+
+    def __init__(self, spec, directory, nice):
+        self.spec = spec
+        self.directory = directory
+        self.nice = nice
+        self.key = "%s#%d" % (spec["job"], spec["attempt"])
+        self.reason = None
+        self.grace = 5.0
+        self.child = None
+        self.term_at = None
+        self.kill_at = None
+
+    def run(self):
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        if PRCTL is not None:
+            PRCTL(36, 1, 0, 0, 0)
+        ooms = oom_count()
+        started = time.time()
+        deadline = started + self.spec["runtime"] if self.spec.get("runtime") else None
+        steps, code = [], 0
+        for index, script in enumerate(self.spec["scripts"]):
+            step = self.step(index, script, deadline)
+            steps.append(step)
+            code = step["code"]
+            if code != 0 or self.reason:
+                break
+        self.sweep()
+        if code == -signal.SIGKILL and self.reason is None and oom_count() > ooms:
+            self.reason = "oom"
+        record = {"job": self.spec["job"], "attempt": self.spec["attempt"], "code": code, "reason": self.reason}
+        record.update(start=started, end=time.time(), steps=steps, log=self.copy_log(), tail=self.tail())
+        write_json(os.path.join(self.directory, "exit.json"), record)
+
+    def step(self, index, script, deadline):
+        start = time.time()
+        self.child = os.fork()
+        if self.child == 0:
+            self.become_job(index, script)
+        try:
+            os.setpgid(self.child, self.child)
+        except OSError:
+            pass
+        status, usage = self.wait(deadline)
+        code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        if code in (126, 127) and os.path.exists(os.path.join(self.directory, "spawn")):
+            self.reason = self.reason or "spawn"
+        kib = 1024.0 * 1024.0 if sys.platform == "darwin" else 1024.0
+        return {
+            "code": code,
+            "start": start,
+            "end": time.time(),
+            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "max_rss_mb": usage.ru_maxrss / kib,
+            "in_mb": usage.ru_inblock * 512 / 1048576.0,
+            "out_mb": usage.ru_oublock * 512 / 1048576.0,
+        }
+
+    def become_job(self, index, script):
+        """In the child: the environment, directory and descriptors of the job, then its shell."""
+        spec = self.spec
+        try:
+            os.setpgid(0, 0)
+            for number in range(1, signal.NSIG):
+                try:
+                    signal.signal(number, signal.SIG_DFL)
+                except (OSError, ValueError, RuntimeError):
+                    pass
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            env = dict(os.environb)
+            for name, value in spec.get("env", {}).items():
+                name = os.fsencode(name)
+                if value is None:
+                    env.pop(name, None)
+                else:
+                    env[name] = value.encode("utf-8", "surrogateescape")
+            env[b"HARBOR_JOB_KEY"] = self.key.encode()
+            env[b"PWD"] = os.fsencode(spec["cwd"])
+            os.chdir(spec["cwd"])
+            try:
+                os.nice(self.nice)
+            except OSError:
+                pass
+            shell = spec.get("shell") or "/bin/sh"
+            code = script.encode("utf-8", "surrogateescape")
+            argv = [os.fsencode(shell), b"-c", code]
+            if len(code) > LONG_SCRIPT:
+                path = os.path.join(self.directory, "script.%d" % index)
+                with open(path, "wb") as f:
+                    f.write(code + b"\n")
+                argv = [os.fsencode(shell), os.fsencode(path)]
+            null = os.open(os.devnull, os.O_RDONLY)
+            out = os.open(os.path.join(self.directory, "output"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(null, 0)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            os.closerange(3, 256)
+            program = argv[0] if b"/" in argv[0] else os.fsencode(shutil.which(shell) or shell)
+            os.execve(program, argv, env)
+        except Exception as error:
+            try:
+                os.write(2, ("harbor: %s: %s\n" % (self.spec.get("shell") or "/bin/sh", error)).encode())
+                open(os.path.join(self.directory, "spawn"), "w").close()
+            finally:
+                os._exit(127 if getattr(error, "errno", None) == errno.ENOENT else 126)
+        os._exit(126)
+
+    def wait(self, deadline):
+        """Wait for the step's shell; meanwhile obey cancel files, the runtime, and kill after the grace."""
+        mask = {signal.SIGCHLD, signal.SIGUSR1}
+        signal.pthread_sigmask(signal.SIG_BLOCK, mask)
+        try:
+            while True:
+                self.reap_strangers()
+                pid, status, usage = os.wait4(self.child, os.WNOHANG)
+                if pid:
+                    return status, usage
+                now = time.time()
+                self.look_for_cancel(now)
+                if deadline is not None and now >= deadline and self.term_at is None:
+                    self.end("timeout", 5.0, now)
+                if self.kill_at is not None and now >= self.kill_at:
+                    self.kill_at = now + 1.0
+                    kill_all(family(os.getpid(), self.key, all_processes()), signal.SIGKILL)
+                times = [t - now for t in (deadline if self.term_at is None else None, self.kill_at) if t is not None]
+                signal.sigtimedwait(mask, max(0.01, min([3600.0] + times)))
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, mask)
+
+    def reap_strangers(self):
+        """Orphans that were handed to us as their subreaper; the job's own shell is left for wait4."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except OSError:
+                return
+            if found is None or found.si_pid == self.child:
+                return
+            try:
+                os.waitpid(found.si_pid, os.WNOHANG)
+            except OSError:
+                return
+
+    def look_for_cancel(self, now):
+        if self.term_at is None:
+            wish = read_json(os.path.join(self.directory, "cancel"))
+            if wish is not None:
+                self.end("cancelled", float(wish.get("grace", 5.0)), now)
+
+    def end(self, reason, grace, now):
+        self.reason, self.term_at, self.kill_at = reason, now, now + grace
+        members = family(os.getpid(), self.key, all_processes())
+        kill_all(members or [self.child], signal.SIGTERM)
+        kill_all(members, signal.SIGCONT)
+
+    def sweep(self):
+        """What a job leaves behind ends with it, as in a batch system."""
+        for attempt in range(40):
+            self.child = -1
+            self.reap_strangers()
+            members = family(os.getpid(), self.key if self.reason else None, all_processes())
+            if not members:
+                return
+            kill_all(members, signal.SIGTERM if attempt == 0 and not self.reason else signal.SIGKILL)
+            wait_until = time.time() + (1.0 if attempt == 0 and not self.reason else 0.1)
+            while time.time() < wait_until:
+                self.reap_strangers()
+                if not any(os.path.exists("/proc/%d" % pid) for pid in members):
+                    break
+                time.sleep(0.01)
+
+    def copy_log(self):
+        """The output goes where the controller wants it, if that directory is here; under its name when whole."""
+        log = self.spec.get("log")
+        if not log:
+            return False
+        temporary = "%s.%d.part" % (log, os.getpid())
+        try:
+            directory = os.path.dirname(log)
+            if not os.path.isdir(directory):
+                os.makedirs(directory, exist_ok=True)
+            shutil.copyfile(os.path.join(self.directory, "output"), temporary)
+            os.rename(temporary, log)
+            return True
+        except OSError:
+            return False
+
+    def tail(self):
+        try:
+            with open(os.path.join(self.directory, "output"), "rb") as f:
+                f.seek(0, 2)
+                f.seek(max(0, f.tell() - TAIL))
+                return f.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+
+def load_prctl():
+    try:
+        return ctypes.CDLL(None, use_errno=True).prctl
+    except (OSError, AttributeError):
+        return None
+
+
+PRCTL = None
+
+
+# --- what the node is and how busy it is ------------------------------------------------------------------------
+
+
+def cgroup_directories():
+    """Our cgroup's directories, innermost first: v2, then v1's cpu and memory controllers."""
+    found = []
+    for line in read_file("/proc/self/cgroup").splitlines():
+        parts = line.split(":", 2)
+        if len(parts) != 3:
+            continue
+        if parts[1] == "":
+            base = "/sys/fs/cgroup"
+        elif set(parts[1].split(",")) & {"cpu", "memory"}:
+            base = "/sys/fs/cgroup/" + parts[1]
+        else:
+            continue
+        path = parts[2].rstrip("/")
+        while True:
+            found.append(base + path)
+            if not path:
+                break
+            path = path.rpartition("/")[0]
+    return found
+
+
+def number_in(path):
+    try:
+        return int(read_file(path).split()[0])
+    except (ValueError, IndexError):
+        return None
+
+
+def cpu_quota():
+    """(cores that the cgroup allows, its directory), or (None, None)."""
+    best, where = None, None
+    for directory in cgroup_directories():
+        words = read_file(directory + "/cpu.max").split()
+        quota, period = number_in(directory + "/cpu.cfs_quota_us"), number_in(directory + "/cpu.cfs_period_us")
+        if len(words) == 2 and words[0].isdigit():
+            quota, period = int(words[0]), int(words[1])
+        if quota is not None and quota > 0 and period:
+            cores = float(quota) / period
+            if best is None or cores < best:
+                best, where = cores, directory
+    return best, where
+
+
+def affinity():
+    try:
+        return sorted(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        return list(range(os.cpu_count() or 1))
+
+
+def memory():
+    """(total, available) MiB, as far as our cgroups let us have them."""
+    found = {}
+    for line in read_file("/proc/meminfo").splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[1].isdigit():
+            found[words[0]] = int(words[1]) // 1024
+    total = found.get("MemTotal:")
+    available = found.get("MemAvailable:", found.get("MemFree:"))
+    if total is None or available is None:
+        try:
+            import psutil
+
+            virtual = psutil.virtual_memory()
+            return virtual.total >> 20, virtual.available >> 20
+        except ImportError:
+            pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+            return pages, None
+    for directory in cgroup_directories():
+        limit = number_in(directory + "/memory.max") or number_in(directory + "/memory.limit_in_bytes")
+        used = number_in(directory + "/memory.current") or number_in(directory + "/memory.usage_in_bytes")
+        if limit is not None and used is not None and limit >> 20 < total:
+            cache = 0
+            for line in read_file(directory + "/memory.stat").splitlines():
+                if line.startswith(("inactive_file ", "total_inactive_file ")):
+                    cache = int(line.split()[1])
+            total = limit >> 20
+            available = min(available, max(0, limit - used + cache) >> 20)
+    return total, available
+
+
+def nvidia(query):
+    """Rows of nvidia-smi, as lists of words; empty where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", "--query-gpu=" + query, "--format=csv,noheader,nounits"]
+    try:
+        text = subprocess.check_output(command, timeout=10, stderr=subprocess.DEVNULL).decode("utf-8", "replace")
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [[word.strip() for word in line.split(",")] for line in text.splitlines() if line.strip()]
+
+
+def users():
+    try:
+        text = subprocess.check_output(["who"], timeout=2, stderr=subprocess.DEVNULL).decode("utf-8", "replace")
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return sorted({line.split()[0] for line in text.splitlines() if line.split()})
+
+
+class Meter:
+    """Busy cores between two samples, and the part of them that is ours."""
+
+    def __init__(self):
+        self.cpus = affinity()
+        quota, self.quota_directory = cpu_quota()
+        if quota is None or quota >= len(self.cpus):
+            self.quota_directory = None
+        self.cores = len(self.cpus) if self.quota_directory is None else max(1, int(quota))
+        self.counted = {}
+        self.last = self.busy_seconds()
+        self.last_own = self.own_seconds()
+        self.last_at = time.monotonic()
+        self.users, self.users_at = [], -1e9
+
+    def busy_seconds(self):
+        if self.quota_directory is not None:
+            for line in read_file(self.quota_directory + "/cpu.stat").splitlines():
+                if line.startswith("usage_usec "):
+                    return int(line.split()[1]) / 1e6
+            usage = number_in(self.quota_directory + "/cpuacct.usage")
+            if usage is not None:
+                return usage / 1e9
+        wanted = {"cpu%d" % n for n in self.cpus}
+        total = 0.0
+        seen = False
+        for line in read_file("/proc/stat").splitlines():
+            words = line.split()
+            if words and words[0] in wanted:
+                seen = True
+                ticks = [int(n) for n in words[1:9]]
+                total += (sum(ticks) - ticks[3] - (ticks[4] if len(ticks) > 4 else 0)) / float(TICKS)
+        return total if seen else None
+
+    @staticmethod
+    def own_seconds():
+        """CPU of this process and of all that it has reaped: guardians with everything that they reaped."""
+        return sum(os.times()[:4])
+
+    def sample(self, running):
+        """(busy, ours by key, ended) in cores since the last sample. `running`: {key: guardian pid}."""
+        now = time.monotonic()
+        span = max(1e-3, now - self.last_at)
+        busy_now, own_now = self.busy_seconds(), self.own_seconds()
+        if busy_now is None or self.last is None:
+            busy = min(os.getloadavg()[0], self.cores)
+        else:
+            busy = max(0.0, busy_now - self.last) / span
+        ours = {}
+        counted = {}
+        if running:
+            table = all_processes()
+            for key, pid in running.items():
+                members = family(pid, None, table) | {pid}
+                counted[key] = sum(table[m][3] for m in members if m in table)
+                ours[key] = max(0.0, counted[key] - self.counted.get(key, 0.0)) / span
+        before = sum(seconds for key, seconds in self.counted.items() if key not in counted)
+        ended = max(0.0, own_now - self.last_own - before) / span
+        self.last, self.last_own, self.last_at, self.counted = busy_now, own_now, now, counted
+        return min(busy, len(self.cpus)), {k: round(v, 3) for k, v in ours.items() if v > 0}, ended
+
+    def who(self):
+        if time.monotonic() - self.users_at > 30:
+            self.users, self.users_at = users(), time.monotonic()
+        return self.users
+
+
+# --- the spool ------------------------------------------------------------------------------------------------
+
+
+def private_directory(path):
+    """Make or check a directory that only we can use: /var/tmp belongs to everybody."""
+    try:
+        if not os.path.lexists(path):
+            os.makedirs(path, 0o700, exist_ok=True)
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode):
+            raise Fatal("scratch", "scratch %s is not a directory (or it is a link)" % path)
+        if found.st_uid != os.getuid():
+            raise Fatal("scratch", "scratch %s belongs to user %d" % (path, found.st_uid))
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            os.chmod(path, 0o700)
+        with tempfile.TemporaryFile(dir=path) as f:
+            f.write(b"x")
+    except OSError as error:
+        raise Fatal("scratch", "scratch %s cannot be used: %s" % (path, error.strerror or error))
+    return path
+
+
+class Record:
+    """One attempt in the spool, as this agent knows it."""
+
+    def __init__(self, directory, job, attempt, pid, info):
+        self.directory = directory
+        self.job = job
+        self.attempt = attempt
+        self.pid = pid
+        self.info = info
+        self.mine = False
+        self.exit = None
+        self.offset = 0
+        self.rest = b""
+        self.progress = None
+        self.told = None
+        self.told_at = 0.0
+        self.grew = False
+        try:
+            self.pattern = re.compile(info["progress"].encode("utf-8")) if info.get("progress") else None
+        except re.error:
+            self.pattern = None
+
+    @property
+    def key(self):
+        return "%s#%d" % (self.job, self.attempt)
+
+    def alive(self):
+        """Whether the guardian still is the process that was recorded."""
+        if self.mine:
+            return True
+        if self.info.get("boot_id") != boot_id():
+            return False
+        found = proc_stat(self.pid)
+        if found is None:
+            return False
+        return self.info.get("born") in (None, found[4])
+
+    def look(self):
+        """Read what the job has written since; remember progress. Bounded: a flood is skipped to its end."""
+        try:
+            with open(os.path.join(self.directory, "output"), "rb") as f:
+                size = os.fstat(f.fileno()).st_size
+                if size <= self.offset:
+                    return
+                if size - self.offset > READ_MAX:
+                    self.offset, self.rest = size - READ_MAX, b""
+                f.seek(self.offset)
+                data = self.rest + f.read(READ_MAX)
+                self.offset = f.tell()
+        except OSError:
+            return
+        self.grew = True
+        found = None
+        if self.pattern is None:
+            for found in MARKER.finditer(data):
+                pass
+            cut = data.rfind(b"\x02", -64)
+            self.rest = data[cut:] if cut >= 0 and b"\x03" not in data[cut:] else b""
+        else:
+            end = data.rfind(b"\n") + 1
+            for found in self.pattern.finditer(data[:end]):
+                pass
+            self.rest = data[end:][-65536:]
+        if found is not None:
+            try:
+                self.progress = [float(found.group(1)), float(found.group(2))]
+            except (ValueError, TypeError, IndexError):
+                pass
+
+
+# --- the agent ------------------------------------------------------------------------------------------------
+
+
+class Agent:
+    """Answers the controller. Every `on_X` is the message of type X."""
+
+    def __init__(self, inp, out):
+        self.inp = inp
+        self.out = out
+        self.buffer = b""
+        self.skipping = False
+        self.unsent = bytearray()
+        self.records = {}
+        self.ending = {}
+        self.next_load = 0.0
+        self.next_look = 0.0
+        self.alive_at = 0.0
+        self.finished = False
+        self.selector = selectors.DefaultSelector()
+
+    # --- beginning ---
+
+    def begin(self):
+        """Read `welcome`, check the node, list what the spool holds."""
+        welcome = self.read_welcome()
+        if welcome.get("v") != VERSION:
+            raise Fatal("protocol", "the controller speaks version %r, this agent %d" % (welcome.get("v"), VERSION))
+        if sys.platform.startswith(("win", "cygwin", "msys")):
+            raise Fatal("platform", "nodes run Linux or macOS; this one is %s" % sys.platform)
+        self.welcome = welcome
+        os.umask(int(welcome.get("umask", 0o022)))
+        for name in ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY"):
+            os.environ.pop(name, None)
+        # Debian's bash sources ~/.bashrc for every `bash -c` under sshd (SHLVL < 2): 100-200 ms a job.
+        os.environ["SHLVL"] = "1"
+        self.scratch = private_directory(welcome.get("scratch") or "/var/tmp/harbor-%d" % os.getuid())
+        self.spool = private_directory(os.path.join(self.scratch, "spool"))
+        self.every = max(0.1, float(welcome.get("load_every", 1.0)))
+        self.meter = Meter()
+        self.load_records()
+        self.send(self.hello())
+        for record in list(self.records.values()):
+            self.send(self.known(record))
+        self.send({"t": "ready"})
+
+    def read_welcome(self):
+        line = b""
+        while not line.endswith(b"\n"):
+            data = os.read(self.inp, 1 if not line else 1)
+            if not data:
+                raise SystemExit(0)
+            line += data
+            if len(line) > MAX_LINE:
+                raise Fatal("protocol", "the first line is too long")
+        try:
+            return json.loads(line.decode("utf-8"))
+        except ValueError:
+            raise Fatal("protocol", "the first line is no welcome")
+
+    def hello(self):
+        total, _ = memory()
+        probe = self.welcome.get("probe") or {}
+        shared = bool(probe) and read_file(probe.get("file", "")).strip() == probe.get("token")
+        same = []
+        for path, inode, mtime in self.welcome.get("same") or []:
+            try:
+                found = os.stat(path)
+            except (OSError, ValueError):
+                continue
+            if found.st_ino == inode and found.st_mtime_ns == mtime:
+                same.append(path)
+        gpus = [
+            {"index": int(row[0]), "name": row[1], "mem_mb": int(float(row[2]))}
+            for row in nvidia("index,name,memory.total")
+            if len(row) == 3 and row[0].isdigit()
+        ]
+        try:
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            user = str(os.getuid())
+        warnings = []
+        if not os.path.exists("/proc/stat"):
+            warnings.append("no /proc here: the load is the load average")
+        if PRCTL is None:
+            warnings.append("no prctl here: a job's daemons are found by their environment only")
+        if re.search(
+            r"^\s*KillUserProcesses\s*=\s*(yes|true|1|on)", read_file("/etc/systemd/logind.conf"), re.M | re.I
+        ):
+            if not os.path.exists("/var/lib/systemd/linger/" + user):
+                warnings.append("systemd kills jobs when the connection ends; type: loginctl enable-linger " + user)
+        return {
+            "t": "hello", "v": VERSION, "agent": os.getpid(), "python": "%d.%d.%d" % sys.version_info[:3],
+            "host": socket.gethostname(), "user": user, "uid": os.getuid(), "boot_id": boot_id(),
+            "platform": sys.platform, "cores": self.meter.cores, "mem_mb": total, "gpus": gpus,
+            "scratch": self.scratch, "shared": shared, "same": same, "tmpdir": tempfile.gettempdir(),
+            "path": os.environ.get("PATH", ""), "time": time.time(), "warnings": warnings,
+        }  # fmt: skip
+
+    def load_records(self):
+        limit = time.time() - KEEP_DAYS * 86400
+        for run in sorted(os.listdir(self.spool)):
+            base = os.path.join(self.spool, run)
+            if not NAME.match(run) or os.path.islink(base) or not os.path.isdir(base):
+                continue
+            for name in sorted(os.listdir(base)):
+                job, _, attempt = name.rpartition(".")
+                directory = os.path.join(base, name)
+                if not NAME.match(job) or not attempt.isdigit():
+                    continue
+                info = read_json(os.path.join(directory, "record.json"))
+                if info is None or not isinstance(info.get("pid"), int):
+                    continue
+                record = Record(directory, "%s/%s" % (run, job), int(attempt), info["pid"], info)
+                record.exit = read_json(os.path.join(directory, "exit.json"))
+                if record.exit is not None and record.exit.get("end", 0) < limit:
+                    self.remove(record)
+                    continue
+                if record.exit is None and not record.alive():
+                    record.exit = self.lost(record)
+                self.records[(record.job, record.attempt)] = record
+
+    def known(self, record):
+        state = "running" if record.exit is None else "exited"
+        info = record.info
+        return {
+            "t": "known", "job": record.job, "attempt": record.attempt, "state": state, "hash": info.get("hash", ""),
+            "meta": info.get("meta") or {}, "name": info.get("name", ""), "exit": record.exit,
+        }  # fmt: skip
+
+    # --- the loop ---
+
+    def serve(self):
+        os.set_blocking(self.inp, False)
+        os.set_blocking(self.out, False)
+        wake, poke = os.pipe()
+        for fd in (wake, poke):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(poke)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.selector.register(self.inp, selectors.EVENT_READ)
+        self.selector.register(wake, selectors.EVENT_READ)
+        while not self.finished:
+            self.flush()
+            for selected, _ in self.selector.select(self.pause()):
+                if selected.fd == self.inp:
+                    self.receive()
+                elif selected.fd == wake:
+                    try:
+                        os.read(wake, 4096)
+                    except OSError:
+                        pass
+            self.reap()
+            self.tick(time.monotonic())
+
+    def pause(self):
+        running = [r for r in self.records.values() if r.exit is None]
+        due = [self.next_load]
+        if running:
+            due.append(self.next_look)
+        return max(0.0, min(due) - time.monotonic())
+
+    def receive(self):
+        try:
+            data = os.read(self.inp, 1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.finish()
+            return
+        self.buffer += data
+        while True:
+            line, newline, rest = self.buffer.partition(b"\n")
+            if not newline:
+                if len(self.buffer) > MAX_LINE:
+                    self.skipping, self.buffer = True, b""
+                return
+            self.buffer = rest
+            if self.skipping or len(line) > MAX_LINE:
+                self.skipping = False
+                self.send({"t": "error", "message": "a line of more than %d bytes was dropped" % MAX_LINE})
+            elif line.strip():
+                self.take(line)
+
+    def take(self, line):
+        try:
+            message = json.loads(line.decode("utf-8"))
+            handler = getattr(self, "on_" + message["t"], None) if isinstance(message["t"], str) else None
+            if handler is None:
+                raise ValueError("unknown type %r" % (message["t"],))
+            handler(message)
+        except SystemExit:
+            raise
+        except Exception as error:
+            text = "%s: %s" % (type(error).__name__, error)
+            self.send({"t": "error", "message": "not understood: %s" % text[:500]})
+
+    def send(self, message):
+        if len(self.unsent) > MAX_UNSENT and message["t"] in ("load", "progress", "alive"):
+            return
+        self.unsent += json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+
+    def flush(self):
+        try:
+            while self.unsent:
+                sent = os.write(self.out, self.unsent[: 1 << 16])
+                del self.unsent[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.finish()
+        waits = self.out in self.selector.get_map()
+        if self.unsent and not waits and not self.finished:
+            self.selector.register(self.out, selectors.EVENT_WRITE)
+        elif not self.unsent and waits:
+            self.selector.unregister(self.out)
+
+    def finish(self):
+        """The controller is gone. Jobs live on; guardians that were told to end their job do so by themselves."""
+        self.finished = True
+
+    # --- messages ---
+
+    def on_start(self, message):
+        job, attempt = self.names(message)
+        record = self.records.get((job, attempt))
+        if record is not None:
+            if record.exit is None:
+                self.send({"t": "started", "job": job, "attempt": attempt, "pid": record.pid, "at": time.time()})
+            else:
+                self.send(dict(record.exit, t="exited"))
+            return
+        for path in [message["cwd"]] + list(message.get("needs") or []):
+            if not os.path.exists(path):
+                self.refuse(job, attempt, "missing", path=path)
+                return
+        directory = os.path.join(self.spool, "%s.%d" % (job, attempt))
+        try:
+            os.makedirs(directory, 0o700)
+            record = self.fork(message, directory)
+        except OSError as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            reason = "disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "fork"
+            self.refuse(job, attempt, reason, message="%s: %s" % (reason, error))
+            return
+        self.records[(job, attempt)] = record
+        self.send({"t": "started", "job": job, "attempt": attempt, "pid": record.pid, "at": time.time()})
+
+    def fork(self, message, directory):
+        info = {name: message.get(name) for name in ("hash", "meta", "name", "log", "cpus", "progress")}
+        open(os.path.join(directory, "output"), "ab").close()
+        ready, go = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            self.become_guardian(message, directory, ready)
+        os.close(ready)
+        found = proc_stat(pid)
+        info.update(pid=pid, boot_id=boot_id(), born=found[4] if found else None)
+        try:
+            write_json(os.path.join(directory, "record.json"), info)
+            os.write(go, b"g")
+        except OSError:
+            os.close(go)
+            os.waitpid(pid, 0)
+            raise
+        os.close(go)
+        record = Record(directory, message["job"], message["attempt"], pid, info)
+        record.mine = True
+        return record
+
+    def become_guardian(self, message, directory, ready):
+        """In the child. It starts the job only once the record is on disk: no job without a trace."""
+        code = 1
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            go = os.read(ready, 1)
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, 2)
+            os.closerange(3, 256)
+            if go == b"g":
+                Guardian(message, directory, int(self.welcome.get("nice", 0))).run()
+                code = 0
+        except BaseException:
+            try:
+                with open(os.path.join(directory, "output"), "a") as f:
+                    f.write("harbor: the guardian failed:\n" + traceback.format_exc())
+            except OSError:
+                pass
+        finally:
+            os._exit(code)
+
+    def refuse(self, job, attempt, reason, **more):
+        self.send(dict(more, t="refused", job=job, attempt=attempt, reason=reason))
+
+    def on_cancel(self, message):
+        job, attempt = self.names(message)
+        record = self.records.get((job, attempt))
+        if record is None:
+            self.send({"t": "gone", "job": job, "attempt": attempt})
+        elif record.exit is not None:
+            self.send(dict(record.exit, t="exited"))
+        else:
+            write_json(os.path.join(record.directory, "cancel"), {"grace": float(message.get("grace", 5.0))})
+            kill_all([record.pid], signal.SIGUSR1)
+
+    def on_forget(self, message):
+        record = self.records.get(self.names(message))
+        if record is not None and record.exit is not None:
+            del self.records[(record.job, record.attempt)]
+            self.remove(record)
+
+    def on_read(self, message):
+        job, attempt = self.names(message)
+        record = self.records.get((job, attempt))
+        if record is None:
+            self.send({"t": "gone", "job": job, "attempt": attempt})
+            return
+        offset, size = max(0, int(message.get("offset", 0))), min(1 << 19, max(0, int(message.get("size", 65536))))
+        data, whole = b"", 0
+        try:
+            with open(os.path.join(record.directory, "output"), "rb") as f:
+                whole = os.fstat(f.fileno()).st_size
+                f.seek(offset)
+                data = f.read(size)
+        except OSError:
+            pass
+        self.send({
+            "t": "output", "job": job, "attempt": attempt, "offset": offset, "size": whole,
+            "data": base64.b64encode(data).decode("ascii"), "eof": record.exit is not None and offset + len(data) >= whole,
+        })  # fmt: skip
+
+    def on_ping(self, message):
+        self.send({"t": "pong", "n": message.get("n")})
+
+    def on_bye(self, message):
+        self.flush()
+        self.finished = True
+
+    @staticmethod
+    def names(message):
+        job, attempt = message["job"], message["attempt"]
+        run, _, name = job.partition("/")
+        if not NAME.match(run) or not NAME.match(name) or isinstance(attempt, bool) or not 0 < int(attempt) < 1000000:
+            raise ValueError("bad job %r or attempt %r" % (job, attempt))
+        return job, int(attempt)
+
+    # --- jobs ---
+
+    def reap(self):
+        """Guardians that have ended: ours by wait, an earlier agent's by their exit record."""
+        mine = {record.pid: record for record in self.records.values() if record.mine and record.exit is None}
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except OSError:
+                return
+            if pid == 0:
+                return
+            if pid in mine:
+                self.ended(mine[pid])
+
+    def ended(self, record):
+        record.exit = read_json(os.path.join(record.directory, "exit.json")) or self.lost(record)
+        record.look()
+        record.exit["progress"] = record.progress
+        self.send(dict(record.exit, t="exited"))
+
+    def lost(self, record):
+        """A guardian that left no exit record: killed, or the node was rebooted. Its job must not go on alone."""
+        if record.info.get("boot_id") == boot_id():
+            kill_all(family(record.pid, record.key, all_processes()), signal.SIGKILL)
+        now = time.time()
+        exit_ = {"job": record.job, "attempt": record.attempt, "code": -9, "reason": "lost", "start": now, "end": now}
+        exit_.update(steps=[], log=False, tail="")
+        try:
+            write_json(os.path.join(record.directory, "exit.json"), exit_)
+        except OSError:
+            pass
+        return exit_
+
+    def remove(self, record):
+        shutil.rmtree(record.directory, ignore_errors=True)
+        try:
+            os.rmdir(os.path.dirname(record.directory))
+        except OSError:
+            pass
+
+    def tick(self, now):
+        running = [record for record in self.records.values() if record.exit is None]
+        if running and now >= self.next_look:
+            self.next_look = now + LOOK_EVERY
+            self.look(running, now)
+        if now >= self.next_load:
+            self.next_load = now + self.every
+            self.send(self.load({r.key: r.pid for r in running if r.exit is None}))
+
+    def look(self, running, now):
+        for record in running:
+            if not record.mine and (os.path.exists(os.path.join(record.directory, "exit.json")) or not record.alive()):
+                self.ended(record)
+                continue
+            record.look()
+            if record.progress != record.told and now - record.told_at >= PROGRESS_EVERY:
+                record.told, record.told_at = record.progress, now
+                done, total = record.progress
+                self.send({"t": "progress", "job": record.job, "attempt": record.attempt, "done": done, "total": total})
+        if now - self.alive_at >= ALIVE_EVERY:
+            self.alive_at = now
+            grown = [record for record in running if record.grew]
+            for record in grown:
+                record.grew = False
+            if grown:
+                self.send({"t": "alive", "jobs": [[record.job, record.attempt] for record in grown]})
+
+    def load(self, running):
+        busy, ours, ended = self.meter.sample(running)
+        disk = os.statvfs(self.scratch)
+        return {
+            "t": "load", "at": time.time(), "busy": round(busy, 3), "ours": ours, "ended": round(ended, 3),
+            "load1": os.getloadavg()[0], "mem_available_mb": memory()[1],
+            "disk_free_mb": disk.f_bavail * disk.f_frsize >> 20, "users": self.meter.who(),
+        }  # fmt: skip
+
+
+def main():
+    global PRCTL
+    inp, out = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
+    PRCTL = load_prctl()
+    agent = Agent(inp, out)
+    try:
+        agent.begin()
+        agent.serve()
+    except Fatal as error:
+        agent.send({"t": "fatal", "code": error.code, "message": str(error)})
+        os.set_blocking(out, True)
+        agent.flush()
+        os._exit(1)
+    except Exception:
+        agent.send({"t": "fatal", "code": "bug", "message": traceback.format_exc()[-3000:]})
+        os.set_blocking(out, True)
+        agent.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
