@@ -1,49 +1,48 @@
-"""How bytes get to a node and back: the cut between links and subprocess, paramiko or the ssh program."""
+"""How bytes reach a node: one Transport is one connection, one Channel is one command at its end.
 
-import os
-import subprocess
-import threading
-from collections import deque
+This file holds the shapes, the errors and the way to this machine; ssh.py and openssh.py are the ways to others.
+They are imported only when used: `import paramiko` costs 0.1 s, and Snakemake imports every plugin at every start.
+"""
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-CHUNK = 1 << 16
-STDERR_KEPT = 8192
+from .process import ProcessChannel, clean_environment
 
 
 class Channel(Protocol):
-    """One remote command's stdin and stdout."""
+    """A running command's stdin and stdout as bytes. read and write are for one thread each; the rest for any."""
 
     def read(self) -> bytes:
-        """Block for up to 64 KiB; b"" at the end, also after `close` from another thread."""
+        """Block for up to 64 KiB; b"" at the end, also after close() from another thread."""
 
     def write(self, data: bytes) -> None:
-        """Block until all is taken. OSError when the channel is gone."""
+        """Block until all of `data` is taken; OSError when the channel is gone."""
 
     def close(self) -> None:
-        """Idempotent, from any thread; unblocks read and write."""
+        """End the channel at once, waking a blocked read and write. Any thread, any number of times."""
 
     def stderr(self) -> str:
-        """The last 8 KiB of the command's stderr."""
+        """The last 8 KiB (at most) that the command wrote to stderr; complete once the output has ended."""
 
     def exit_status(self) -> int | None:
-        """The command's exit status, if it has ended and sent one."""
+        """After the end of the output: the command's exit code. None: not known, or a signal ended it."""
 
 
 class Transport(Protocol):
-    """One connection."""
+    """One connection: open() is called once, close() ends the connection and everything that it needed."""
 
     def open(self, command: str) -> Channel:
-        """Connect, authenticate, start `command` by the user's login shell. Raises ConnectError."""
+        """Connect, authenticate, start `command` through the user's login shell. Raises ConnectError."""
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection; also from another thread, while open() is at work. Never blocks for long."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a node is."""
+    """A node as the host list names it: `[USER@]HOST[:PORT]`; None where the ssh configuration decides."""
 
     name: str
     host: str
@@ -54,30 +53,35 @@ class Target:
 
 @dataclass(frozen=True)
 class SshSettings:
-    """What both SSH transports are told."""
+    """What holds for every node. `ssh_config` None: the user's own. `connect_timeout`: s, for each of TCP, greeting, login."""
 
     ssh_config: Path | None
     password: str | None
-    connect_timeout: float = 15.0
+    connect_timeout: float = 15
+
+    def __repr__(self) -> str:
+        return f"SshSettings(ssh_config={self.ssh_config!r}, connect_timeout={self.connect_timeout!r})"
+
+
+PERMANENT = frozenset({"name", "host_key_unknown", "host_key_changed", "auth", "config"})
+"""Kinds that trying again does not mend. The others: refused, timeout, unreachable, proxy, closed, other."""
 
 
 class ConnectError(Exception):
-    """A connection that could not be made. `permanent` ones are never retried: a refused key stays refused."""
+    """A node could not be reached. `message` is "node NAME: what, where, why", `hint` the next command to type."""
 
-    PERMANENT = frozenset({"host_key_unknown", "host_key_changed", "auth", "config", "name"})
-
-    def __init__(self, kind: str, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, kind: str, message: str, hint: str | None = None, permanent: bool | None = None) -> None:
+        super().__init__(message if hint is None else f"{message}\n  Try: {hint}")
         self.kind = kind
         self.message = message
         self.hint = hint
-        self.permanent = kind in self.PERMANENT
+        self.permanent = kind in PERMANENT if permanent is None else permanent
 
 
 def make_transport(target: Target, kind: str, settings: SshSettings) -> Transport:
-    """The transport for a node; `kind` is `paramiko` or `openssh`. Imports lazily: paramiko takes 0.12 s."""
+    """A connection to be opened. `kind` is "paramiko" or "openssh"; a local target needs neither."""
     if target.local:
-        return LocalTransport()
+        return LocalTransport(target)
     if kind == "openssh":
         from .openssh import OpensshTransport
 
@@ -87,87 +91,25 @@ def make_transport(target: Target, kind: str, settings: SshSettings) -> Transpor
     return ParamikoTransport(target, settings)
 
 
-def clean_environment() -> dict[str, str]:
-    """Our environment less the passwords that Snakemake's plugins take from it."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not (name.startswith("SNAKEMAKE_") and name.endswith("_PASSWORD"))
-    }
-
-
 class LocalTransport:
-    """This machine, without SSH: the same agent in a subprocess."""
+    """This machine as a node: the same command, through /bin/sh instead of an SSH server."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: Target) -> None:
+        self._target = target
         self._channel: ProcessChannel | None = None
+        self._closed = False
 
-    def open(self, command: str) -> "ProcessChannel":
-        """Run `command` by /bin/sh, in a session of its own: Ctrl-C in the terminal is for Snakemake only."""
-        self._channel = ProcessChannel(["/bin/sh", "-c", command], clean_environment())
-        return self._channel
+    def open(self, command: str) -> Channel:
+        try:
+            channel = ProcessChannel(["/bin/sh", "-c", command], clean_environment())
+        except OSError as error:
+            raise ConnectError("other", f"node {self._target.name}: cannot start /bin/sh: {error}") from error
+        self._channel = channel
+        if self._closed:
+            channel.close()
+        return channel
 
     def close(self) -> None:
+        self._closed = True
         if self._channel is not None:
             self._channel.close()
-
-
-class ProcessChannel:
-    """A subprocess as a channel."""
-
-    def __init__(self, argv: list[str], env: dict[str, str], pass_fds: tuple[int, ...] = ()) -> None:
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            argv, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True, bufsize=0, pass_fds=pass_fds
-        )
-        self._ring: deque[bytes] = deque(maxlen=STDERR_KEPT // 512)
-        self._lock = threading.Lock()
-        self._closed = False
-        self._drain = threading.Thread(target=self._keep_stderr, name="harbor-stderr", daemon=True)
-        self._drain.start()
-
-    def _keep_stderr(self) -> None:
-        assert self._process.stderr is not None
-        while data := self._process.stderr.read(512):
-            self._ring.append(data)
-
-    def read(self) -> bytes:
-        assert self._process.stdout is not None
-        try:
-            return self._process.stdout.read(CHUNK)
-        except (OSError, ValueError):
-            return b""
-
-    def write(self, data: bytes) -> None:
-        assert self._process.stdin is not None
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[self._process.stdin.write(view) :]
-        except ValueError as error:
-            raise OSError("the channel is closed") from error
-
-    def close(self) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        # The agent ends at the end of its input, the ssh program with its connection; both close our stdout.
-        try:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-        except OSError:
-            pass
-        self._process.terminate()
-        try:
-            self._process.wait(2.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def stderr(self) -> str:
-        self._drain.join(0.5)
-        return b"".join(self._ring)[-STDERR_KEPT:].decode("utf-8", "replace")
-
-    def exit_status(self) -> int | None:
-        return self._process.poll()
