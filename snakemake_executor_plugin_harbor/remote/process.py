@@ -48,9 +48,9 @@ class ProcessChannel:
         try:
             self._process = subprocess.Popen(
                 argv,
-                stdin=pairs[0][1],
-                stdout=pairs[1][1],
-                stderr=pairs[2][1],
+                stdin=pairs[0][1].fileno(),
+                stdout=pairs[1][1].fileno(),
+                stderr=pairs[2][1].fileno(),
                 env=env,
                 start_new_session=True,
             )
@@ -120,7 +120,7 @@ class ProcessChannel:
             pass  # closed under us: nothing more to keep
         self._drained.set()
         self._closed.wait()
-        for end in (lambda: None, self._process.terminate, self._process.kill):
+        for end in (self._process.poll, self._process.terminate, self._process.kill):
             end()
             try:
                 self._process.wait(END_GRACE_S)

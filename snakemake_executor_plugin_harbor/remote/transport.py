@@ -53,7 +53,7 @@ class Target:
 
 @dataclass(frozen=True)
 class SshSettings:
-    """What holds for every node. `ssh_config` None: the user's own. `connect_timeout`: s, for each of TCP, greeting, login."""
+    """`ssh_config` None: the user's own. `connect_timeout`: seconds for each of TCP, greeting and login."""
 
     ssh_config: Path | None
     password: str | None

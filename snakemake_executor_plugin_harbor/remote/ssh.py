@@ -1,0 +1,335 @@
+"""The way to a node through paramiko: dial, check the host key, log in, run one command.
+
+The connection may lead through jump hosts, each a connection of its own with its own configuration, keys and checks.
+paramiko is imported when the first connection opens.
+"""
+
+import logging
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .faults import Faults, kind_of_error, kind_of_text
+from .hostkeys import HostKey, Verdict, accept_new, entries, judge
+from .login import log_in
+from .process import AFTERMATH_S, READ_SIZE, Tail, clean_environment
+from .sshconfig import HostOptions, parse_hop, resolve
+from .transport import Channel, ConnectError, SshSettings, Target
+
+if TYPE_CHECKING:
+    import paramiko
+
+MAX_JUMPS = 8
+DEAD_AFTER_INTERVALS = 4
+"""A peer that has not acknowledged anything for so many keepalive intervals is gone."""
+IDLE_POLL_S = 1.0
+"""paramiko's reader wakes up ten times a second to look for a stop; once is enough, since close() wakes it."""
+
+
+class ParamikoTransport:
+    """One connection by paramiko; a Transport (transport.py)."""
+
+    def __init__(self, target: Target, settings: SshSettings) -> None:
+        self._target = target
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._closed = False
+        self._sockets: list[socket.socket] = []
+        self._sessions: list[paramiko.Transport] = []
+        self._proxies: list[subprocess.Popen[bytes]] = []
+
+    def open(self, command: str) -> Channel:
+        # paramiko logs tracebacks of its own threads; what they mean is told by our errors.
+        logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+        try:
+            options = resolve(self._target, self._settings)
+            return self._run(self._connect(options, ()), Faults(options), command)
+        except BaseException as error:
+            closed = self._closed
+            self.close()
+            if closed and isinstance(error, ConnectError):
+                raise ConnectError("closed", f"node {self._target.name}: given up while connecting") from error
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            sockets, sessions, proxies = self._sockets, self._sessions, self._proxies
+        self._cut()
+        for session in reversed(sessions):
+            session.packetizer.complete_handshake()  # ends its timer thread, which would hold up our exit
+            session.close()
+        for sock in sockets:
+            sock.close()
+        for proxy in proxies:
+            proxy.terminate()
+            proxy.wait()
+
+    def _cut(self) -> None:
+        """Shut the sockets down: every thread that waits on this connection wakes up. Never blocks."""
+        for sock in list(self._sockets):
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # never connected, or gone already
+
+    # --- one hop ----------------------------------------------------------------------------------------
+
+    def _connect(self, options: HostOptions, route: Sequence[HostOptions]) -> "paramiko.Transport":
+        """A session with the host of `options`; `route` holds the hosts that asked for it as their jump host."""
+        import paramiko
+
+        faults = Faults(options, jump=bool(route))
+        if len(route) > MAX_JUMPS:
+            raise faults.error("config", f"more than {MAX_JUMPS} jump hosts: ProxyJump goes in a circle")
+        sock = self._dial(options, faults, route)
+        session = paramiko.Transport(sock)
+        with self._lock:
+            self._sessions.append(session)
+        session.banner_timeout = session.handshake_timeout = session.auth_timeout = options.connect_timeout
+        session.channel_timeout = options.connect_timeout
+        session.use_compression(options.compression)
+        _prefer_known_keys(session, options)
+        self._greet(session, faults)
+        trusted = check_host_key(session, faults)
+        log_in(session, faults, self._settings.password if trusted else None)
+        session.set_keepalive(options.alive_interval)
+        sock.settimeout(IDLE_POLL_S)
+        return session
+
+    def _greet(self, session: "paramiko.Transport", faults: Faults) -> None:
+        """Versions and keys are exchanged. Raises ConnectError."""
+        import paramiko
+
+        begun = time.monotonic()
+        timeout = faults.options.connect_timeout
+        try:
+            session.start_client(timeout=timeout)
+            session.get_remote_server_key()  # start_client returns in silence when its time is over
+        except paramiko.ssh_exception.IncompatiblePeer as error:
+            raise faults.unreached("config", str(error)) from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            text = str(error)
+            if time.monotonic() - begun > timeout - 0.2:
+                detail = "it took the connection, but does not speak SSH"
+                raise faults.unreached("timeout", detail) from error
+            if "Indecipherable protocol" in text:
+                raise faults.unreached("other", "what answers there is not an SSH server") from error
+            raise faults.unreached("closed", "" if "banner" in text or not text else text) from error
+
+    def _dial(
+        self, options: HostOptions, faults: Faults, route: Sequence[HostOptions]
+    ) -> "socket.socket | paramiko.Channel":
+        """A stream of bytes to the host: TCP, the proxy command's, or a channel through the last jump host."""
+        if options.proxy_jump:
+            *before, last = options.proxy_jump
+            hop = resolve(parse_hop(last, options), self._settings)
+            if before:
+                # As with ssh -J a,b: what leads to b is a, not what b's own configuration says.
+                hop = replace(hop, values={**hop.values, "proxyjump": (",".join(before),)})
+            return self._through(self._connect(hop, (*route, options)), options, faults)
+        sock = self._spawn(options.proxy_command) if options.proxy_command else dial_tcp(options, faults)
+        with self._lock:
+            self._sockets.append(sock)
+            if self._closed:
+                raise faults.unreached("closed")
+        return sock
+
+    def _through(self, session: "paramiko.Transport", options: HostOptions, faults: Faults) -> "paramiko.Channel":
+        import paramiko
+
+        there, here = (options.hostname, options.port), ("127.0.0.1", 0)
+        try:
+            return session.open_channel("direct-tcpip", there, here, timeout=options.connect_timeout)
+        except paramiko.ChannelException as error:
+            kind = "proxy" if error.code == 1 else kind_of_text(error.text)
+            # sshd says "Connect failed" of whatever kept it from connecting.
+            raise faults.unreached(kind if kind != "other" else "refused", f"jump host: {error.text}") from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise faults.unreached(kind_of_text(str(error)), f"jump host: {error}") from error
+
+    def _spawn(self, command: str) -> socket.socket:
+        """The proxy command with a socket as its stdin and stdout.
+
+        paramiko's own ProxyCommand spins at full speed, and never ends, once its command has.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            end = theirs.fileno()
+            argv = ["/bin/sh", "-c", f"exec {command}"]
+            process = subprocess.Popen(
+                argv,
+                stdin=end,
+                stdout=end,
+                stderr=subprocess.DEVNULL,
+                env=clean_environment(),
+                start_new_session=True,
+            )
+        with self._lock:
+            self._proxies.append(process)
+        return ours
+
+    # --- the command ------------------------------------------------------------------------------------
+
+    def _run(self, session: "paramiko.Transport", faults: Faults, command: str) -> Channel:
+        import paramiko
+
+        timeout = faults.options.connect_timeout
+        # exec_command waits for its answer without end; a cut connection answers.
+        timer = threading.Timer(timeout, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            channel = session.open_session(timeout=timeout)
+            channel.exec_command(command)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            why = f"{faults.place} let us in, but started no command: {error}"
+            raise faults.error("other", why) from error
+        finally:
+            timer.cancel()
+        return ParamikoChannel(channel, self._cut)
+
+
+class _Bell(threading.Event):
+    """Rings for stdout and for stderr: the buffers may set it, only the reader clears it."""
+
+    def clear(self) -> None:
+        """Does nothing: a buffer that was emptied must not silence the other one."""
+
+    def rearm(self) -> None:
+        super().clear()
+
+
+class ParamikoChannel:
+    """A command on the node; a Channel (transport.py).
+
+    stderr shares the window with nobody reading it: it is emptied by read(), or a chatty command would stop.
+    """
+
+    def __init__(self, channel: "paramiko.Channel", cut: Callable[[], None]) -> None:
+        self._channel = channel
+        self._cut = cut
+        self._tail = Tail()
+        self._closed = False
+        self._bell = _Bell()
+        channel.in_buffer.set_event(self._bell)
+        channel.in_stderr_buffer.set_event(self._bell)
+
+    def read(self) -> bytes:
+        channel = self._channel
+        while not self._closed:
+            self._bell.rearm()
+            self._take_stderr()
+            if channel.recv_ready() or channel.eof_received or channel.closed:
+                return channel.recv(READ_SIZE)
+            self._bell.wait()
+        return b""
+
+    def write(self, data: bytes) -> None:
+        import paramiko
+
+        view = memoryview(data)
+        while view:
+            try:
+                sent = self._channel.send(bytes(view[:READ_SIZE]))
+            except (paramiko.SSHException, EOFError) as error:
+                raise BrokenPipeError(f"the connection is gone: {error}") from error
+            if sent == 0 or self._closed:
+                raise BrokenPipeError("the channel is closed")
+            view = view[sent:]
+
+    def close(self) -> None:
+        # Not channel.close(): it sends a message, and would wait behind a writer that a dead peer holds up.
+        self._closed = True
+        self._cut()
+        self._bell.set()
+
+    def stderr(self) -> str:
+        self._take_stderr()
+        return self._tail.text()
+
+    def exit_status(self) -> int | None:
+        channel = self._channel
+        if channel.eof_received and not self._closed:
+            channel.status_event.wait(AFTERMATH_S)
+        return channel.exit_status if channel.exit_status >= 0 else None
+
+    def _take_stderr(self) -> None:
+        while self._channel.recv_stderr_ready():
+            self._tail.add(self._channel.recv_stderr(READ_SIZE))
+
+
+def dial_tcp(options: HostOptions, faults: Faults) -> socket.socket:
+    """A TCP connection to the first address that answers. Raises ConnectError."""
+    try:
+        found = socket.getaddrinfo(options.hostname, options.port, options.family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        detail = error.strerror if isinstance(error, OSError) else str(error)
+        raise faults.unreached("name", detail or str(error)) from error
+    deadline = time.monotonic() + options.connect_timeout
+    errors: list[OSError] = []
+    for index, (family, kind, protocol, _, address) in enumerate(found):
+        sock = socket.socket(family, kind, protocol)
+        sock.settimeout(max(0.1, (deadline - time.monotonic()) / (len(found) - index)))
+        try:
+            sock.connect(address)
+        except OSError as error:
+            sock.close()
+            errors.append(error)
+            continue
+        _tune(sock, options)
+        return sock
+    order = ("refused", "timeout", "unreachable")
+    errors.sort(key=lambda error: order.index(kind) if (kind := kind_of_error(error)) in order else len(order))
+    kind_word = kind_of_error(errors[0])
+    raise faults.unreached(kind_word, errors[0].strerror or "" if kind_word == "other" else "") from errors[0]
+
+
+def _tune(sock: socket.socket, options: HostOptions) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # paramiko's keepalive asks for no answer: the kernel has to notice that nothing is acknowledged.
+        limit = options.alive_interval * DEAD_AFTER_INTERVALS * 1000
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
+
+
+def _prefer_known_keys(session: "paramiko.Transport", options: HostOptions) -> None:
+    """Ask for the types of host key that known_hosts holds first.
+
+    Otherwise the server may show another of its keys, and a host that is well known looks unknown.
+    """
+    security = session.get_security_options()
+    ours = list(security.key_types)
+    wanted = [name for name in options.host_key_algorithms if name in ours] or ours
+    found = entries(options, options.known_name) or entries(options, options.hostname)
+    known = {entry.key.type for entry in found if not entry.marker}
+    known |= {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in known else set()
+    security.key_types = sorted(wanted, key=lambda name: name not in known)
+
+
+def check_host_key(session: "paramiko.Transport", faults: Faults) -> bool:
+    """Whether the host is who it says it is; False where StrictHostKeyChecking=no lets a wrong key pass.
+
+    Raises ConnectError (host_key_unknown, host_key_changed).
+    """
+    options = faults.options
+    shown = session.get_remote_server_key()
+    key = HostKey(shown.get_name(), shown.get_base64())
+    verdict, found = judge(options, key)
+    plain = [entry for entry in found if not entry.marker]
+    # A host that is known by other types only is not new: whoever hides those keys may be somebody else.
+    if verdict is Verdict.UNKNOWN and options.strict == "accept-new" and not plain:
+        verdict = accept_new(options, key)
+    if verdict is Verdict.REVOKED:
+        where = next(entry.where for entry in found if entry.marker == "@revoked" and entry.key == key)
+        raise faults.changed_key(key, where, revoked=True)
+    if verdict is Verdict.KNOWN or options.strict == "no":
+        return verdict is not Verdict.CHANGED
+    if verdict is Verdict.UNKNOWN:
+        raise faults.unknown_key(key, len(plain))
+    where = next((entry.where for entry in plain if entry.key.type == key.type), "the memory of this run")
+    raise faults.changed_key(key, where)

@@ -1,0 +1,234 @@
+"""Real OpenSSH servers on loopback for tests: a pool of them that looks like so many hosts.
+
+Each server has an address of its own (127.0.1.1, 127.0.1.2, ...), a free port and its own host key; the pool has one
+client key and one ssh configuration that names them node1, node2, ... It runs as root and as an ordinary user.
+"""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/lib/ssh")
+START_TIMEOUT_S = 10.0
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 10.0, what: str = "the condition") -> None:
+    """Return as soon as `condition()` is true; TimeoutError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come true within {timeout} s")
+        time.sleep(0.01)
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port of `address` that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+def keygen(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
+    """A new key pair PATH and PATH.pub; `kind` as ssh-keygen -t takes it."""
+    bits = ["-b", "2048"] if kind == "rsa" else []
+    argv = ["ssh-keygen", "-q", "-t", kind, *bits, "-N", passphrase, "-C", f"test-{path.name}", "-f", str(path)]
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
+    return path
+
+
+def public_key(path: Path) -> str:
+    """`TYPE BASE64` of a key pair's public half."""
+    return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
+
+
+class Sshd:
+    """One server. `options` are further lines of sshd_config; `kinds` the types of its host keys."""
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        directory: Path,
+        authorized: Path,
+        options: Sequence[str] = (),
+        kinds: Sequence[str] = ("ed25519",),
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.port = free_port(address)
+        self.user = getpass.getuser()
+        self.directory = directory
+        self.options = list(options)
+        self._authorized = authorized
+        self._process: subprocess.Popen[bytes] | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+        self.host_keys = [keygen(directory / f"host_{kind}", kind) for kind in kinds]
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} does not run"
+        return self._process.pid
+
+    @property
+    def known_name(self) -> str:
+        return f"[{self.address}]:{self.port}"
+
+    def known_hosts_lines(self) -> list[str]:
+        return [f"{self.known_name} {public_key(key)}\n" for key in self.host_keys]
+
+    def start(self) -> None:
+        """Start the server and wait until it listens."""
+        if SSHD is None:
+            raise FileNotFoundError("sshd: install openssh-server")
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its home for privilege separation
+        config = self._write_config()
+        with (self.directory / "sshd.log").open("ab") as log:
+            argv = [SSHD, "-D", "-e", "-f", str(config)]  # sshd runs itself again: it insists on its absolute path
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_until(self._listens, START_TIMEOUT_S, f"sshd {self.name}")
+
+    def stop(self) -> None:
+        """End the listener; sessions that are open live on, as when sshd is restarted."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def drop(self) -> None:
+        """Kill the sessions that are open, as a dying network or machine would end them."""
+        children = subprocess.run(["pgrep", "-P", str(self.pid)], capture_output=True, text=True, check=False)
+        for pid in children.stdout.split():
+            try:
+                os.kill(int(pid), 9)
+            except ProcessLookupError:
+                pass  # ended by itself meanwhile
+
+    def log(self) -> str:
+        """What the server has said so far."""
+        return (self.directory / "sshd.log").read_text(errors="replace")
+
+    def _write_config(self) -> Path:
+        lines = [
+            # First come, first served: the test's own options win.
+            *self.options,
+            f"ListenAddress {self.address}:{self.port}",
+            *(f"HostKey {key}" for key in self.host_keys),
+            f"AuthorizedKeysFile {self._authorized}",
+            "PidFile none",
+            "StrictModes no",
+            "UsePAM no",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "PermitRootLogin yes",
+            "PrintMotd no",
+            "LogLevel VERBOSE",
+            "MaxStartups 100",
+            "Subsystem sftp internal-sftp",
+        ]
+        path = self.directory / "sshd_config"
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return path
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise RuntimeError(f"sshd {self.name} ended: {self.log()}")
+        with socket.socket() as probe:
+            return probe.connect_ex((self.address, self.port)) == 0
+
+
+class Pool:
+    """Some servers, the client's key, and the ssh configuration that leads to them by name."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.key = keygen(directory / "client")
+        self.authorized = directory / "authorized_keys"
+        self.authorized.write_text(public_key(self.key) + "\n")
+        self.known_hosts = directory / "known_hosts"
+        self.known_hosts.touch()
+        self.ssh_config = directory / "ssh_config"
+        self.servers: dict[str, Sshd] = {}
+        self._extra: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.servers)
+
+    def __getitem__(self, name: str) -> Sshd:
+        return self.servers[name]
+
+    def add(
+        self,
+        name: str,
+        options: Sequence[str] = (),
+        kinds: Sequence[str] = ("ed25519",),
+        client: Sequence[str] = (),
+        known: bool = True,
+    ) -> Sshd:
+        """Start one more server. `client` are further lines of its Host block; `known` lists its keys."""
+        address = f"127.0.{1 + len(self.servers) // 250}.{1 + len(self.servers) % 250}"
+        server = Sshd(name, address, self.directory / name, self.authorized, options, kinds)
+        server.start()
+        self.servers[name] = server
+        self._extra[name] = tuple(client)
+        if known:
+            with self.known_hosts.open("a") as file:
+                file.writelines(server.known_hosts_lines())
+        self.write_config()
+        return server
+
+    def write_config(self) -> Path:
+        """Write the ssh configuration anew; a server's own lines come first, so that they win."""
+        blocks = []
+        for name, server in self.servers.items():
+            block = [
+                f"Host {name}",
+                *self._extra[name],
+                f"HostName {server.address}",
+                f"Port {server.port}",
+                f"User {server.user}",
+                f"IdentityFile {self.key}",
+                "IdentitiesOnly yes",
+                f"UserKnownHostsFile {self.known_hosts}",
+                "GlobalKnownHostsFile /dev/null",
+            ]
+            blocks.append("\n  ".join(block) + "\n")
+        self.ssh_config.write_text("\n".join(blocks))
+        return self.ssh_config
+
+    def close(self) -> None:
+        for server in self.servers.values():
+            server.stop()
+
+
+@contextmanager
+def hosts(count: int, directory: Path, options: Sequence[str] = ()) -> Iterator[Pool]:
+    """A pool of `count` servers, node1 to nodeN, that ends with the block."""
+    pool = Pool(directory)
+    try:
+        for number in range(1, count + 1):
+            pool.add(f"node{number}", options)
+        yield pool
+    finally:
+        pool.close()
+
+
+if __name__ == "__main__":
+    # For trying things out by hand: python -m tests.sshd 3 /tmp/pool
+    with hosts(int(sys.argv[1]), Path(sys.argv[2])) as shown:
+        print(f"ssh -F {shown.ssh_config} {shown.names[0]}", flush=True)
+        shown[shown.names[0]]._process.wait()  # type: ignore[union-attr]
