@@ -7,9 +7,11 @@ import errno
 import re
 import shlex
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from .hostkeys import HostKey
+from .hostkeys import ShownKey
 from .sshconfig import HOME, HostOptions
 from .transport import ConnectError
 
@@ -94,7 +96,7 @@ class Faults:
             passing = "temporary" in detail.lower()
         return self.error(kind, why, hint, permanent=False if passing else None)
 
-    def unknown_key(self, key: HostKey | None, others: int = 0) -> ConnectError:
+    def unknown_key(self, key: ShownKey | None, others: int = 0) -> ConnectError:
         """`key` None: the server's key was not seen. `others`: how many keys of other types are known."""
         options = self.options
         file = options.user_known_hosts[0] if options.user_known_hosts else "known_hosts"
@@ -103,16 +105,16 @@ class Faults:
         why = f"the host key{shown} of {options.known_name} is not known: {file}{known}. Compare the fingerprint first"
         return self.error("host_key_unknown", why, self._learn(key, str(file)))
 
-    def _learn(self, key: HostKey | None, file: str) -> str:
+    def _learn(self, key: ShownKey | None, file: str) -> str:
         options = self.options
         if key is None or options.has_alias or options.proxy_jump or options.proxy_command or self.jump:
             # ssh-keyscan reaches neither what is behind a proxy nor writes an alias: ssh itself asks and adds it.
-            return self.ssh("-o", "StrictHostKeyChecking=ask")
+            return self.ssh("-o", "StrictShownKeyChecking=ask")
         kind = "ecdsa" if key.type.startswith("ecdsa") else key.type.removeprefix("ssh-")
         port = f"-p {options.port} " if options.port != 22 else ""
         return f"ssh-keyscan -t {kind} {port}{shlex.quote(options.hostname)} >> {shlex.quote(file)}"
 
-    def changed_key(self, key: HostKey | None, where: str, revoked: bool = False) -> ConnectError:
+    def changed_key(self, key: ShownKey | None, where: str, revoked: bool = False) -> ConnectError:
         """`where`: FILE:LINE of the key that was expected."""
         options = self.options
         shown = f" ({key.type} {key.fingerprint})" if key else ""
@@ -128,11 +130,16 @@ class Faults:
             words += ["-f", file]
         return self.error("host_key_changed", why, shlex.join(words))
 
-    def denied(self, why: str, hint: str | None = None) -> ConnectError:
-        """The server refused the login; `why` says what was tried."""
+    def denied(self, why: str, locked: Sequence[Path] = (), hint: str | None = None) -> ConnectError:
+        """The server refused the login; `why` says what was tried, `locked` which keys need a passphrase."""
         options = self.options
-        default = shlex.join(["ssh-copy-id", *self._words()])
-        return self.error("auth", f"login as {options.user} at {self.place} was refused: {why}", hint or default)
+        if locked:
+            files = [str(file) for file in locked]
+            why += f"; {', '.join(files)} has a passphrase and is not in ssh-agent"
+            begin = "" if options.agent_socket else 'eval "$(ssh-agent)" && '
+            hint = hint or begin + shlex.join(["ssh-add", *files])
+        hint = hint or shlex.join(["ssh-copy-id", *self._words()])
+        return self.error("auth", f"login as {options.user} at {self.place} was refused: {why}", hint)
 
     def _words(self) -> list[str]:
         target, config = self.options.target, self.options.settings.ssh_config

@@ -14,8 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from .sshconfig import HostOptions
+
+
+class ShownKey(NamedTuple):
+    """A host key as users compare it: its type and SHA256:..., as ssh and ssh-keygen -l print it."""
+
+    type: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -26,10 +34,9 @@ class HostKey:
     text: str
 
     @property
-    def fingerprint(self) -> str:
-        """SHA256:..., as ssh and ssh-keygen -l print it."""
+    def shown(self) -> ShownKey:
         digest = hashlib.sha256(base64.b64decode(self.text)).digest()
-        return "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("=")
+        return ShownKey(self.type, "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("="))
 
 
 class Verdict(Enum):

@@ -5,7 +5,6 @@ A refused login is never tried again: servers count, and lock accounts. Nothing 
 
 import base64
 import os
-import shlex
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -98,25 +97,18 @@ class _Login:
             return self._faults.unreached("closed", "during the login")
         tried = ", ".join([*self._refused, label])
         why = f"the server hung up after {len(self._refused) + 1} offers ({tried})"
-        return self._faults.denied(why, self._faults.ssh("-v", "-o", "IdentitiesOnly=yes"))
+        return self._faults.denied(why, hint=self._faults.ssh("-v", "-o", "IdentitiesOnly=yes"))
 
     def _denied(self, password: str | None) -> ConnectError:
-        takes = f"; the server takes {', '.join(self._takes)}" if self._takes else ""
-        refused = f"it did not take {', '.join(self._refused)}" if self._refused else "there was nothing to offer"
-        locked = ", ".join(map(str, self._locked))
-        if self._locked:
-            refused += f"; {locked} has a passphrase and is not in ssh-agent"
-        if not {"publickey", "password", "keyboard-interactive"} & set(self._takes):
-            hint = "snakemake --harbor-transport openssh ..."
-            return self._faults.denied(refused + takes, hint)
-        if self._locked:
-            begin = "" if self._faults.options.agent_socket else 'eval "$(ssh-agent)" && '
-            hint = f"{begin}{shlex.join(['ssh-add', *map(str, self._locked)])}"
-            return self._faults.denied(refused + takes, hint)
-        if not self._refused and password is None:
+        why = f"it did not take {', '.join(self._refused)}" if self._refused else "there was nothing to offer"
+        if not self._refused and not self._locked and password is None:
             files = ", ".join(map(str, self._faults.options.identity_files))
-            return self._faults.denied(f"there is no key: no file of {files}, and none in ssh-agent{takes}")
-        return self._faults.denied(refused + takes)
+            why = f"there is no key: no file of {files}, and none in ssh-agent"
+        if self._takes:
+            why += f"; the server takes {', '.join(self._takes)}"
+        ours = {"publickey", "password", "keyboard-interactive"} & set(self._takes)
+        hint = None if ours else "snakemake --harbor-transport openssh"
+        return self._faults.denied(why, self._locked, hint)
 
 
 def _answer_with(password: str) -> "Callable[[str, str, list[tuple[str, bool]]], list[str]]":
@@ -190,6 +182,15 @@ def candidates(
             locked.append(identity.path)
         if identity.key is not None:
             yield from _with_certificates(identity.key, identity.path, options.certificate_files)
+
+
+def locked_files(options: HostOptions) -> list[Path]:
+    """The user's key files that need a passphrase which ssh-agent does not spare us."""
+    locked: list[Path] = []
+    agent = _Agent(options.agent_socket)
+    list(candidates(options, agent.keys, locked))
+    agent.close()
+    return locked
 
 
 def _with_certificates(

@@ -66,12 +66,11 @@ class ProcessChannel:
         self._ended = threading.Event()
         self._drained = threading.Event()
         name = f"harbor-stderr-{self._process.pid}"
-        self._keeper = threading.Thread(target=self._keep, name=name, daemon=True)
-        self._keeper.start()
+        threading.Thread(target=self._keep, name=name, daemon=True).start()
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def runs(self) -> bool:
+        """Whether the command has not ended yet."""
+        return self._process.poll() is None
 
     def read(self) -> bytes:
         data = b""
@@ -96,7 +95,7 @@ class ProcessChannel:
                 pass  # the other end is gone already
 
     def stderr(self) -> str:
-        if self._ended.is_set():
+        if self._ended.is_set() or not self.runs():
             self._drained.wait(AFTERMATH_S)
         return self._tail.text()
 
@@ -107,9 +106,9 @@ class ProcessChannel:
             return None
         return code if code >= 0 else None
 
-    def join(self, timeout: float) -> None:
-        """After close(): wait until the command is gone and reaped."""
-        self._keeper.join(timeout)
+    def ended(self) -> bool:
+        """Whether the output has ended, or the channel is closed."""
+        return self._ended.is_set() or self._closed.is_set()
 
     def _keep(self) -> None:
         """Keep the last of stderr, then, once closed, see the command off."""

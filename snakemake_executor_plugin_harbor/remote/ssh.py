@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .faults import Faults, kind_of_error, kind_of_text
+from .dial import dial_tcp, end_proxy, spawn_proxy
+from .faults import Faults, kind_of_text
 from .hostkeys import HostKey, Verdict, accept_new, entries, judge
 from .login import log_in
-from .process import AFTERMATH_S, READ_SIZE, Tail, clean_environment
+from .process import AFTERMATH_S, READ_SIZE, Tail
 from .sshconfig import HostOptions, parse_hop, resolve
 from .transport import Channel, ConnectError, SshSettings, Target
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     import paramiko
 
 MAX_JUMPS = 8
-DEAD_AFTER_INTERVALS = 4
-"""A peer that has not acknowledged anything for so many keepalive intervals is gone."""
 IDLE_POLL_S = 1.0
 """paramiko's reader wakes up ten times a second to look for a stop; once is enough, since close() wakes it."""
 
@@ -36,7 +35,6 @@ class ParamikoTransport:
     def __init__(self, target: Target, settings: SshSettings) -> None:
         self._target = target
         self._settings = settings
-        self._lock = threading.Lock()
         self._closed = False
         self._sockets: list[socket.socket] = []
         self._sessions: list[paramiko.Transport] = []
@@ -56,18 +54,15 @@ class ParamikoTransport:
             raise
 
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            sockets, sessions, proxies = self._sockets, self._sessions, self._proxies
+        self._closed = True
         self._cut()
-        for session in reversed(sessions):
+        for session in reversed(self._sessions):
             session.packetizer.complete_handshake()  # ends its timer thread, which would hold up our exit
             session.close()
-        for sock in sockets:
+        for sock in self._sockets:
             sock.close()
-        for proxy in proxies:
-            proxy.terminate()
-            proxy.wait()
+        for proxy in self._proxies:
+            end_proxy(proxy)
 
     def _cut(self) -> None:
         """Shut the sockets down: every thread that waits on this connection wakes up. Never blocks."""
@@ -88,8 +83,7 @@ class ParamikoTransport:
             raise faults.error("config", f"more than {MAX_JUMPS} jump hosts: ProxyJump goes in a circle")
         sock = self._dial(options, faults, route)
         session = paramiko.Transport(sock)
-        with self._lock:
-            self._sessions.append(session)
+        self._sessions.append(session)
         session.banner_timeout = session.handshake_timeout = session.auth_timeout = options.connect_timeout
         session.channel_timeout = options.connect_timeout
         session.use_compression(options.compression)
@@ -132,11 +126,14 @@ class ParamikoTransport:
                 # As with ssh -J a,b: what leads to b is a, not what b's own configuration says.
                 hop = replace(hop, values={**hop.values, "proxyjump": (",".join(before),)})
             return self._through(self._connect(hop, (*route, options)), options, faults)
-        sock = self._spawn(options.proxy_command) if options.proxy_command else dial_tcp(options, faults)
-        with self._lock:
-            self._sockets.append(sock)
-            if self._closed:
-                raise faults.unreached("closed")
+        if options.proxy_command:
+            proxy, sock = spawn_proxy(options.proxy_command)
+            self._proxies.append(proxy)
+        else:
+            sock = dial_tcp(options, faults)
+        self._sockets.append(sock)
+        if self._closed:
+            raise faults.unreached("closed")
         return sock
 
     def _through(self, session: "paramiko.Transport", options: HostOptions, faults: Faults) -> "paramiko.Channel":
@@ -151,27 +148,6 @@ class ParamikoTransport:
             raise faults.unreached(kind if kind != "other" else "refused", f"jump host: {error.text}") from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise faults.unreached(kind_of_text(str(error)), f"jump host: {error}") from error
-
-    def _spawn(self, command: str) -> socket.socket:
-        """The proxy command with a socket as its stdin and stdout.
-
-        paramiko's own ProxyCommand spins at full speed, and never ends, once its command has.
-        """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            end = theirs.fileno()
-            argv = ["/bin/sh", "-c", f"exec {command}"]
-            process = subprocess.Popen(
-                argv,
-                stdin=end,
-                stdout=end,
-                stderr=subprocess.DEVNULL,
-                env=clean_environment(),
-                start_new_session=True,
-            )
-        with self._lock:
-            self._proxies.append(process)
-        return ours
 
     # --- the command ------------------------------------------------------------------------------------
 
@@ -263,40 +239,6 @@ class ParamikoChannel:
             self._tail.add(self._channel.recv_stderr(READ_SIZE))
 
 
-def dial_tcp(options: HostOptions, faults: Faults) -> socket.socket:
-    """A TCP connection to the first address that answers. Raises ConnectError."""
-    try:
-        found = socket.getaddrinfo(options.hostname, options.port, options.family, socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        detail = error.strerror if isinstance(error, OSError) else str(error)
-        raise faults.unreached("name", detail or str(error)) from error
-    deadline = time.monotonic() + options.connect_timeout
-    errors: list[OSError] = []
-    for index, (family, kind, protocol, _, address) in enumerate(found):
-        sock = socket.socket(family, kind, protocol)
-        sock.settimeout(max(0.1, (deadline - time.monotonic()) / (len(found) - index)))
-        try:
-            sock.connect(address)
-        except OSError as error:
-            sock.close()
-            errors.append(error)
-            continue
-        _tune(sock, options)
-        return sock
-    order = ("refused", "timeout", "unreachable")
-    errors.sort(key=lambda error: order.index(kind) if (kind := kind_of_error(error)) in order else len(order))
-    kind_word = kind_of_error(errors[0])
-    raise faults.unreached(kind_word, errors[0].strerror or "" if kind_word == "other" else "") from errors[0]
-
-
-def _tune(sock: socket.socket, options: HostOptions) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # paramiko's keepalive asks for no answer: the kernel has to notice that nothing is acknowledged.
-        limit = options.alive_interval * DEAD_AFTER_INTERVALS * 1000
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
-
-
 def _prefer_known_keys(session: "paramiko.Transport", options: HostOptions) -> None:
     """Ask for the types of host key that known_hosts holds first.
 
@@ -326,10 +268,10 @@ def check_host_key(session: "paramiko.Transport", faults: Faults) -> bool:
         verdict = accept_new(options, key)
     if verdict is Verdict.REVOKED:
         where = next(entry.where for entry in found if entry.marker == "@revoked" and entry.key == key)
-        raise faults.changed_key(key, where, revoked=True)
+        raise faults.changed_key(key.shown, where, revoked=True)
     if verdict is Verdict.KNOWN or options.strict == "no":
         return verdict is not Verdict.CHANGED
     if verdict is Verdict.UNKNOWN:
-        raise faults.unknown_key(key, len(plain))
+        raise faults.unknown_key(key.shown, len(plain))
     where = next((entry.where for entry in plain if entry.key.type == key.type), "the memory of this run")
-    raise faults.changed_key(key, where)
+    raise faults.changed_key(key.shown, where)

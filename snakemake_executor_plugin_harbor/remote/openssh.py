@@ -1,0 +1,173 @@
+"""The way to a node through the ssh program: for what paramiko cannot do (GSSAPI, security keys, ControlMaster).
+
+ssh writes its own messages to a log file, apart from the remote command's stderr; from them we learn when the command
+has been started, and why not. The password goes to ssh by an askpass script that reads it from its environment.
+"""
+
+import math
+import re
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from .faults import Faults, kind_of_text
+from .hostkeys import ShownKey
+from .login import locked_files
+from .process import ProcessChannel, clean_environment
+from .sshconfig import HostOptions, resolve, target_words
+from .transport import Channel, ConnectError, SshSettings, Target
+
+STARTED = re.compile(r"^debug1: (Sending command: |mux_client_request_session: master session id)", re.MULTILINE)
+"""What ssh logs once it is logged in and asks for the command; the second over the user's ControlMaster."""
+LOOK_EVERY_S = 0.02
+STEPS = 3
+"""TCP, greeting and login may each take the connect timeout."""
+_ASKPASS = """#!/bin/sh
+# Only for the password: no passphrase of a key, no code, no "are you sure".
+case "$1" in
+*[Pp]assword*) printf '%s\\n' "$HARBOR_SSH_PASSWORD" ;;
+*) exit 1 ;;
+esac
+"""
+_NOISE = re.compile(
+    r"debug\d: |OpenSSH_|Authenticated to |Pseudo-terminal |Transferred: |Bytes per second|Warning: Perm"
+)
+
+
+class OpensshTransport:
+    """One connection by the ssh program; a Transport (transport.py)."""
+
+    def __init__(self, target: Target, settings: SshSettings) -> None:
+        self._target = target
+        self._settings = settings
+        self._closed = threading.Event()
+        self._channel: _SshChannel | None = None
+        self._directory: Path | None = None
+
+    def open(self, command: str) -> Channel:
+        try:
+            return self._open(command)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._channel is not None:
+            self._channel.close()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _open(self, command: str) -> Channel:
+        if shutil.which("ssh") is None:
+            message = f"node {self._target.name}: the ssh program is not installed on this machine"
+            raise ConnectError("config", message, "snakemake --harbor-transport paramiko")
+        options = resolve(self._target, self._settings)
+        self._directory = Path(tempfile.mkdtemp(prefix="harbor-ssh-"))
+        log = self._directory / "log"
+        argv = ["ssh", "-E", str(log), *self._flags(options), *target_words(self._target, self._settings), command]
+        self._channel = channel = _SshChannel(argv, self._environment(), log)
+        deadline = time.monotonic() + options.connect_timeout * STEPS * (1 + len(options.proxy_jump))
+        while not self._closed.wait(LOOK_EVERY_S):
+            runs = channel.runs()
+            if STARTED.search(channel.log()):
+                return channel
+            if not runs:
+                raise _fault(options, channel)
+            if time.monotonic() > deadline:
+                raise Faults(options).unreached("timeout", "the login takes too long")
+        raise ConnectError("closed", f"node {self._target.name}: given up while connecting")
+
+    def _flags(self, options: HostOptions) -> list[str]:
+        """ssh's options: ours first, as the first value that ssh meets holds; the rest is the user's configuration."""
+        password = self._settings.password is not None
+        values = {
+            "BatchMode": "no" if password else "yes",
+            "ClearAllForwardings": "yes",  # LocalForward of the user's: taken already by the second connection
+            "ConnectTimeout": str(max(1, math.ceil(options.connect_timeout))),
+            "LogLevel": "DEBUG1",
+            "NumberOfPasswordPrompts": "1",
+            "PermitLocalCommand": "no",
+            "RemoteCommand": "none",
+            "ServerAliveCountMax": "4",
+            "ServerAliveInterval": str(options.alive_interval),
+        }
+        return ["-T", "-x", "-a", *(word for key, value in values.items() for word in ("-o", f"{key}={value}"))]
+
+    def _environment(self) -> dict[str, str]:
+        """For ssh and the ssh of its jump hosts, which gets none of our options: it must not ask on a screen."""
+        env = clean_environment()
+        env["SSH_ASKPASS_REQUIRE"] = "never"
+        if self._settings.password is not None and self._directory is not None:
+            script = self._directory / "askpass"
+            script.write_text(_ASKPASS)
+            script.chmod(0o700)
+            env.update(
+                SSH_ASKPASS=str(script), SSH_ASKPASS_REQUIRE="force", HARBOR_SSH_PASSWORD=self._settings.password
+            )
+            env.setdefault("DISPLAY", ":0")  # before OpenSSH 8.4 askpass was not used without one
+        return env
+
+
+class _SshChannel(ProcessChannel):
+    """ssh and, through it, the command on the node; a Channel (transport.py)."""
+
+    def __init__(self, argv: list[str], env: dict[str, str], log: Path) -> None:
+        self._log = log
+        super().__init__(argv, env)
+
+    def log(self) -> str:
+        """What ssh has said so far, debug messages included."""
+        try:
+            return self._log.read_text(errors="replace")
+        except OSError:
+            return ""  # not begun yet, or removed by close()
+
+    def complaints(self) -> str:
+        """What ssh has said that is meant for users."""
+        return "\n".join(line for line in self.log().splitlines() if not _NOISE.match(line))
+
+    def aside(self) -> str:
+        """stderr as it came: the command's, and that of the jump hosts' ssh or of the proxy command."""
+        return super().stderr()
+
+    def stderr(self) -> str:
+        text = super().stderr()
+        complaints = self.complaints() if self.ended() else ""
+        return f"{text.rstrip()}\n{complaints}".lstrip() if complaints else text
+
+    def exit_status(self) -> int | None:
+        # 255 is ssh's own failure: whatever the command's status was, it is not this.
+        status = super().exit_status()
+        return None if status == 255 else status
+
+
+def _fault(options: HostOptions, channel: _SshChannel) -> ConnectError:
+    """Why ssh ended before it started the command."""
+    faults = Faults(options)
+    ours, way = channel.complaints(), channel.aside()
+    kind = kind_of_text(way)
+    if kind != "other" and (options.proxy_jump or options.proxy_command):
+        # The jump host's ssh and the proxy command share ssh's stderr: they say why, ssh only that.
+        through = f"jump host {', '.join(options.proxy_jump)}" if options.proxy_jump else "proxy command"
+        return faults.error(kind, f"{through}: {_last(way)}")
+    kind = kind_of_text(ours)
+    shown = re.search(r"Server host key: (\S+) (SHA256:\S+)", channel.log())
+    key = ShownKey(shown[1], shown[2]) if shown else None
+    if kind == "host_key_unknown":
+        return faults.unknown_key(key)
+    if kind == "host_key_changed":
+        where = re.search(r"Offending \S+ key in (\S+:\d+)", ours)
+        return faults.changed_key(key, where[1] if where else "known_hosts", revoked="marked as revoked" in ours)
+    if kind == "auth":
+        return faults.denied(_last(ours), locked_files(options))
+    return faults.unreached(kind, "" if kind in ("refused", "timeout", "unreachable") else _last(ours))
+
+
+def _last(text: str) -> str:
+    """The line that says most: the last one that is known for something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    known = [line for line in lines if kind_of_text(line) != "other"]
+    return (known or lines or ["ssh gave no reason"])[-1]
