@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def _keep_quiet(record: logging.LogRecord) -> bool:
     return True
 
 
+@cache
 def install() -> None:
     """Put the stand-in in place, once per process."""
     import snakemake.shell  # noqa: F401 - `snakemake.shell` the attribute is a class; the module is wanted
@@ -153,13 +155,20 @@ def _capture(run_func: Any, arguments: Mapping[str, Any]) -> _Taken:
     raise RuntimeError("the rule ran no shell command")
 
 
-def _arguments(workflow: Any, job: Any, tmpdir: str) -> dict[str, Any]:
-    """The arguments of a rule's compiled function, by name, in its order (snakemake/executors/local.py)."""
+@cache
+def _deployment_methods() -> Any:
+    """Not at import: that has to stay cheap; not for each job either: an import statement takes 0.1 ms."""
     from snakemake.settings.types import DeploymentMethod
 
+    return DeploymentMethod
+
+
+def _arguments(workflow: Any, job: Any, tmpdir: str) -> dict[str, Any]:
+    """The arguments of a rule's compiled function, by name, in its order (snakemake/executors/local.py)."""
+    methods_known = _deployment_methods()
     deployment = workflow.deployment_settings
     methods = deployment.deployment_method
-    apptainer = DeploymentMethod.APPTAINER in methods
+    apptainer = methods_known.APPTAINER in methods
     container = job.container_img_path if apptainer else None
     return {
         "input": job.input._plainstrings(),
@@ -170,11 +179,11 @@ def _arguments(workflow: Any, job: Any, tmpdir: str) -> dict[str, Any]:
         "resources": with_tmpdir(job, tmpdir),
         "log": job.log._plainstrings(),
         "rule": job.rule.name,
-        "conda_env": job.conda_env.address if DeploymentMethod.CONDA in methods and job.conda_env else None,
+        "conda_env": job.conda_env.address if methods_known.CONDA in methods and job.conda_env else None,
         "container_img": container,
         "singularity_args": deployment.apptainer_args,
         "use_singularity": apptainer,
-        "env_modules": job.env_modules if DeploymentMethod.ENV_MODULES in methods else None,
+        "env_modules": job.env_modules if methods_known.ENV_MODULES in methods else None,
         # None: the agent measures; Snakemake would watch a process that is not there.
         "bench_record": None,
         "jobid": job.jobid,

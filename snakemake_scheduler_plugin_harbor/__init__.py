@@ -26,6 +26,8 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         self._depths = Depths(self.dag.job_dependencies)
+        self._local: dict[Any, bool] = {}
+        self._ranks: dict[Any, tuple[int, int]] = {}
 
     def select_jobs(
         self,
@@ -35,27 +37,39 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
         input_sizes: Mapping[Any, int],
     ) -> Sequence[Any]:
         """The jobs to hand over now, best first. Linear in the ready jobs, but for the sort of those that fit."""
-        jobs = list(selectable_jobs)
-        room = self._room(jobs)
         left = {name: value for name, value in available_resources.items() if isinstance(value, int)}
-        local = [job for job in jobs if job.is_local]
-        remote = [job for job in jobs if not job.is_local]
+        local: list[Any] = []
+        remote: list[Any] = []
+        for job in selectable_jobs:
+            (local if self._is_local(job) else remote).append(job)
+        room = self._room(remote)
         if room is not None and len(remote) > room:
             remote = heapq.nsmallest(max(room, 0), remote, key=self._rank)
         else:
             remote.sort(key=self._rank)
-        selected = _fitting(sorted(local, key=self._rank), left, None)
-        return selected + _fitting(remote, left, room)
+        selected = _fitting(sorted(local, key=self._rank), left, None) + _fitting(remote, left, room)
+        for job in selected:
+            del self._ranks[job], self._local[job]
+        return selected
 
     def _rank(self, job: Any) -> tuple[int, int]:
-        return -job.priority, -self._depths.of_any(job)
+        """Best first. Remembered, like `_is_local`: a ready job is looked at in every round until it is taken."""
+        rank = self._ranks.get(job)
+        if rank is None:
+            rank = self._ranks[job] = (-job.priority, -self._depths.of_any(job))
+        return rank
 
-    def _room(self, jobs: list[Any]) -> int | None:
+    def _is_local(self, job: Any) -> bool:
+        local = self._local.get(job)
+        if local is None:
+            local = self._local[job] = job.is_local
+        return local
+
+    def _room(self, remote: list[Any]) -> int | None:
         """Cores that the executor still takes jobs for; None for executors that do not say."""
-        remote = next((job for job in jobs if not job.is_local), None)
-        if remote is None:
+        if not remote:
             return None
-        executor = self.dag.workflow.scheduler.get_executor(remote)
+        executor = self.dag.workflow.scheduler.get_executor(remote[0])
         return executor.room() if hasattr(executor, "room") else None
 
 

@@ -23,6 +23,9 @@ from .journal import Journal
 from .project import Project
 
 TICK_S = 1.0
+PACE_S = 0.005
+"""Under load, events are taken together at this interval: each hand-over between threads costs Python's lock. An
+event that comes alone is taken at once."""
 CONNECTIONS_AT_ONCE = 8
 """sshd drops connections at random from 10 unauthenticated ones on (MaxStartups 10:30:100)."""
 
@@ -82,13 +85,14 @@ class Dispatcher:
         self._project = project
         self._client = client
         self._inbox: queue.SimpleQueue[ev.Event | _Note | _Post | None] = queue.SimpleQueue()
-        self._launches: queue.SimpleQueue[ev.Launch | None] = queue.SimpleQueue()
-        self._reports: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+        self._launches: queue.SimpleQueue[list[ev.Launch] | None] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[list[Outcome] | None] = queue.SimpleQueue()
         self._starts: dict[tuple[JobId, int], Message] = {}
         self._changed = threading.Condition()
         self._failed: BaseException | None = None
         self._closed = False
         self._ending: set[tuple[JobId, int]] = set()
+        self._taken = 0.0
         self.slots = 0
         self.logs: dict[JobId, str] = {}
         self.known: dict[str, tuple[ev.Known, ...]] = {}
@@ -208,8 +212,12 @@ class Dispatcher:
                 return
 
     def _take(self, timeout: float) -> list[ev.Event | _Note | _Post | None]:
+        items: list[ev.Event | _Note | _Post | None] = []
         try:
-            items = [self._inbox.get(timeout=timeout)] if timeout > 0 else []
+            if timeout > 0:
+                items.append(self._inbox.get(timeout=timeout))
+                time.sleep(max(0.0, self._taken + PACE_S - time.monotonic()))
+            self._taken = time.monotonic()
             while len(items) < 1000:
                 items.append(self._inbox.get_nowait())
         except queue.Empty:
@@ -273,6 +281,8 @@ class Dispatcher:
     def _perform(self, actions: Iterable[ev.Action], posts: Iterable[_Post] = ()) -> None:
         outgoing: dict[str, list[Message]] = {}
         later: list[Callable[[], None]] = []
+        launches: list[ev.Launch] = []
+        outcomes: list[Outcome] = []
         now = time.time()
         for action in actions:
             match action:
@@ -288,17 +298,21 @@ class Dispatcher:
                 case ev.Connect(spec, delay):
                     later.append(lambda n=spec.name, d=delay: self._links[n].connect(d))  # type: ignore[misc]
                 case ev.Launch():
-                    self._launches.put(action)
+                    launches.append(action)
                 case ev.Fence(job, attempt, _):
                     self._fence(job, attempt)
                 case ev.Settle(outcome):
                     self.logs.pop(outcome.job, None)
-                    later.append(lambda o=outcome: self._reports.put(o))  # type: ignore[misc]
+                    outcomes.append(outcome)
         for post in posts:
             outgoing.setdefault(post.node, []).append(post.message)
         self._journal.commit()
         for node, messages in outgoing.items():
             self._links[node].send(messages)
+        if launches:
+            self._launches.put(launches)
+        if outcomes:
+            self._reports.put(outcomes)
         for act in later:
             act()
 
@@ -319,16 +333,20 @@ class Dispatcher:
     # --- the launcher's thread ------------------------------------------------------------------------------
 
     def _launch(self) -> None:
-        while (launch := self._launches.get()) is not None:
-            try:
-                answer = self._client.prepare(launch)
-            except Exception as error:
-                answer = ev.Unprepared(launch.job, launch.attempt, "unprepared", str(error))
-            if isinstance(answer, ev.Unprepared):
-                self.post(answer)
-            else:
-                self._starts[(launch.job, launch.attempt)] = answer
-                self.post(ev.Prepared(launch.job, launch.attempt))
+        while (launches := self._launches.get()) is not None:
+            for launch in launches:
+                self._prepare(launch)
+
+    def _prepare(self, launch: ev.Launch) -> None:
+        try:
+            answer = self._client.prepare(launch)
+        except Exception as error:
+            answer = ev.Unprepared(launch.job, launch.attempt, "unprepared", str(error))
+        if isinstance(answer, ev.Unprepared):
+            self.post(answer)
+        else:
+            self._starts[(launch.job, launch.attempt)] = answer
+            self.post(ev.Prepared(launch.job, launch.attempt))
 
     # --- the reporter's thread ------------------------------------------------------------------------------
 
@@ -336,11 +354,9 @@ class Dispatcher:
         waiting: list[Outcome] = []
         while True:
             try:
-                outcome = self._reports.get(timeout=0.1 if waiting else None)
+                outcomes = self._reports.get(timeout=0.1 if waiting else None)
             except queue.Empty:
-                waiting = [o for o in waiting if not self._client.report(o)]
-                continue
-            if outcome is None:
+                outcomes = []
+            if outcomes is None:
                 return
-            if not self._client.report(outcome):
-                waiting.append(outcome)
+            waiting = [outcome for outcome in waiting + outcomes if not self._client.report(outcome)]

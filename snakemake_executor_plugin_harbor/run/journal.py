@@ -28,10 +28,8 @@ CREATE TABLE jobs (
   id TEXT PRIMARY KEY, jobid TEXT, rule TEXT, wildcards TEXT, log TEXT, threads INTEGER, state TEXT, node TEXT,
   attempt INTEGER, done REAL, total REAL, submitted REAL, started REAL, ended REAL, reason TEXT
 ) WITHOUT ROWID;
-CREATE INDEX jobs_jobid ON jobs (jobid);
 CREATE TABLE nodes (name TEXT PRIMARY KEY, state TEXT, reason TEXT, facts TEXT, load TEXT, updated REAL) WITHOUT ROWID;
 CREATE TABLE events (at REAL, job TEXT, attempt INTEGER, node TEXT, what TEXT, detail TEXT);
-CREATE INDEX events_job ON events (job);
 """
 
 
