@@ -1,12 +1,18 @@
 """The stream of bytes that an SSH session by paramiko begins on: a TCP connection, or a proxy command's ends."""
 
+import os
 import socket
 import subprocess
+import tempfile
 import time
+from typing import TYPE_CHECKING
 
 from .faults import Faults, kind_of_error
-from .process import clean_environment
+from .process import END_GRACE_S, STDERR_KEPT, clean_environment
 from .sshconfig import HostOptions
+
+if TYPE_CHECKING:
+    import paramiko
 
 DEAD_AFTER_INTERVALS = 4
 """A peer that has not acknowledged anything for so many keepalive intervals is gone."""
@@ -46,26 +52,61 @@ def _tune(sock: socket.socket, options: HostOptions) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
 
 
-def spawn_proxy(command: str) -> tuple["subprocess.Popen[bytes]", socket.socket]:
-    """Start a proxy command with a socket as its stdin and stdout.
+class Tunnel:
+    """A channel through a jump host as the socket of the next session.
+
+    A bare channel sends a message when it is closed; on a connection that is gone that raises, in paramiko's own
+    thread, and users would see the traceback.
+    """
+
+    def __init__(self, channel: "paramiko.Channel") -> None:
+        self._channel = channel
+        self.send = channel.send
+        self.recv = channel.recv
+        self.settimeout = channel.settimeout
+
+    @property
+    def _closed(self) -> bool:
+        """paramiko looks for it, as sockets have it."""
+        return self._channel.closed
+
+    def close(self) -> None:
+        from paramiko import SSHException
+
+        try:
+            self._channel.close()
+        except (SSHException, EOFError, OSError):
+            pass  # the jump host's connection is gone, and the channel with it
+
+
+class Proxy:
+    """A ProxyCommand with a socket as its stdin and stdout.
 
     paramiko's own ProxyCommand spins at full speed, for ever, once its command has ended.
     """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        end = theirs.fileno()
-        argv = ["/bin/sh", "-c", f"exec {command}"]
-        process = subprocess.Popen(
-            argv, stdin=end, stdout=end, stderr=subprocess.DEVNULL, env=clean_environment(), start_new_session=True
-        )
-    return process, ours
 
+    def __init__(self, command: str) -> None:
+        self.sock, theirs = socket.socketpair()
+        self._errors = tempfile.TemporaryFile()
+        with theirs:
+            end = theirs.fileno()
+            argv = ["/bin/sh", "-c", f"exec {command}"]
+            env = clean_environment()
+            self._process = subprocess.Popen(
+                argv, stdin=end, stdout=end, stderr=self._errors.fileno(), env=env, start_new_session=True
+            )
 
-def end_proxy(process: "subprocess.Popen[bytes]") -> None:
-    """End a proxy command, by force if it does not take the hint."""
-    process.terminate()
-    try:
-        process.wait(1)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    def said(self) -> str:
+        """The last of what the command wrote to stderr, before end()."""
+        size = self._errors.seek(0, os.SEEK_END)
+        return os.pread(self._errors.fileno(), STDERR_KEPT, max(0, size - STDERR_KEPT)).decode(errors="replace")
+
+    def end(self) -> None:
+        """End the command, by force if it does not take the hint."""
+        self._process.terminate()
+        try:
+            self._process.wait(END_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()

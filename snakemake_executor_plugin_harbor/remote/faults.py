@@ -44,6 +44,14 @@ def kind_of_text(text: str) -> str:
     return next((kind for kind, phrase in _PHRASES if re.search(phrase, text, re.IGNORECASE)), "other")
 
 
+def telling_line(text: str) -> str:
+    """The line that says most: the first one of the kind of the whole text, else the last one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    kind = kind_of_text(text)
+    known = [line for line in lines if kind != "other" and kind_of_text(line) == kind]
+    return (known or lines[-1:] or ["no reason was given"])[0]
+
+
 def kind_of_error(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return "name"
@@ -78,6 +86,8 @@ class Faults:
     def unreached(self, kind: str, detail: str = "", seconds: float | None = None) -> ConnectError:
         """No connection was made, or it ended before anybody was logged in."""
         options, passing = self.options, False
+        if kind == "closed" and options.proxy_command:
+            kind, detail = "proxy", detail or f"`{options.proxy_command}` ended"
         because = f": {detail}" if detail else ""
         seconds = options.connect_timeout if seconds is None else seconds
         why = {
@@ -96,6 +106,14 @@ class Faults:
             passing = "temporary" in detail.lower()
         return self.error(kind, why, hint, permanent=False if passing else None)
 
+    def on_the_way(self, said: str) -> ConnectError:
+        """A jump host's ssh or the proxy command failed; `said` is what it wrote to stderr."""
+        hops = ", ".join(self.options.proxy_jump)
+        kind, line = kind_of_text(said), telling_line(said)
+        return self.error(
+            "proxy" if kind == "other" else kind, f"{f'jump host {hops}' if hops else 'proxy command'}: {line}"
+        )
+
     def unknown_key(self, key: ShownKey | None, others: int = 0) -> ConnectError:
         """`key` None: the server's key was not seen. `others`: how many keys of other types are known."""
         options = self.options
@@ -109,7 +127,7 @@ class Faults:
         options = self.options
         if key is None or options.has_alias or options.proxy_jump or options.proxy_command or self.jump:
             # ssh-keyscan reaches neither what is behind a proxy nor writes an alias: ssh itself asks and adds it.
-            return self.ssh("-o", "StrictShownKeyChecking=ask")
+            return self.ssh("-o", "StrictHostKeyChecking=ask")
         kind = "ecdsa" if key.type.startswith("ecdsa") else key.type.removeprefix("ssh-")
         port = f"-p {options.port} " if options.port != 22 else ""
         return f"ssh-keyscan -t {kind} {port}{shlex.quote(options.hostname)} >> {shlex.quote(file)}"

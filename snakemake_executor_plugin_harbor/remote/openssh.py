@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from .faults import Faults, kind_of_text
+from .faults import Faults, kind_of_text, telling_line
 from .hostkeys import ShownKey
 from .login import locked_files
 from .process import ProcessChannel, clean_environment
@@ -146,28 +146,18 @@ class _SshChannel(ProcessChannel):
 
 def _fault(options: HostOptions, channel: _SshChannel) -> ConnectError:
     """Why ssh ended before it started the command."""
-    faults = Faults(options)
-    ours, way = channel.complaints(), channel.aside()
-    kind = kind_of_text(way)
-    if kind != "other" and (options.proxy_jump or options.proxy_command):
-        # The jump host's ssh and the proxy command share ssh's stderr: they say why, ssh only that.
-        through = f"jump host {', '.join(options.proxy_jump)}" if options.proxy_jump else "proxy command"
-        return faults.error(kind, f"{through}: {_last(way)}")
-    kind = kind_of_text(ours)
+    faults, said, aside = Faults(options), channel.complaints(), channel.aside()
+    if aside.strip() and (options.proxy_jump or options.proxy_command):
+        # The jump hosts' ssh and the proxy command know why; ssh knows only that they ended.
+        return faults.on_the_way(aside)
+    kind, line = kind_of_text(said), telling_line(said)
     shown = re.search(r"Server host key: (\S+) (SHA256:\S+)", channel.log())
     key = ShownKey(shown[1], shown[2]) if shown else None
     if kind == "host_key_unknown":
         return faults.unknown_key(key)
     if kind == "host_key_changed":
-        where = re.search(r"Offending \S+ key in (\S+:\d+)", ours)
-        return faults.changed_key(key, where[1] if where else "known_hosts", revoked="marked as revoked" in ours)
+        where = re.search(r"Offending \S+ key in (\S+:\d+)", said)
+        return faults.changed_key(key, where[1] if where else "known_hosts", revoked="marked as revoked" in said)
     if kind == "auth":
-        return faults.denied(_last(ours), locked_files(options))
-    return faults.unreached(kind, "" if kind in ("refused", "timeout", "unreachable") else _last(ours))
-
-
-def _last(text: str) -> str:
-    """The line that says most: the last one that is known for something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    known = [line for line in lines if kind_of_text(line) != "other"]
-    return (known or lines or ["ssh gave no reason"])[-1]
+        return faults.denied(line, locked_files(options))
+    return faults.unreached(kind, "" if kind in ("refused", "timeout", "unreachable") else line)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 READ_SIZE = 65536
 STDERR_KEPT = 8192
-END_GRACE_S = 5.0
+END_GRACE_S = 2.0
 """A command whose stdin has ended has this long to end by itself: the ssh program may carry other sessions."""
 
 AFTERMATH_S = 2.0

@@ -6,14 +6,13 @@ paramiko is imported when the first connection opens.
 
 import logging
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .dial import dial_tcp, end_proxy, spawn_proxy
+from .dial import Proxy, Tunnel, dial_tcp
 from .faults import Faults, kind_of_text
 from .hostkeys import HostKey, Verdict, accept_new, entries, judge
 from .login import log_in
@@ -38,7 +37,7 @@ class ParamikoTransport:
         self._closed = False
         self._sockets: list[socket.socket] = []
         self._sessions: list[paramiko.Transport] = []
-        self._proxies: list[subprocess.Popen[bytes]] = []
+        self._proxies: list[Proxy] = []
 
     def open(self, command: str) -> Channel:
         # paramiko logs tracebacks of its own threads; what they mean is told by our errors.
@@ -62,7 +61,7 @@ class ParamikoTransport:
         for sock in self._sockets:
             sock.close()
         for proxy in self._proxies:
-            end_proxy(proxy)
+            proxy.end()
 
     def _cut(self) -> None:
         """Shut the sockets down: every thread that waits on this connection wakes up. Never blocks."""
@@ -113,11 +112,12 @@ class ParamikoTransport:
                 raise faults.unreached("timeout", detail) from error
             if "Indecipherable protocol" in text:
                 raise faults.unreached("other", "what answers there is not an SSH server") from error
-            raise faults.unreached("closed", "" if "banner" in text or not text else text) from error
+            said = self._proxies[-1].said() if faults.options.proxy_command else ""
+            if said.strip():
+                raise faults.on_the_way(said) from error
+            raise faults.unreached("closed", "" if "banner" in text else text) from error
 
-    def _dial(
-        self, options: HostOptions, faults: Faults, route: Sequence[HostOptions]
-    ) -> "socket.socket | paramiko.Channel":
+    def _dial(self, options: HostOptions, faults: Faults, route: Sequence[HostOptions]) -> socket.socket | Tunnel:
         """A stream of bytes to the host: TCP, the proxy command's, or a channel through the last jump host."""
         if options.proxy_jump:
             *before, last = options.proxy_jump
@@ -127,8 +127,9 @@ class ParamikoTransport:
                 hop = replace(hop, values={**hop.values, "proxyjump": (",".join(before),)})
             return self._through(self._connect(hop, (*route, options)), options, faults)
         if options.proxy_command:
-            proxy, sock = spawn_proxy(options.proxy_command)
+            proxy = Proxy(options.proxy_command)
             self._proxies.append(proxy)
+            sock = proxy.sock
         else:
             sock = dial_tcp(options, faults)
         self._sockets.append(sock)
@@ -136,12 +137,12 @@ class ParamikoTransport:
             raise faults.unreached("closed")
         return sock
 
-    def _through(self, session: "paramiko.Transport", options: HostOptions, faults: Faults) -> "paramiko.Channel":
+    def _through(self, session: "paramiko.Transport", options: HostOptions, faults: Faults) -> Tunnel:
         import paramiko
 
         there, here = (options.hostname, options.port), ("127.0.0.1", 0)
         try:
-            return session.open_channel("direct-tcpip", there, here, timeout=options.connect_timeout)
+            return Tunnel(session.open_channel("direct-tcpip", there, here, timeout=options.connect_timeout))
         except paramiko.ChannelException as error:
             kind = "proxy" if error.code == 1 else kind_of_text(error.text)
             # sshd says "Connect failed" of whatever kept it from connecting.

@@ -1,0 +1,177 @@
+"""Host keys are checked as ssh checks them, by both ways over SSH."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from snakemake_executor_plugin_harbor.remote import hostkeys
+from tests.sshd import Pool, Sshd, keygen, public_key
+from tests.transport.conftest import Client, target
+
+NODE = target("node1")
+
+
+def fingerprint(server: Sshd) -> str:
+    listing = subprocess.run(["ssh-keygen", "-lf", server.host_keys[0]], capture_output=True, text=True, check=True)
+    return listing.stdout.split()[1]
+
+
+def listed(file: Path, name: str) -> list[str]:
+    """The lines of `file` about `name`, as ssh-keygen finds them."""
+    found = subprocess.run(["ssh-keygen", "-F", name, "-f", file], capture_output=True, text=True, check=False)
+    return [line for line in found.stdout.splitlines() if not line.startswith("#")]
+
+
+def test_unknown_key_is_refused_with_the_command_that_adds_it(client: Client, own_pool: Pool) -> None:
+    server = own_pool.add("node1", known=False)
+    error = client.fails(own_pool.ssh_config, NODE)
+    assert error.kind == "host_key_unknown"
+    assert error.permanent
+    assert fingerprint(server) in error.message
+    assert error.hint == f"ssh-keyscan -t ed25519 -p {server.port} {server.address} >> {own_pool.known_hosts}"
+    assert own_pool.known_hosts.read_text() == ""
+    subprocess.run(error.hint, shell=True, check=True, capture_output=True)
+    assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+
+
+def test_changed_key_is_refused(client: Client, own_pool: Pool, tmp_path: Path) -> None:
+    server = own_pool.add("node1", known=False)
+    other = keygen(tmp_path / "other")
+    own_pool.known_hosts.write_text(f"# the lab\n{server.known_name} {public_key(other)}\n")
+    error = client.fails(own_pool.ssh_config, NODE)
+    assert error.kind == "host_key_changed"
+    assert error.permanent
+    assert f"{own_pool.known_hosts}:2" in error.message
+    assert fingerprint(server) in error.message
+    assert error.hint == f"ssh-keygen -R '{server.known_name}' -f {own_pool.known_hosts}"
+
+
+def test_changed_key_is_refused_with_accept_new(client: Client, own_pool: Pool, tmp_path: Path) -> None:
+    server = own_pool.add("node1", known=False, client=["StrictHostKeyChecking accept-new"])
+    own_pool.known_hosts.write_text(f"{server.known_name} {public_key(keygen(tmp_path / 'other'))}\n")
+    assert client.fails(own_pool.ssh_config, NODE).kind == "host_key_changed"
+
+
+def test_revoked_key_is_refused(client: Client, own_pool: Pool) -> None:
+    server = own_pool.add("node1", client=["StrictHostKeyChecking accept-new"])
+    with own_pool.known_hosts.open("a") as file:
+        file.write(f"@revoked * {public_key(server.host_keys[0])}\n")
+    error = client.fails(own_pool.ssh_config, NODE)
+    assert error.kind == "host_key_changed"
+    assert "revoked" in error.message
+
+
+def test_hashed_names_are_found(client: Client, own_pool: Pool) -> None:
+    own_pool.add("node1")
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", own_pool.known_hosts], check=True, capture_output=True)
+    assert own_pool.known_hosts.read_text().startswith("|1|")
+    assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+
+
+@pytest.mark.parametrize("form", ["{address}", "[127.0.*]:{port}", "*,!ada", "other,{name}"])
+def test_forms_of_names(client: Client, own_pool: Pool, form: str) -> None:
+    server = own_pool.add("node1", known=False)
+    names = form.format(address=server.address, port=server.port, name=server.known_name)
+    own_pool.known_hosts.write_text(f"{names} {public_key(server.host_keys[0])} a comment\n")
+    assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+
+
+def test_a_negated_name_is_not_known(client: Client, own_pool: Pool) -> None:
+    server = own_pool.add("node1", known=False)
+    own_pool.known_hosts.write_text(f"*,!{server.known_name},!{server.address} {public_key(server.host_keys[0])}\n")
+    assert client.fails(own_pool.ssh_config, NODE).kind == "host_key_unknown"
+
+
+def test_the_alias_is_the_name(client: Client, own_pool: Pool) -> None:
+    server = own_pool.add("node1", known=False, client=["HostKeyAlias lab-gpu"])
+    error = client.fails(own_pool.ssh_config, NODE)
+    assert error.kind == "host_key_unknown"
+    assert "lab-gpu" in error.message
+    assert error.hint == f"ssh -o StrictHostKeyChecking=ask -F {own_pool.ssh_config} node1"
+    own_pool.known_hosts.write_text(f"lab-gpu {public_key(server.host_keys[0])}\n")
+    assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+
+
+def test_several_files(client: Client, own_pool: Pool, tmp_path: Path) -> None:
+    first, second = tmp_path / "missing", tmp_path / "second"
+    server = own_pool.add("node1", known=False, client=[f"UserKnownHostsFile {first} {second}"])
+    second.write_text(server.known_hosts_lines()[0])
+    assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa", "ed25519"])
+def test_the_known_type_of_key_is_asked_for(client: Client, own_pool: Pool, kind: str) -> None:
+    server = own_pool.add("node1", kinds=["ed25519", "ecdsa", "rsa"], known=False)
+    line = next(line for line in server.known_hosts_lines() if kind in line)
+    own_pool.known_hosts.write_text(line)
+    assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+
+
+ODD_FILE = (
+    "# my own comment\n"
+    "\n"
+    "|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= ssh-rsa AAAA1234=\n"
+    "@cert-authority *.lab ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl6V7a2cbAKZQT2IJTvWZFvmhsqjgrY8bkBXZ5Q0Qyt\n"
+    "two,names,here   ssh-ed25519   AAAAC3NzaC1lZDI1NTE5AAAAIJl6V7a2cbAKZQT2IJTvWZFvmhsqjgrY8bkBXZ5Q0Qyt trailing  "
+)
+
+
+@pytest.mark.parametrize("before", [ODD_FILE, ODD_FILE + "\n", None], ids=["no newline", "newline", "no file"])
+def test_accept_new_appends_one_line_and_touches_nothing_else(
+    client: Client, own_pool: Pool, before: str | None
+) -> None:
+    server = own_pool.add("node1", known=False, client=["StrictHostKeyChecking accept-new"])
+    if client.kind == "openssh" and before == ODD_FILE:
+        pytest.skip("ssh 9.2 appends to the last line itself")
+    own_pool.known_hosts.unlink()
+    if before is not None:
+        own_pool.known_hosts.write_text(before)
+    assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+    after = own_pool.known_hosts.read_text()
+    assert after.startswith(before or "")
+    assert after.removeprefix(before or "").strip() == server.known_hosts_lines()[0].strip()
+    assert after.endswith("\n")
+    assert client.says(own_pool.ssh_config, NODE, "echo again") == "again\n"
+    assert own_pool.known_hosts.read_text() == after
+
+
+def test_accept_new_writes_hashed_names_where_the_user_wants_them(client: Client, own_pool: Pool) -> None:
+    options = ["StrictHostKeyChecking accept-new", "HashKnownHosts yes"]
+    server = own_pool.add("node1", known=False, client=options)
+    assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+    assert server.address not in own_pool.known_hosts.read_text()
+    assert len(listed(own_pool.known_hosts, server.known_name)) == 1
+
+
+def test_accept_new_remembers_where_it_cannot_write(own_pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostkeys, "_accepted", {})
+    options = ["StrictHostKeyChecking accept-new", "UserKnownHostsFile /dev/null"]
+    server = own_pool.add("node1", known=False, client=options)
+    client = Client("paramiko")
+    try:
+        assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+        server.stop()
+        server.host_keys = [keygen(server.directory / "new_key")]
+        server.start()
+        assert client.fails(own_pool.ssh_config, NODE).kind == "host_key_changed"
+    finally:
+        client.close()
+
+
+def test_accept_new_does_not_take_another_type_for_a_new_host(own_pool: Pool, tmp_path: Path) -> None:
+    """Stricter than ssh: whoever hides the keys that we know may be somebody else."""
+    server = own_pool.add("node1", known=False, client=["StrictHostKeyChecking accept-new"])
+    own_pool.known_hosts.write_text(f"{server.known_name} {public_key(keygen(tmp_path / 'rsa', 'rsa'))}\n")
+    client = Client("paramiko")
+    try:
+        assert client.fails(own_pool.ssh_config, NODE).kind == "host_key_unknown"
+    finally:
+        client.close()
+
+
+def test_no_checking_takes_any_key(client: Client, own_pool: Pool, tmp_path: Path) -> None:
+    server = own_pool.add("node1", known=False, client=["StrictHostKeyChecking no"])
+    assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+    own_pool.known_hosts.write_text(f"{server.known_name} {public_key(keygen(tmp_path / 'other'))}\n")
+    assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
