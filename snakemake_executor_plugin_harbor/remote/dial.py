@@ -87,7 +87,7 @@ class Proxy:
 
     def __init__(self, command: str) -> None:
         self.sock, theirs = socket.socketpair()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - end() closes it
         with theirs:
             end = theirs.fileno()
             argv = ["/bin/sh", "-c", f"exec {command}"]

@@ -112,11 +112,11 @@ class _Login:
 
 
 def _answer_with(password: str) -> "Callable[[str, str, list[tuple[str, bool]]], list[str]]":
-    """Answers the one hidden question of the first round; anything else (a code, a second round) gets nothing."""
+    """Answers the one question that asks for a password, once; a code or a second round gets nothing."""
     left = [password]
 
     def answer(title: str, instructions: str, fields: list[tuple[str, bool]]) -> list[str]:
-        if len(fields) == 1 and not fields[0][1] and left:
+        if len(fields) == 1 and "password" in fields[0][0].lower() and left:
             return [left.pop()]
         return [""] * len(fields)
 

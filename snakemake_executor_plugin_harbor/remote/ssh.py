@@ -81,7 +81,7 @@ class ParamikoTransport:
         if len(route) > MAX_JUMPS:
             raise faults.error("config", f"more than {MAX_JUMPS} jump hosts: ProxyJump goes in a circle")
         sock = self._dial(options, faults, route)
-        session = paramiko.Transport(sock)
+        session = paramiko.Transport(sock)  # type: ignore[arg-type]  # it takes whatever behaves like a socket
         self._sessions.append(session)
         session.banner_timeout = session.handshake_timeout = session.auth_timeout = options.connect_timeout
         session.channel_timeout = options.connect_timeout

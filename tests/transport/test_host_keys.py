@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_harbor.remote import hostkeys
+from snakemake_executor_plugin_harbor.remote.sshconfig import resolve
+from snakemake_executor_plugin_harbor.remote.transport import SshSettings
 from tests.sshd import Pool, Sshd, keygen, public_key
 from tests.transport.conftest import Client, target
 
@@ -69,18 +71,30 @@ def test_hashed_names_are_found(client: Client, own_pool: Pool) -> None:
     assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
 
 
-@pytest.mark.parametrize("form", ["{address}", "[127.0.*]:{port}", "*,!ada", "other,{name}"])
-def test_forms_of_names(client: Client, own_pool: Pool, form: str) -> None:
-    server = own_pool.add("node1", known=False)
-    names = form.format(address=server.address, port=server.port, name=server.known_name)
-    own_pool.known_hosts.write_text(f"{names} {public_key(server.host_keys[0])} a comment\n")
-    assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
-
-
-def test_a_negated_name_is_not_known(client: Client, own_pool: Pool) -> None:
-    server = own_pool.add("node1", known=False)
-    own_pool.known_hosts.write_text(f"*,!{server.known_name},!{server.address} {public_key(server.host_keys[0])}\n")
-    assert client.fails(own_pool.ssh_config, NODE).kind == "host_key_unknown"
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [
+        ("[10.0.0.7]:2222", True),
+        ("10.0.0.7", True),  # as ssh: a right key under the name without the port
+        ("[10.0.*]:222?", True),
+        ("ada,[10.0.0.7]:2222,10.0.0.8", True),
+        ("*,!ada", True),
+        ("*,!10.0.0.7,![10.0.0.7]:2222", False),
+        ("[10.0.0.7]:2223", False),
+        ("|1|broken", False),
+        (hostkeys.hashed("[10.0.0.7]:2222"), True),
+        (hostkeys.hashed("[10.0.0.7]:2223"), False),
+    ],
+)
+def test_forms_of_names(tmp_path: Path, names: str, known: bool) -> None:
+    config, file = tmp_path / "config", tmp_path / "known_hosts"
+    config.write_text(f"UserKnownHostsFile {file}\nGlobalKnownHostsFile none\n")
+    kind, text = public_key(keygen(tmp_path / "key")).split()
+    file.write_text(f"\n# {names} {kind} {text}\n{names} {kind} {text} a comment\nhalf a line\n")
+    options = resolve(target("ada", host="10.0.0.7", port=2222), SshSettings(config, None))
+    verdict, found = hostkeys.judge(options, hostkeys.HostKey(kind, text))
+    assert (verdict is hostkeys.Verdict.KNOWN) == known
+    assert [entry.where for entry in found] == ([f"{file}:3"] if known else [])
 
 
 def test_the_alias_is_the_name(client: Client, own_pool: Pool) -> None:
@@ -100,7 +114,7 @@ def test_several_files(client: Client, own_pool: Pool, tmp_path: Path) -> None:
     assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
 
 
-@pytest.mark.parametrize("kind", ["rsa", "ecdsa", "ed25519"])
+@pytest.mark.parametrize("kind", ["rsa", "ed25519"])
 def test_the_known_type_of_key_is_asked_for(client: Client, own_pool: Pool, kind: str) -> None:
     server = own_pool.add("node1", kinds=["ed25519", "ecdsa", "rsa"], known=False)
     line = next(line for line in server.known_hosts_lines() if kind in line)
@@ -122,8 +136,8 @@ def test_accept_new_appends_one_line_and_touches_nothing_else(
     client: Client, own_pool: Pool, before: str | None
 ) -> None:
     server = own_pool.add("node1", known=False, client=["StrictHostKeyChecking accept-new"])
-    if client.kind == "openssh" and before == ODD_FILE:
-        pytest.skip("ssh 9.2 appends to the last line itself")
+    if client.kind == "openssh" and before != ODD_FILE + "\n":
+        pytest.skip("ssh writes the file itself, and 9.2 does not end a last line that is not ended")
     own_pool.known_hosts.unlink()
     if before is not None:
         own_pool.known_hosts.write_text(before)

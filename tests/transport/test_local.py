@@ -2,9 +2,11 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
+from snakemake_executor_plugin_harbor.remote import process
 from tests.sshd import wait_until
 from tests.transport.conftest import Client, Target, everything
 
@@ -12,7 +14,8 @@ HERE = Target("localhost", "localhost", None, None, local=True)
 
 
 @pytest.fixture
-def local():
+def local(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    monkeypatch.setattr(process, "END_GRACE_S", 0.2)
     made = Client("paramiko")
     yield made
     made.close()

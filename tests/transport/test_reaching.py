@@ -64,7 +64,10 @@ def test_silent_server(client: Client, tmp_path: Path, listener: socket.socket) 
 
 
 def test_a_server_that_hangs_up(client: Client, tmp_path: Path, listener: socket.socket) -> None:
-    threading.Thread(target=lambda: listener.accept()[0].close(), daemon=True).start()
+    def serve() -> None:
+        listener.accept()[0].close()
+
+    threading.Thread(target=serve, daemon=True).start()
     error = client.fails(config_for(tmp_path, listener.getsockname()[1]), target("ada"))
     assert error.kind == "closed"
     assert not error.permanent
