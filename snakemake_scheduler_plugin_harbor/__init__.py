@@ -37,7 +37,6 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
         input_sizes: Mapping[Any, int],
     ) -> Sequence[Any]:
         """The jobs to hand over now, best first. Linear in the ready jobs, but for the sort of those that fit."""
-        self._skip_idle_rounds()
         left = {name: value for name, value in available_resources.items() if isinstance(value, int)}
         local: list[Any] = []
         remote: list[Any] = []
@@ -52,18 +51,6 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
         for job in selected:
             del self._ranks[job], self._local[job]
         return selected
-
-    def _skip_idle_rounds(self) -> None:
-        """Snakemake runs one scheduling round for each job that ended, although the first one took in all of them:
-        1,900 of 2,100 rounds over 2,000 jobs found nothing, at 1.5 ms each. One permit is put back, so that
-        whatever came in between is still seen.
-        """
-        permits = self.dag.workflow.scheduler._open_jobs
-        drained = False
-        while permits.acquire(blocking=False):
-            drained = True
-        if drained:
-            permits.release()
 
     def _rank(self, job: Any) -> tuple[int, int]:
         """Best first. Remembered, like `_is_local`: a ready job is looked at in every round until it is taken."""

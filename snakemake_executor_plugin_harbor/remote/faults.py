@@ -15,6 +15,9 @@ from .hostkeys import ShownKey
 from .sshconfig import HOME, HostOptions
 from .transport import ConnectError
 
+BY_OPENSSH = "snakemake --harbor-transport openssh"
+"""The hint for what the ssh program can and paramiko cannot."""
+
 _PHRASES = (
     ("config", r"bad configuration option|terminating, \d+ bad configuration|bad owner or permissions on .*config"),
     ("config", r"can't open user config file|unable to negotiate with|missing argument|unsupported option"),
@@ -83,23 +86,21 @@ class Faults:
     def error(self, kind: str, why: str, hint: str | None = None, permanent: bool | None = None) -> ConnectError:
         return ConnectError(kind, self._begin + why, hint or self.ssh("-v"), permanent)
 
-    def unreached(self, kind: str, detail: str = "", seconds: float | None = None) -> ConnectError:
+    def unreached(self, kind: str, detail: str = "", hint: str | None = None) -> ConnectError:
         """No connection was made, or it ended before anybody was logged in."""
         options, passing = self.options, False
         if kind == "closed" and options.proxy_command:
             kind, detail = "proxy", detail or f"`{options.proxy_command}` ended"
         because = f": {detail}" if detail else ""
-        seconds = options.connect_timeout if seconds is None else seconds
         why = {
             "name": f"the host name {options.hostname} does not resolve{because}",
             "refused": f"{self.place} refuses connections: no SSH server listens there{because}",
-            "timeout": f"no answer from {self.place} within {seconds:g} s{because}",
+            "timeout": f"no answer from {self.place} within {options.connect_timeout:g} s{because}",
             "unreachable": f"there is no route to {self.place}{because}",
             "closed": f"{self.place} closed the connection before the login{because}",
             "proxy": f"the way to {self.place} through the proxy failed{because}",
             "config": f"no agreement with the SSH server at {self.place}{because}",
         }.get(kind, f"connecting to {self.place} failed{because}")
-        hint = None
         if kind == "name":
             hint = shlex.join(["getent", "hosts", options.hostname])
             # No name server answers: a laptop that wakes up sees this for every name.
@@ -122,6 +123,11 @@ class Faults:
         known = f" lists {others} of its keys, but not this one" if others else " does not list it"
         why = f"the host key{shown} of {options.known_name} is not known: {file}{known}. Compare the fingerprint first"
         return self.error("host_key_unknown", why, self._learn(key, str(file)))
+
+    def certified_key(self, key: ShownKey, where: str) -> ConnectError:
+        """known_hosts lists an authority for the host, and paramiko asks for no certificates."""
+        why = f"the host key ({key.type} {key.fingerprint}) of {self.options.known_name} is known by the authority only"
+        return self.error("host_key_unknown", f"{why} that {where} names, which takes the ssh program", BY_OPENSSH)
 
     def _learn(self, key: ShownKey | None, file: str) -> str:
         options = self.options

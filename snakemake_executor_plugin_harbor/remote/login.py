@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .faults import Faults
+from .faults import BY_OPENSSH, Faults
 from .sshconfig import HostOptions
 from .transport import ConnectError
 
@@ -107,7 +107,7 @@ class _Login:
         if self._takes:
             why += f"; the server takes {', '.join(self._takes)}"
         ours = {"publickey", "password", "keyboard-interactive"} & set(self._takes)
-        hint = None if ours else "snakemake --harbor-transport openssh"
+        hint = None if ours else BY_OPENSSH
         return self._faults.denied(why, self._locked, hint)
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .dial import Proxy, Tunnel, dial_tcp
-from .faults import Faults, kind_of_text
+from .faults import BY_OPENSSH, Faults, kind_of_text
 from .hostkeys import HostKey, Verdict, accept_new, entries, judge
 from .login import log_in
 from .process import AFTERMATH_S, READ_SIZE, Tail
@@ -104,7 +104,7 @@ class ParamikoTransport:
             session.start_client(timeout=timeout)
             session.get_remote_server_key()  # start_client returns in silence when its time is over
         except paramiko.ssh_exception.IncompatiblePeer as error:
-            raise faults.unreached("config", str(error)) from error
+            raise faults.unreached("config", str(error), BY_OPENSSH) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             text = str(error)
             if time.monotonic() - begun > timeout - 0.2:
@@ -272,6 +272,9 @@ def check_host_key(session: "paramiko.Transport", faults: Faults) -> bool:
         raise faults.changed_key(key.shown, where, revoked=True)
     if verdict is Verdict.KNOWN or options.strict == "no":
         return verdict is not Verdict.CHANGED
+    authority = next((entry.where for entry in found if entry.marker == "@cert-authority"), None)
+    if verdict is Verdict.UNKNOWN and authority is not None:
+        raise faults.certified_key(key.shown, authority)
     if verdict is Verdict.UNKNOWN:
         raise faults.unknown_key(key.shown, len(plain))
     where = next((entry.where for entry in plain if entry.key.type == key.type), "the memory of this run")

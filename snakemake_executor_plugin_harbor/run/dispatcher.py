@@ -39,6 +39,9 @@ class Client(Protocol):
     def report(self, outcome: Outcome) -> bool:
         """Tell Snakemake. False: not yet (an output is not visible), ask again. Runs on the reporter's thread."""
 
+    def reported(self) -> None:
+        """A batch of reports is over. Runs on the reporter's thread."""
+
     def accept(self, node: str, facts: NodeFacts) -> str | None:
         """Why a node that answered cannot be used; None if it can."""
 
@@ -352,6 +355,7 @@ class Dispatcher:
 
     def _report(self) -> None:
         waiting: list[Outcome] = []
+        reported = 0.0
         while True:
             try:
                 outcomes = self._reports.get(timeout=0.1 if waiting else None)
@@ -359,4 +363,14 @@ class Dispatcher:
                 outcomes = []
             if outcomes is None:
                 return
+            if outcomes:
+                time.sleep(max(0.0, reported + PACE_S - time.monotonic()))
+                reported = time.monotonic()
+                while not self._reports.empty():
+                    more = self._reports.get()
+                    if more is None:
+                        self._reports.put(None)
+                        break
+                    outcomes += more
             waiting = [outcome for outcome in waiting + outcomes if not self._client.report(outcome)]
+            self._client.reported()
