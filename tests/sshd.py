@@ -7,6 +7,7 @@ client key and one ssh configuration that names them node1, node2, ... It runs a
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -107,11 +108,20 @@ class Sshd:
         self.start()
 
     def drop(self) -> None:
-        """Kill the sessions that are open, as a dying network or machine would end them."""
-        children = subprocess.run(["pgrep", "-P", str(self.pid)], capture_output=True, text=True, check=False)
-        for pid in children.stdout.split():
+        """Kill the sessions that are open, as a dying machine would end them; their commands live on."""
+        listing = subprocess.run(["ps", "-eo", "pid=,ppid=,comm="], capture_output=True, text=True, check=True)
+        children: dict[int, list[int]] = {}
+        for line in listing.stdout.splitlines():
+            pid, parent, name = line.split(None, 2)
+            if name.startswith("sshd"):
+                children.setdefault(int(parent), []).append(int(pid))
+        # A session is one process or two, the second for the user's own rights.
+        doomed = children.get(self.pid, [])
+        for pid in doomed:
+            doomed.extend(children.get(pid, []))
+        for pid in reversed(doomed):
             try:
-                os.kill(int(pid), 9)
+                os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass  # ended by itself meanwhile
 
@@ -133,6 +143,7 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             "PermitRootLogin yes",
             "PrintMotd no",
+            "SetEnv SHLVL=1",  # bash then leaves out the .bashrc of whoever runs the tests
             "LogLevel VERBOSE",
             "MaxStartups 100",
             "Subsystem sftp internal-sftp",

@@ -5,6 +5,7 @@ has been started, and why not. The password goes to ssh by an askpass script tha
 """
 
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -57,6 +58,9 @@ class OpensshTransport:
         self._closed.set()
         if self._channel is not None:
             self._channel.close()
+        self._tidy()
+
+    def _tidy(self) -> None:
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -73,6 +77,7 @@ class OpensshTransport:
         while not self._closed.wait(LOOK_EVERY_S):
             runs = channel.runs()
             if STARTED.search(channel.log()):
+                self._tidy()
                 return channel
             if not runs:
                 raise _fault(options, channel)
@@ -115,15 +120,25 @@ class _SshChannel(ProcessChannel):
     """ssh and, through it, the command on the node; a Channel (transport.py)."""
 
     def __init__(self, argv: list[str], env: dict[str, str], log: Path) -> None:
-        self._log = log
+        # Ours before ssh opens it: once the command runs, the directory goes, and the log is read on.
+        self._log = log.open("a+b", buffering=0)
+        self._lock = threading.Lock()
+        self._said = ""
         super().__init__(argv, env)
+
+    def close(self) -> None:
+        super().close()
+        self.log()
+        with self._lock:
+            self._log.close()
 
     def log(self) -> str:
         """What ssh has said so far, debug messages included."""
-        try:
-            return self._log.read_text(errors="replace")
-        except OSError:
-            return ""  # not begun yet, or removed by close()
+        with self._lock:
+            if not self._log.closed:
+                size = os.fstat(self._log.fileno()).st_size
+                self._said = os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+            return self._said
 
     def complaints(self) -> str:
         """What ssh has said that is meant for users."""

@@ -69,6 +69,25 @@ def test_two_jump_hosts(client: Client, own_pool: Pool, nested: bool) -> None:
     assert time.monotonic() - begun < 1
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_jump_host_that_dies(client: Client, own_pool: Pool) -> None:
+    """The channel ends, and no thread dies of it with a traceback on the user's screen."""
+    gate = own_pool.add("gate")
+    own_pool.add("node1", client=["ProxyJump gate"])
+    channel = client.open(own_pool.ssh_config, target("node1"), "echo up; exec sleep 60")
+    assert channel.read() == b"up\n"
+    gate.drop()
+    assert channel.read() == b""
+    client.close()
+
+
+def test_servers_without_a_common_algorithm(client: Client, own_pool: Pool) -> None:
+    own_pool.add("node1", options=["Ciphers chacha20-poly1305@openssh.com"], client=["Ciphers aes256-ctr"])
+    error = client.fails(own_pool.ssh_config, target("node1"))
+    assert (error.kind, error.permanent) == ("config", True)
+    assert "cipher" in error.message
+
+
 def test_jump_host_that_refuses(client: Client, own_pool: Pool) -> None:
     gate = own_pool.add("gate")
     own_pool.add("node1", client=["ProxyJump gate"])

@@ -189,3 +189,19 @@ def test_no_checking_takes_any_key(client: Client, own_pool: Pool, tmp_path: Pat
     assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
     own_pool.known_hosts.write_text(f"{server.known_name} {public_key(keygen(tmp_path / 'other'))}\n")
     assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+
+
+def test_a_host_certificate_takes_the_ssh_program(client: Client, own_pool: Pool, tmp_path: Path) -> None:
+    server = own_pool.add("node1", known=False)
+    authority = keygen(tmp_path / "authority")
+    host_key = server.host_keys[0]
+    sign = ["ssh-keygen", "-q", "-s", str(authority), "-I", "node1", "-h", "-n", server.address, f"{host_key}.pub"]
+    subprocess.run(sign, check=True)
+    server.options.append(f"HostCertificate {host_key}-cert.pub")
+    server.restart()
+    own_pool.known_hosts.write_text(f"@cert-authority * {public_key(authority)}\n")
+    if client.kind == "openssh":
+        assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+    else:
+        error = client.fails(own_pool.ssh_config, NODE)
+        assert (error.kind, error.hint) == ("host_key_unknown", "snakemake --harbor-transport openssh")

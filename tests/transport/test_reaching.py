@@ -119,10 +119,11 @@ def test_close_ends_a_connection_that_is_being_made(client: Client, tmp_path: Pa
 
     opener = threading.Thread(target=connect)
     opener.start()
-    listener.accept()[0].recv(1)  # it is connected, and waits for a greeting
-    begun = time.monotonic()
-    transport.close()
-    opener.join(10)
+    with listener.accept()[0] as connection:
+        connection.recv(1)  # it is connected, and waits for a greeting
+        begun = time.monotonic()
+        transport.close()
+        opener.join(10)
     assert [error.kind for error in errors] == ["closed"]
     assert time.monotonic() - begun < 3
 
