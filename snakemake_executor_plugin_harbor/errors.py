@@ -3,7 +3,7 @@
 from snakemake_interface_common.exceptions import WorkflowError
 
 
-class HarborError(WorkflowError):
+class HarborError(WorkflowError):  # type: ignore[misc]
     """A mistake that the user can mend; Snakemake prints it without a traceback and exits with 1.
 
     `message` says what, where and why; `hint` is the next command to type.

@@ -152,11 +152,12 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"{key!r} is there twice", problem_mark=key_node.start_mark)
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def _parse_yaml(text: str, path: Path) -> list[NodeSpec]:
@@ -210,7 +211,7 @@ def _yaml_value(where: str, key: str, value: Any) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise HarborError(f"{where}.{key}: expected {kind.__name__}, got {value!r}.")
     lowest = {"slots": 1, "mem_mb": 1, "gpus": 0, "max_load": 0.01}.get(key)
-    if lowest is not None and value < lowest:
+    if lowest is not None and isinstance(value, (int, float)) and value < lowest:
         raise HarborError(f"{where}.{key}: must be at least {lowest}, got {value!r}.")
     return value
 

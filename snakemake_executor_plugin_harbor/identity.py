@@ -50,6 +50,6 @@ def stable(value: Any) -> str:
         return repr(value)
     if isinstance(value, str):
         return repr(str(value))
-    if type(value).__repr__ is object.__repr__:
-        return type(value).__qualname__
-    return repr(value)
+    # The default repr is an address.
+    text = repr(value)
+    return type(value).__qualname__ if f" at {id(value):#x}" in text else text

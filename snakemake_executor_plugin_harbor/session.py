@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .identity import job_hash
 from .jobspec import progress_pattern, runtime_s, spec_of
 from .launch import LaunchContext, load_factory, log_path
 from .remote.transport import SshSettings, Target, Transport, make_transport
+from .run.control import Control
 from .run.dispatcher import Dispatcher
 from .run.journal import Journal
 from .run.project import Project, new_run
@@ -94,12 +96,14 @@ class Session:
             pid=os.getpid(),
             state="running",
             started=self.project.started,
+            settings=self._shown_settings(),
             total=sum(1 for job in self._workflow.dag.needrun_jobs() if not job.is_local),
         )
         self.pool = Pool(self.config.nodes, self.config.policy, self.config.patience)
         self._order = {name: index for index, name in enumerate(self.pool.nodes)}
         self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
         self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self._identity)
+        self._control = Control(self._journal.directory, self._answer)
         self.dispatcher.start()
         try:
             self._await_nodes()
@@ -144,6 +148,20 @@ class Session:
             if all(reasons.values()):
                 refusal = Refusal({name: why or "" for name, why in reasons.items()}, forever=True)
                 raise HarborError(f"rule {job.name}: {impossible(refusal)}", "harbor nodes")
+
+    def _shown_settings(self) -> dict[str, Any]:
+        """The host list for `harbor nodes`; nothing secret."""
+        given = self._executor.executor_settings
+        paths = {"hostfile": given.hostfile, "ssh_config": given.ssh_config}
+        absolute = {key: str(Path(path).absolute()) if path else None for key, path in paths.items()}
+        return {"hosts": given.hosts, "transport": given.transport, "scratch": given.scratch, **absolute}
+
+    def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A request from the `harbor` command, on the control thread."""
+        if request.get("op") == "read":
+            data = self.dispatcher.read_output(str(request.get("job")), int(request.get("offset", 0)))
+            return {"data": None if data is None else data.hex()}
+        raise HarborError(f"this controller does not know {request.get('op')!r}; it may be of an older version.")
 
     def _transport(self, node: NodeSpec) -> Transport:
         target = Target(node.name, node.host, node.user, node.port, node.local)
@@ -250,6 +268,7 @@ class Session:
         try:
             for found in self.adoption.leftovers():
                 self.dispatcher.forget(found.node, found.known.job, found.known.attempt)
+            self._control.close()
             self.dispatcher.close(state)
         finally:
             self.project.release()
@@ -296,7 +315,9 @@ class Session:
             command = cmd.direct(self._workflow, job, facts.tmpdir)
         context = self._context(entry, launch, command)
         self._executor.report_job_submission(_info(entry))
-        env = cmd.shared_environment(facts.same, facts.path) if not self.pool.nodes[launch.node].spec.local else {}
+        env: dict[str, str | None] = {}
+        if not self.pool.nodes[launch.node].spec.local:
+            env |= cmd.shared_environment(facts.same, facts.path)
         env |= {**command.env, **cmd.declared_envvars(self._workflow), **context.environment()}
         scripts = [self._final(replace(context, command=script)) for script in command.scripts]
         entry.litter = command.litter
@@ -477,7 +498,8 @@ def _with_origin(error: Exception, linemaps: Any) -> Exception:
     if origin is None:
         return error
     line, file = origin
-    return RuleException(format_error(error, line, linemaps=linemaps, snakefile=file, show_traceback=True))
+    wrapped: Exception = RuleException(format_error(error, line, linemaps=linemaps, snakefile=file, show_traceback=True))
+    return wrapped
 
 
 def _workdir() -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class ExecutorSettings(ExecutorSettingsBase):
+class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     """The options `--harbor-*`. Defaults are the documented ones."""
 
     hosts: List[str] = field(  # noqa: UP006

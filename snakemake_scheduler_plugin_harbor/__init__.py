@@ -17,7 +17,7 @@ from snakemake_interface_scheduler_plugins.settings import SchedulerSettingsBase
 from snakemake_executor_plugin_harbor.depth import Depths
 
 
-class SchedulerSettings(SchedulerSettingsBase):
+class SchedulerSettings(SchedulerSettingsBase):  # type: ignore[misc]
     """There is nothing to set."""
 
 

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import HarborError
-from . import doctor, explain, log, nodes, status
+from . import doctor as doctor
+from . import explain, log, status
+from . import nodes as nodes
 
 COMMANDS = (status, nodes, log, explain, doctor)
 

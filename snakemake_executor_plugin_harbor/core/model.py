@@ -70,6 +70,7 @@ class NodeFacts:
     scratch: str = ""
     tmpdir: str = "/tmp"
     path: str = ""
+    time: float = 0.0
     shared: bool = False
     same: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()

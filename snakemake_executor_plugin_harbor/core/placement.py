@@ -72,8 +72,12 @@ class NodeView:
 
 @dataclass(frozen=True)
 class Machine:
-    """What all entries of the host list that are one computer hold together."""
+    """What all entries of the host list that are one computer hold together.
 
+    `cores` are its own, or the SLOTS that the user gave to its entries if those are more (the user's choice).
+    """
+
+    cores: int
     reserved: int
     ours: float
     foreign: float
@@ -125,18 +129,18 @@ def machine_of(node: NodeView, peers: Peers) -> Machine:
             seen_by_others += sum(peer.load.ours.values()) + peer.load.ended
     reserved = sum(peer.reserved() for peer in same)
     foreign = max(0.0, (node.load.foreign if node.load else 0.0) - seen_by_others)
-    return Machine(reserved, ours, foreign)
+    cores = max((peer.facts.cores for peer in same if peer.facts), default=0)
+    given = sum(peer.spec.slots or 0 for peer in same)
+    return Machine(max(cores, given), reserved, ours, foreign)
 
 
 def left(node: NodeView, machine: Machine, policy: Policy) -> float:
     """Cores that the node can still give. Negative when other people have taken more than there is.
 
-    SLOTS above the cores replace them (the user's choice); SLOTS below only cap our part, so that `2/ada`
-    still gets its two of sixteen cores while others use ten.
+    SLOTS below the cores only cap our part: `2/ada` still gets its two of sixteen cores while others use ten.
     """
     limit = policy.max_load if node.spec.max_load is None else node.spec.max_load
-    cores = max(node.slots, node.facts.cores if node.facts else 0)
-    by_load = limit * cores - machine.foreign - max(machine.ours, float(machine.reserved))
+    by_load = limit * machine.cores - machine.foreign - max(machine.ours, float(machine.reserved))
     return min(by_load, float(node.slots - node.reserved()))
 
 

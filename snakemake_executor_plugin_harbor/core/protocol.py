@@ -81,6 +81,7 @@ def facts_of(hello: Message) -> NodeFacts:
         scratch=_str(hello.get("scratch")),
         tmpdir=_str(hello.get("tmpdir")) or "/tmp",
         path=_str(hello.get("path")),
+        time=_float(hello.get("time")),
         shared=hello.get("shared") is True,
         same=frozenset(_strs(hello.get("same"))),
         warnings=tuple(_strs(hello.get("warnings"))),

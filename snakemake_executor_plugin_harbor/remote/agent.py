@@ -27,6 +27,7 @@ VERSION = 1
 MAX_LINE = 1 << 20
 MAX_UNSENT = 8 << 20
 LOOK_EVERY = 0.25
+FIRST_LOAD = 0.2
 PROGRESS_EVERY = 0.5
 ALIVE_EVERY = 10.0
 READ_MAX = 1 << 20
@@ -570,14 +571,14 @@ class Record:
         self.grew = True
         found = None
         if self.pattern is None:
-            for found in MARKER.finditer(data):
-                pass
+            for match in MARKER.finditer(data):
+                found = match
             cut = data.rfind(b"\x02", -64)
             self.rest = data[cut:] if cut >= 0 and b"\x03" not in data[cut:] else b""
         else:
             end = data.rfind(b"\n") + 1
-            for found in self.pattern.finditer(data[:end]):
-                pass
+            for match in self.pattern.finditer(data[:end]):
+                found = match
             self.rest = data[end:][-65536:]
         if found is not None:
             try:
@@ -635,11 +636,13 @@ class Agent:
         for record in list(self.records.values()):
             self.send(self.known(record))
         self.send({"t": "ready"})
+        # A shorter first sample would measure nothing: the kernel counts in steps of 10 ms.
+        self.next_load = time.monotonic() + FIRST_LOAD
 
     def read_welcome(self):
         line = b""
         while not line.endswith(b"\n"):
-            data = os.read(self.inp, 1 if not line else 1)
+            data = os.read(self.inp, 1)
             if not data:
                 raise SystemExit(0)
             line += data

@@ -81,10 +81,13 @@ class Link:
             outbox.put(None)
         if writer is not None:
             writer.join(timeout)
+            # The agent answers `bye` by closing its end: only then has it taken what came before.
+            if self._reader is not None:
+                self._reader.join(max(0.0, deadline - time.monotonic()))
         if channel is not None:
             channel.close()
         if self._reader is not None:
-            self._reader.join(max(0.0, deadline - time.monotonic()))
+            self._reader.join(max(0.1, deadline - time.monotonic()))
 
     # --- the reading thread -----------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Talking to a running controller: a Unix socket beside the journal, readable by its user only.
+"""Talking to a running controller: a Unix socket beside the journal, open to its user only.
 
 One JSON object a line each way. The server answers on one thread: requests are rare and small.
 """

@@ -5,15 +5,16 @@ disks) happens on the launcher's thread, telling Snakemake (which takes its lock
 neither delays the other or the heartbeat of the nodes.
 """
 
+import binascii
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..core import events as ev
-from ..core.lifecycle import HOLDING
+from ..core.lifecycle import HOLDING, ON_NODE
 from ..core.model import JobId, NodeFacts, NodeSpec, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.protocol import Message
@@ -96,6 +97,7 @@ class Dispatcher:
         self._closed = False
         self._ending: set[tuple[JobId, int]] = set()
         self._taken = 0.0
+        self._outputs: dict[tuple[Any, Any, Any], Message | None] = {}
         self.slots = 0
         self.logs: dict[JobId, str] = {}
         self.known: dict[str, tuple[ev.Known, ...]] = {}
@@ -269,11 +271,11 @@ class Dispatcher:
 
     def _record_node(self, name: str) -> None:
         node = self._pool.nodes[name]
-        facts = None
+        facts: dict[str, Any] | None = None
         if node.facts is not None:
             facts = {"cores": node.facts.cores, "mem_mb": node.facts.mem_mb, "gpus": node.facts.gpus}
             facts |= {"slots": node.slots, "host": node.facts.host, "python": node.facts.python}
-        load = None
+        load: dict[str, Any] | None = None
         if node.load is not None:
             ours = sum(node.load.ours.values()) + node.load.ended
             load = {"busy": node.load.busy, "ours": ours, "load1": node.load.load1}
@@ -331,7 +333,29 @@ class Dispatcher:
         (self._project.fences / f"{job.replace('/', '.')}.{attempt}").touch()
 
     def _hear(self, node: str, message: Message) -> None:
-        """Messages that are no event of the pool."""
+        """Messages that are no event of the pool: a piece of a job's output."""
+        if message["t"] == "output":
+            key = (message.get("job"), message.get("attempt"), message.get("offset"))
+            with self._changed:
+                if key in self._outputs:
+                    self._outputs[key] = message
+                    self._changed.notify_all()
+
+    def read_output(self, job: JobId, offset: int, timeout: float = 10.0) -> bytes | None:
+        """A piece of a running job's output from its node, from `offset` on; None if it does not run."""
+        found = self._pool.jobs.get(job)
+        if found is None or found.node is None or found.state not in ON_NODE:
+            return None
+        key = (job, found.attempt, offset)
+        self._outputs[key] = None
+        try:
+            ask = {"t": "read", "job": job, "attempt": found.attempt, "offset": offset, "size": 1 << 18}
+            self._inbox.put(_Post(found.node, ask))
+            self.wait(lambda: self._outputs[key] is not None, timeout)
+            message = self._outputs[key]
+            return binascii.a2b_base64(str(message["data"])) if message else None
+        finally:
+            del self._outputs[key]
 
     # --- the launcher's thread ------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""Snakemake's own test cases for executor plugins, on this machine's localhost node."""
+"""Snakemake's own test cases for executor plugins: on localhost, and on two nodes over sshd."""
 
-import snakemake.common.tests
 import pytest
+import snakemake.common.tests
 
 from snakemake_executor_plugin_harbor import ExecutorSettings
 
@@ -17,10 +17,23 @@ class Base(snakemake.common.tests.TestWorkflowsLocalStorageBase):
         return ExecutorSettings(hosts=["4/localhost"], dispatch=self.dispatch)
 
 
-class TestAuto(Base):
+class TestLocalhost(Base):
     __test__ = True
 
 
-class TestSnakemakeOnTheNode(Base):
+class OverSsh(Base):
+    @pytest.fixture(autouse=True)
+    def _nodes(self, pool):
+        self.pool = pool
+
+    def get_executor_settings(self):
+        return ExecutorSettings(hosts=["4/node1", "4/node2"], ssh_config=self.pool.ssh_config, dispatch=self.dispatch)
+
+
+class TestAutoOverSsh(OverSsh):
+    __test__ = True
+
+
+class TestSnakemakeOverSsh(OverSsh):
     __test__ = True
     dispatch = "snakemake"

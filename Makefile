@@ -1,0 +1,35 @@
+# Two commands: `make demo` runs the example sweep on this machine, `make test` runs every test.
+# Everything lands in .venv; nothing else on the machine changes, but `make test` installs openssh-server if it may.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: demo test clean
+
+demo: $(VENV)/demo-ready
+	@rm -rf $(DEMO) && cp -r examples/mat_mul $(DEMO)
+	$(BIN)/snakemake --profile profiles/local --snakefile workflow/Snakefile --directory $(DEMO)
+	@$(BIN)/python workflow/scripts/show_table.py $(DEMO)/results/mat_mul/results.csv
+	@echo "table: $(DEMO)/results/mat_mul/results.csv"
+	@echo "plot:  $(DEMO)/results/mat_mul/plot.svg"
+
+test: $(VENV)/test-ready
+	@tests/need_sshd
+	$(BIN)/python -m pytest -n 4 --dist loadfile
+
+clean:
+	rm -rf $(VENV) $(DEMO)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "harbor needs Python 3.11 or newer on this machine; type: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo-ready: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(VENV)/test-ready: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo,test]'
+	@touch $@

@@ -1,0 +1,66 @@
+"""Connect to each node and show it: state, cores, busy, mine and others', memory, GPUs, why unusable."""
+
+import argparse
+import json
+from typing import Any
+
+from .status import memory
+from .survey import Answer, configuration, survey
+from .survey import add_arguments as add_arguments
+
+
+def run(arguments: argparse.Namespace) -> int:
+    answers = survey(configuration(arguments))
+    if arguments.json:
+        print(json.dumps({"nodes": [describe(answer) for answer in answers]}))
+    else:
+        from rich.console import Console
+
+        Console().print(table(answers))
+    return 0 if all(usable(answer) for answer in answers) else 1
+
+
+def usable(answer: Answer) -> bool:
+    """Whether jobs could run there now."""
+    return answer.facts is not None and answer.facts.shared
+
+
+def describe(answer: Answer) -> dict[str, Any]:
+    """One node for --json; the same keys as in `harbor status --json`."""
+    facts, load = answer.facts, answer.load
+    shared = facts is None or facts.shared
+    return {
+        "name": answer.spec.name,
+        "state": "ready" if usable(answer) else "unusable",
+        "cores": facts.cores if facts else None,
+        "slots": answer.spec.slots or (facts.cores if facts else None),
+        "busy": load.busy if load else None,
+        "ours": load.ended + sum(load.ours.values()) if load else None,
+        "mem_available_mb": load.mem_available_mb if load else None,
+        "mem_mb": facts.mem_mb if facts else None,
+        "gpus": list(facts.gpus) if facts else [],
+        "users": list(load.users) if load else [],
+        "running": len(load.ours) if load else 0,
+        "python": facts.python if facts else None,
+        "reason": answer.reason if shared else "this working directory is not there, or is another one",
+    }
+
+
+def table(answers: list[Answer]) -> Any:
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("node", "state"):
+        shown.add_column(name, no_wrap=True)
+    for name in ("slots", "cores", "busy", "mine", "others", "memory free", "GPUs"):
+        shown.add_column(name, justify="right")
+    shown.add_column("")
+    for answer in answers:
+        node = describe(answer)
+        busy, ours = node["busy"], node["ours"]
+        numbers = ["-"] * 3 if busy is None else [f"{n:.1f}" for n in (busy, ours, max(0.0, busy - ours))]
+        why = (node["reason"].splitlines() or [", ".join(node["users"])])[0]
+        cells = [node["slots"], node["cores"], *numbers, memory(node["mem_available_mb"]), len(node["gpus"]) or "-"]
+        texts = ["-" if cell is None else str(cell) for cell in cells]
+        shown.add_row(node["name"], node["state"], *texts, why, style="" if node["state"] == "ready" else "red")
+    return shown
