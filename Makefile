@@ -10,7 +10,8 @@ DEMO := demo
 
 demo: $(VENV)/demo-ready
 	@rm -rf $(DEMO) && cp -r examples/mat_mul $(DEMO)
-	$(BIN)/snakemake --profile profiles/local --snakefile workflow/Snakefile --directory $(DEMO)
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --profile profiles/local --snakefile workflow/Snakefile --directory $(DEMO)
+	@cd $(DEMO) && $(CURDIR)/$(BIN)/harbor status
 	@$(BIN)/python workflow/scripts/show_table.py $(DEMO)/results/mat_mul/results.csv
 	@echo "table: $(DEMO)/results/mat_mul/results.csv"
 	@echo "plot:  $(DEMO)/results/mat_mul/plot.svg"

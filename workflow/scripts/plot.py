@@ -1,0 +1,62 @@
+"""A plot of a sweep's table: `python plot.py TABLE PICTURE X Y [COLOR]`. Needs matplotlib, on the controller only."""
+
+import csv
+import sys
+
+
+def number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def series(rows, x, y, color):
+    """{value of the color column: [(x, y), ...]}, each sorted by x; text on the x axis stays in the table's order."""
+    groups = {}
+    numeric = all(number(row[x]) is not None for row in rows)
+    for row in rows:
+        value = number(row[y])
+        if value is not None:
+            point = (number(row[x]) if numeric else row[x], value)
+            groups.setdefault(row[color] if color else "", []).append(point)
+    if numeric:
+        for points in groups.values():
+            points.sort()
+    return groups
+
+
+def main():
+    table, picture, x, y = sys.argv[1:5]
+    color = sys.argv[5] if len(sys.argv) > 5 else None
+    try:
+        import matplotlib
+    except ImportError:
+        sys.exit(
+            "The plot needs matplotlib, which %s does not have.\n"
+            "  Try: %s -m pip install matplotlib   # or take `plot:` out of the sweep's configuration"
+            % (sys.executable, sys.executable)
+        )
+    matplotlib.use("Agg")
+    # The same table gives the same file.
+    matplotlib.rcParams["svg.hashsalt"] = "harbor"
+    from matplotlib import pyplot
+
+    with open(table, newline="", encoding="utf-8") as f:
+        rows = list(csv.DictReader(f))
+    for column in filter(None, (x, y, color)):
+        if rows and column not in rows[0]:
+            sys.exit("plot: %s has no column %r; it has %s" % (table, column, ", ".join(rows[0])))
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for name, points in series(rows, x, y, color).items():
+        axes.plot(*zip(*points), "o-", markersize=4, linewidth=1.2, label="%s = %s" % (color, name) if color else None)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+    if color:
+        axes.legend(fontsize="small", frameon=False)
+    figure.savefig(picture, metadata={"Date": None} if picture.endswith(".svg") else None)
+
+
+if __name__ == "__main__":
+    main()
