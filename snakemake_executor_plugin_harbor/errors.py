@@ -13,3 +13,12 @@ class HarborError(WorkflowError):  # type: ignore[misc]
         super().__init__(message if hint is None else f"{message}\n  Try: {hint}")
         self.message = message
         self.hint = hint
+
+    @property
+    def __traceback__(self) -> None:  # type: ignore[override]
+        """Snakemake shows the lines of a WorkflowError's traceback that are not its own: ours say nothing to users."""
+        return None
+
+    @__traceback__.setter
+    def __traceback__(self, value: object) -> None:
+        pass

@@ -69,6 +69,7 @@ class Session:
         self._workdir = _workdir()
         self._entries: dict[str, Entry] = {}
         self._attempts: dict[str, int] = {}
+        self._warned: dict[str, str] = {}
         self._reported: dict[str, Outcome] = {}
         self._lock = threading.Lock()
         self._proc_ids: set[int] = set()
@@ -463,9 +464,13 @@ class Session:
         )
 
     def news(self, change: ev.NodeChanged) -> None:
-        """Warn of a node that is lost or unusable; the run goes on with the others."""
-        if change.state in (NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUARANTINED) and change.reason:
+        """Warn of a node that is lost or unusable, once for each reason; the run goes on with the others."""
+        unusable = (NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUARANTINED)
+        if change.state in unusable and self._warned.get(change.node) != change.reason:
+            self._warned[change.node] = change.reason
             self._logger.warning(f"harbor: node {change.node} is not used ({change.state.value}): {change.reason}")
+        elif change.state == NodeState.READY and self._warned.pop(change.node, None):
+            self._logger.info(f"harbor: node {change.node} is back")
 
     def broken(self, error: BaseException) -> None:
         """A bug of ours on one of harbor's threads: the workflow ends with the traceback instead of waiting."""

@@ -216,10 +216,9 @@ class Start:
 
 @dataclass(frozen=True)
 class Connect:
-    """Open a node's connection, `delay` seconds from now."""
+    """Open a node's connection."""
 
     node: NodeSpec
-    delay: float = 0.0
 
 
 @dataclass(frozen=True)

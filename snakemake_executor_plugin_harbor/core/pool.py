@@ -103,7 +103,7 @@ class Pool:
         """The first actions of a run: connect to every node."""
         self._actions = []
         for node in self.nodes.values():
-            self._connect(node, 0.0)
+            self._connect(node)
         return self._actions
 
     def _apply(self, event: ev.Event, now: float) -> None:
@@ -309,9 +309,9 @@ class Pool:
 
     # --- nodes ----------------------------------------------------------------------------------------
 
-    def _connect(self, node: NodeView, delay: float) -> None:
-        if self._move(node, "connect"):
-            self._actions.append(ev.Connect(node.spec, delay))
+    def _connect(self, node: NodeView) -> None:
+        if self._move(node, "connect", node.why):
+            self._actions.append(ev.Connect(node.spec))
 
     def _move(self, node: NodeView, trigger: str, why: str = "") -> bool:
         after = node_next(node.state, trigger)
@@ -369,8 +369,7 @@ class Pool:
         elif self._move(node, "failed", reason) or self._move(node, "lost", reason):
             count = self._failures.get(name, 0)
             self._failures[name] = count + 1
-            self._connect(node, BACKOFF_S[min(count, len(BACKOFF_S) - 1)])
-            node.why = reason
+            self._until[name] = now + BACKOFF_S[min(count, len(BACKOFF_S) - 1)]
         for job in [j for j in self.jobs.values() if j.node == name]:
             self._step(job, "channel-lost", now, reason)
 
@@ -386,7 +385,11 @@ class Pool:
         for name, until in list(self._until.items()):
             if now >= until:
                 del self._until[name]
-                self._move(self.nodes[name], "probation")
+                node = self.nodes[name]
+                if node.state == NodeState.BACKOFF:
+                    self._connect(node)
+                else:
+                    self._move(node, "probation")
         for job in [j for j in self.jobs.values() if j.state == JobState.UNREACHABLE]:
             if now - job.since >= self.patience.lost_after and job.node is not None:
                 self._actions.append(ev.Fence(job.spec.id, job.attempt, job.node))

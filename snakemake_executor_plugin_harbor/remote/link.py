@@ -23,6 +23,7 @@ HELLO_TIMEOUT_S = 60.0
 SILENCE_S = 20.0
 """A connection without a line for this long is given up; the agent sends a load sample every second."""
 WRITE_BATCH = 256
+JITTER_S = 1.0
 
 Post = Callable[[ev.Event], None]
 Hear = Callable[[str, Message], None]
@@ -50,11 +51,16 @@ class Link:
         self._channel: Channel | None = None
         self._heard = 0.0
         self._closing = threading.Event()
+        self._tried = False
         self._reader: threading.Thread | None = None
         self._writer: threading.Thread | None = None
 
-    def connect(self, delay: float = 0.0) -> None:
-        """Open the connection after `delay` seconds; the news is NodeUp or NodeDown."""
+    def connect(self) -> None:
+        """Open the connection, after a moment of chance: many nodes that came back must not arrive together. The news
+        is NodeUp or NodeDown.
+        """
+        delay = random.uniform(0.0, JITTER_S) if self._tried else 0.0
+        self._tried = True
         name = f"harbor-link-{self.spec.name}"
         self._reader = threading.Thread(target=self._run, args=(delay,), name=name, daemon=True)
         self._reader.start()
@@ -92,7 +98,7 @@ class Link:
     # --- the reading thread -----------------------------------------------------------------------------
 
     def _run(self, delay: float) -> None:
-        if self._closing.wait(delay * random.uniform(0.8, 1.2)):
+        if self._closing.wait(delay):
             return
         reason, permanent = "", False
         try:

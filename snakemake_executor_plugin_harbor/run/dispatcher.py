@@ -17,6 +17,7 @@ from ..core import events as ev
 from ..core.lifecycle import HOLDING, ON_NODE
 from ..core.model import JobId, NodeFacts, NodeSpec, NodeState, Outcome
 from ..core.pool import Pool
+from ..core.progress import progress_of
 from ..core.protocol import Message
 from ..remote.link import Link
 from ..remote.transport import Transport
@@ -246,6 +247,9 @@ class Dispatcher:
                 return replace(event, exit=event.exit or exit)
             case ev.Exited(node, job, attempt):
                 self._ending.discard((job, attempt))
+                last = progress_of(event.message.get("progress"))
+                if last is not None and job in self._pool.jobs:
+                    self._journal.progress(job, last.done, last.total)
                 if job not in self._pool.jobs:
                     self._remember_exit(event)
             case ev.Gone(_, job, attempt):
@@ -300,8 +304,8 @@ class Dispatcher:
                     outgoing.setdefault(node, []).append(self._starts[(job, attempt)])
                 case ev.Send(node, message):
                     outgoing.setdefault(node, []).append(message)
-                case ev.Connect(spec, delay):
-                    later.append(lambda n=spec.name, d=delay: self._links[n].connect(d))  # type: ignore[misc]
+                case ev.Connect(spec):
+                    later.append(self._links[spec.name].connect)
                 case ev.Launch():
                     launches.append(action)
                 case ev.Fence(job, attempt, _):

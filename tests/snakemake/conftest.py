@@ -1,9 +1,11 @@
 """A pool of real SSH servers for runs of real Snakemake."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.snakemake.harness import Project
 from tests.sshd import SSHD, Pool, hosts
 
 
@@ -14,3 +16,17 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
         pytest.skip("sshd is not installed: apt-get install openssh-server")
     with hosts(4, tmp_path_factory.mktemp("sshd")) as pool:
         yield pool
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
+    """Makes projects, and ends what they started."""
+    made: list[Project] = []
+
+    def make(snakefile: str, name: str = "project") -> Project:
+        made.append(Project(tmp_path / name, snakefile))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -1,0 +1,123 @@
+"""Real Snakemake runs in a directory of their own, against real nodes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from tests.sshd import wait_until
+
+LIMITS = ("--max-jobs-per-timespan", "100000/1s")
+
+
+class Project:
+    """A working directory with a Snakefile."""
+
+    def __init__(self, directory: Path, snakefile: str) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "Snakefile").write_text(textwrap.dedent(snakefile))
+        self.runs: list[subprocess.Popen[str]] = []
+        self._count = 0
+
+    def start(self, *options: str, env: dict[str, str] | None = None) -> "Run":
+        """Start Snakemake; its output goes to a file, as a test that does not read a pipe would block it."""
+        self._count += 1
+        log = self.directory / f"snakemake.{self._count}.log"
+        command = [sys.executable, "-m", "snakemake", "--nocolor", *LIMITS, *options]
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                command,
+                cwd=self.directory,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
+        self.runs.append(process)
+        return Run(process, log)
+
+    def run(self, *options: str, env: dict[str, str] | None = None, timeout: float = 60) -> "Run":
+        """Run Snakemake to its end."""
+        run = self.start(*options, env=env)
+        run.wait(timeout)
+        return run
+
+    def files(self, pattern: str) -> list[str]:
+        return sorted(path.name for path in self.directory.glob(pattern))
+
+    def harbor(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The `harbor` command, in this directory."""
+        code = "import sys; from snakemake_executor_plugin_harbor.cli import main; sys.exit(main())"
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, timeout=60)
+
+    def close(self) -> None:
+        for process in self.runs:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+class Run:
+    """One Snakemake process."""
+
+    def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    def wait(self, timeout: float = 60) -> int:
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"Snakemake did not end within {timeout} s:\n{self.text[-6000:]}") from None
+
+    def signal(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """kill -9, as a crash."""
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def code(self) -> int | None:
+        return self.process.poll()
+
+    def expect(self, code: int = 0) -> "Run":
+        assert self.process.returncode == code, self.text[-6000:]
+        return self
+
+    def until(self, pattern: str, timeout: float = 30) -> None:
+        wait_until(lambda: re.search(pattern, self.text), timeout, f"{pattern!r} in the output of Snakemake")
+
+
+def jobs_of(marker: str) -> list[int]:
+    """Processes of jobs whose environment holds `marker` (a unique string of the test)."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if marker in process.environ().get("HARBOR_TEST", "") and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def on(pool: object, *hosts: str) -> Sequence[str]:
+    """Options for a run on these nodes of a pool of test servers."""
+    config = str(pool.ssh_config)  # type: ignore[attr-defined]
+    return ("--executor", "harbor", "--jobs", "1000", "--harbor-ssh-config", config, "--harbor-hosts", ",".join(hosts))

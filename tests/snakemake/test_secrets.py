@@ -1,0 +1,74 @@
+"""No secret of the controller reaches a node, an argument vector, the journal or a log; declared variables arrive."""
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.snakemake.harness import on
+from tests.sshd import wait_until
+
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "hunter2-aws",
+    "SNAKEMAKE_HARBOR_PASSWORD": "hunter2-harbor",
+    "SNAKEMAKE_STORAGE_S3_PASSWORD": "hunter2-storage",
+}
+DECLARED = {"QUOTES": 'it\'s "quoted"', "LINES": "one\ntwo", "DOLLAR": "$HOME `id` $(id) \\", "UNICODE": "grün ☃"}
+SNAKEFILE = """
+    envvars: "QUOTES", "LINES", "DOLLAR", "UNICODE"
+
+    rule all:
+        output: "seen"
+        shell: "env -0 > {output}; until [ -e go ]; do sleep 0.1; done"
+"""
+
+
+@pytest.mark.parametrize("dispatch", ["direct", "snakemake"])
+def test_over_ssh(project, pool, dispatch):
+    work = project(SNAKEFILE)
+    run = work.start(*on(pool, "node1"), "--harbor-dispatch", dispatch, env={**SECRETS, **DECLARED})
+    wait_until(lambda: (work.directory / "seen").exists(), 30, "the job's environment")
+    commands = "\0".join(" ".join(_arguments(process)) for process in psutil.process_iter())
+    (work.directory / "go").touch()
+    run.wait()
+    run.expect(0)
+    seen = dict(item.split("=", 1) for item in (work.directory / "seen").read_bytes().decode().split("\0") if item)
+    assert {name: seen.get(name) for name in DECLARED} == DECLARED
+    assert not set(SECRETS) & set(seen)
+    assert "hunter2" not in "".join(seen.values())
+    assert "hunter2" not in commands, "argv of every process of this machine"
+    assert not any(b"hunter2" in path.read_bytes() for path in _files(work.directory))
+
+
+def test_on_localhost_a_job_has_the_users_environment_less_the_password(project, pool):
+    work = project(SNAKEFILE)
+    (work.directory / "go").touch()
+    work.run("--executor", "harbor", "--jobs", "2", env={**SECRETS, **DECLARED}).expect(0)
+    seen = dict(item.split("=", 1) for item in (work.directory / "seen").read_bytes().decode().split("\0") if item)
+    assert seen["AWS_SECRET_ACCESS_KEY"] == "hunter2-aws"
+    assert "SNAKEMAKE_HARBOR_PASSWORD" not in seen
+    assert {name: seen.get(name) for name in DECLARED} == DECLARED
+
+
+def test_a_password_on_the_command_line_is_refused(project, pool):
+    work = project(SNAKEFILE)
+    run = work.run(*on(pool, "node1"), "--harbor-password", "hunter2", env=DECLARED).expect(1)
+    assert "can be read by everybody" in run.text and not (work.directory / "seen").exists()
+    assert "File " not in run.text.split("WorkflowError")[-1].split("HarborError")[-1], "no traceback"
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def _files(directory: Path) -> list[Path]:
+    """Everything that the run wrote: the working directory, its journal, the nodes' spool."""
+    roots = [directory, Path(f"/var/tmp/harbor-{os.getuid()}")]
+    return [path for root in roots for path in root.rglob("*") if path.is_file() and path.stat().st_mtime > _since]
+
+
+_since = psutil.Process().create_time()
