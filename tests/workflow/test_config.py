@@ -1,0 +1,117 @@
+"""The configuration: what is read, and that every mistake names its key."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+
+import step as step_script  # noqa: E402
+import sweep_config  # noqa: E402
+
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+GOOD = {"template": "template", "run": ["echo {x}"], "grid": {"x": [1, 2]}}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "template").mkdir()
+    (tmp_path / "template" / "a").write_text("a")
+    return tmp_path
+
+
+def load(**changes):
+    sweep = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
+    return sweep_config.load({"sweeps": {"s": sweep}}, SCHEMA)["s"]
+
+
+def names(sweep):
+    return [case.name for case in sweep.cases]
+
+
+def test_grid_zip_list_and_file(here):
+    assert names(load(grid={"x": [1, 2], "y": ["a"]})) == ["x=1_y=a", "x=2_y=a"]
+    assert names(load(grid=None, zip={"x": [1, 2], "y": [3.5, 4]})) == ["x=1_y=3.5", "x=2_y=4"]
+    assert names(load(grid=None, cases=[{"case": "one", "x": True}, {"x": 2}])) == ["one", "x=2"]
+    (here / "c.tsv").write_text("case\tx\ty\na\t1\tp q\n\nb\t2\t\n")
+    sweep = load(grid=None, cases="c.tsv")
+    assert names(sweep) == ["a", "b"] and dict(sweep.cases[0].params) == {"x": "1", "y": "p q"}
+
+
+MISTAKES = [
+    ({"runn": ["x"]}, 's.runn: unknown key; did you mean "run"?'),
+    ({"run": None}, "sweeps.s.run: is missing"),
+    ({"template": "none"}, "sweeps.s.template: there is no directory"),
+    ({"threads": "many"}, 'sweeps.s.threads: expected integer, got "many"'),
+    ({"grid": {"x": []}}, "sweeps.s.grid.x: must not be empty"),
+    ({"cases": [{"x": 1}]}, "both cases and grid are given"),
+    ({"grid": None}, "none of them is given"),
+    ({"grid": None, "zip": {"x": [1], "y": [1, 2]}}, "x has 1, y has 2"),
+    ({"grid": None, "cases": []}, "there are no cases"),
+    ({"grid": None, "cases": "none.csv"}, "there is no file"),
+    ({"grid": None, "cases": [{"case": "a/b", "x": 1}]}, "'a/b' is not a name for a case"),
+    ({"grid": None, "cases": [{"x": "p q"}]}, "a column `case` names it otherwise"),
+    ({"grid": None, "cases": [{"case": "a", "x": 1}, {"case": "a", "x": 2}]}, "sweeps.s.cases.1: the case 'a' is there twice"),
+    ({"grid": None, "cases": [{"x y": 1}]}, "'x y' is not a name for a parameter"),
+    ({"progress": r"step (\d+)"}, "has 1 groups; it needs two"),
+    ({"progress": "(("}, "is not a regular expression"),
+    ({"pre": "no_such.py"}, "sweeps.s.pre: there is no script"),
+    ({"result": "../x.json"}, "inside the case's directory"),
+    ({"plot": {"x": "x", "y": "time"}}, "sweeps.s.plot.y: 'time' is no parameter"),
+    ({"plot": {"x": "x", "y": "x", "colour": "x"}}, 'plot.colour: unknown key; did you mean "color"?'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "text"), MISTAKES, ids=[m[1][:40] for m in MISTAKES])
+def test_a_mistake_names_its_key(here, changes, text):
+    with pytest.raises(sweep_config.SweepError) as error:
+        load(**changes)
+    assert text in str(error.value)
+
+
+TABLES = [
+    (b"", "is empty"),
+    (b"x,y\n", "there are no cases"),
+    (b"x,y\n1,2\n3\n", "c.csv:3: 1 cells, but 2 columns (x, y)"),
+    (b"x,,y\n1,2,3\n", "c.csv:1: a column has no name"),
+    (b"x,x\n1,2\n", "c.csv:1: the column 'x' is there twice"),
+    (b"\xff\xfe\x00", "cannot be read as text"),
+    (b"case,x\na,1\na,2\n", "c.csv:3: the case 'a' is there twice (first: c.csv:2)"),
+]
+
+
+@pytest.mark.parametrize(("data", "text"), TABLES, ids=[t[1][:30] for t in TABLES])
+def test_a_bad_table_is_named_with_its_line(here, data, text):
+    (here / "c.csv").write_bytes(data)
+    with pytest.raises(sweep_config.SweepError) as error:
+        load(grid=None, cases="c.csv")
+    assert text in str(error.value)
+
+
+@given(value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_a_value_arrives_through_a_shell_as_it_is(value):
+    line = step_script.substitute("printf %s {x}", {"x": value})
+    assert subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout == value.encode()
+
+
+def test_every_other_brace_stays():
+    line = "awk '{print $1}' {size} {sizes} ${x} {{size}}"
+    assert step_script.substitute(line, {"size": "3", "x": "a b"}) == "awk '{print $1}' 3 {sizes} $'a b' {3}"
+
+
+def test_a_row_inserted_renames_nothing_and_a_changed_command_is_a_reason(here):
+    few, more = load(grid={"x": [1, 3]}), load(grid={"x": [1, 2, 3]})
+    assert set(names(few)) < set(names(more))
+    assert sweep_config.step(few, few.cases[0], "run") == sweep_config.step(more, more.cases[0], "run")
+    other = load(run=["echo other {x}"])
+    for name in ("prepare", "run"):
+        assert sweep_config.step(few, few.cases[0], name) != sweep_config.step(other, other.cases[0], name)
+    assert json.loads(sweep_config.step(few, few.cases[0], "run"))["params"] == {"x": "1"}
