@@ -235,6 +235,11 @@ def declared_envvars(workflow: Any) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
+def odd_variables() -> dict[str, str]:
+    """Variables whose names a POSIX shell drops, such as the functions that bash exports (`module` is one)."""
+    return {name: value for name, value in os.environ.items() if not name.isidentifier()}
+
+
 def shared_environment(same: frozenset[str], node_path: str) -> dict[str, str]:
     """PATH, VIRTUAL_ENV and CONDA_* of the controller, as far as their directories are the same on the node."""
     env: dict[str, str] = {}

@@ -184,6 +184,7 @@ class Session:
             "load_every": 1.0,
             "probe": {"file": str(self.project.probe), "token": self.project.token},
             "same": self._same,
+            "environment": cmd.odd_variables() if node.local else {},
         }
 
     # --- from Snakemake's main thread -------------------------------------------------------------------------

@@ -200,6 +200,24 @@ def family(guardian, key, table):
     return members
 
 
+def native(message):
+    """A message with its paths as this Python's file functions want them: under LC_ALL=C the locale is not UTF-8."""
+    for name in ("cwd", "log", "shell", "scratch", "needs", "probe", "same"):
+        if isinstance(message, dict) and name in message:
+            message[name] = native_text(message[name])
+    return message
+
+
+def native_text(value):
+    if isinstance(value, str):
+        return os.fsdecode(value.encode("utf-8", "surrogateescape"))
+    if isinstance(value, list):
+        return [native_text(item) for item in value]
+    if isinstance(value, dict):
+        return {name: native_text(item) for name, item in value.items()}
+    return value
+
+
 def kill_all(pids, number):
     for pid in pids:
         try:
@@ -625,6 +643,9 @@ class Agent:
         os.umask(UMASK)
         for name in ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY"):
             os.environ.pop(name, None)
+        # What a shell on the way here may have dropped: dash does so with functions that bash exports.
+        for name, value in (welcome.get("environment") or {}).items():
+            os.environb[os.fsencode(name)] = value.encode("utf-8", "surrogateescape")
         # Debian's bash sources ~/.bashrc for every `bash -c` under sshd (SHLVL < 2): 100-200 ms a job.
         os.environ["SHLVL"] = "1"
         self.scratch = private_directory(welcome.get("scratch") or "/var/tmp/harbor-%d" % os.getuid())
@@ -649,7 +670,7 @@ class Agent:
             if len(line) > MAX_LINE:
                 raise Fatal("protocol", "the first line is too long")
         try:
-            return json.loads(line.decode("utf-8"))
+            return native(json.loads(line.decode("utf-8")))
         except ValueError:
             raise Fatal("protocol", "the first line is no welcome")
 
@@ -750,7 +771,7 @@ class Agent:
     def pause(self):
         running = [r for r in self.records.values() if r.exit is None]
         due = [self.next_load] if self.out is not None else [time.monotonic() + 1.0]
-        if running or self.leftovers or self.out is None:
+        if running or self.leftovers:
             due.append(self.next_look)
         return max(0.0, min(due) - time.monotonic())
 
@@ -779,8 +800,9 @@ class Agent:
                 self.take(line)
 
     def take(self, line):
+        message = None
         try:
-            message = json.loads(line.decode("utf-8"))
+            message = native(json.loads(line.decode("utf-8")))
             handler = getattr(self, "on_" + message["t"], None) if isinstance(message["t"], str) else None
             if handler is None:
                 raise ValueError("unknown type %r" % (message["t"],))
@@ -789,7 +811,10 @@ class Agent:
             raise
         except Exception as error:
             text = "%s: %s" % (type(error).__name__, error)
-            self.send({"t": "error", "message": "not understood: %s" % text[:500]})
+            if isinstance(message, dict) and message.get("t") == "start":
+                self.refuse(message.get("job"), message.get("attempt"), "error", message=text[:500])
+            else:
+                self.send({"t": "error", "message": "not understood: %s" % text[:500]})
 
     def send(self, message):
         if self.out is None or (len(self.unsent) > MAX_UNSENT and message["t"] in ("load", "progress", "alive")):
@@ -1046,7 +1071,7 @@ class Agent:
 
     def tick(self, now):
         running = [record for record in self.records.values() if record.exit is None]
-        if running and now >= self.next_look:
+        if (running or self.leftovers) and now >= self.next_look:
             self.next_look = now + LOOK_EVERY
             self.watch(running, now)
             self.look(running, now)

@@ -1,0 +1,139 @@
+"""The real agent, streamed into the oldest and the newest Python of this machine: never imported."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snakemake_executor_plugin_harbor.remote.bootstrap import command, payload
+
+
+def pythons() -> list[str]:
+    """The oldest and the newest Python from 3.6 on."""
+    names = [path for minor in range(6, 20) if (path := shutil.which(f"python3.{minor}"))]
+    names += [str(path) for path in Path.home().glob(".pyenv/versions/3.*/bin/python3")]
+    names += [path for path in [shutil.which("python3")] if path]
+    found: dict[tuple[int, int], str] = {}
+    for name in names:
+        said = subprocess.run([name, "--version"], capture_output=True, text=True)
+        match = re.match(r"Python 3\.(\d+)\.(\d+)", said.stdout)
+        if match and int(match[1]) >= 6:
+            found.setdefault((int(match[1]), int(match[2])), name)
+    ordered = [found[version] for version in sorted(found)]
+    return list(dict.fromkeys([ordered[0], ordered[-1]]))
+
+
+class Agent:
+    """One agent process and what it said."""
+
+    def __init__(self, python: str, scratch: Path, env: dict[str, str] | None = None, **welcome: Any) -> None:
+        self.process = subprocess.Popen(
+            ["/bin/sh", "-c", command(python)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+        self.said: list[dict[str, Any]] = []
+        self._rest = b""
+        hello = {"t": "welcome", "v": 1, "run": "r", "node": "n", "scratch": str(scratch), "umask": 0o022, "nice": 0}
+        self.raw(payload({**hello, "load_every": 0.2, **welcome}))
+
+    def raw(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+
+    def send(self, **message: Any) -> None:
+        self.raw(json.dumps(message).encode() + b"\n")
+
+    def start(self, script: str | list[str], job: str = "r/1", attempt: int = 1, **more: Any) -> None:
+        scripts = [script] if isinstance(script, str) else script
+        common = {
+            "t": "start",
+            "job": job,
+            "attempt": attempt,
+            "name": "rule",
+            "scripts": scripts,
+            "shell": "/bin/bash",
+        }
+        self.send(**{**common, "env": {}, "cwd": "/tmp", "hash": "h", "meta": {"m": 1}, "cpus": 1, **more})
+
+    def wait(self, condition: Callable[[dict[str, Any]], bool], timeout: float = 15) -> dict[str, Any]:
+        """The first message, said already or still to come, that fulfils the condition."""
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        deadline = time.monotonic() + timeout
+        seen = 0
+        while True:
+            for message in self.said[seen:]:
+                if condition(message):
+                    return message
+            seen = len(self.said)
+            data = self.process.stdout.read(65536)
+            if data:
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                self.said += [json.loads(line) for line in lines if line.startswith(b"{")]
+            elif time.monotonic() > deadline or data == b"":
+                raise AssertionError(f"the agent did not say it; it said {self.said[-5:]}")
+            else:
+                time.sleep(0.005)
+
+    def of(self, kind: str, job: str | None = None, timeout: float = 15) -> dict[str, Any]:
+        return self.wait(lambda m: m["t"] == kind and (job is None or m.get("job") == job), timeout)
+
+    def exited(self, job: str = "r/1", attempt: int = 1, timeout: float = 15) -> dict[str, Any]:
+        return self.wait(lambda m: m["t"] == "exited" and (m["job"], m["attempt"]) == (job, attempt), timeout)
+
+    def run(self, script: str, job: str = "r/1", **more: Any) -> dict[str, Any]:
+        self.start(script, job, **more)
+        return self.exited(job)
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(20)
+
+
+@pytest.fixture(params=pythons(), ids=lambda path: Path(path).resolve().name + "@" + Path(path).parts[-3])
+def python(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def agents(python: str, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
+    """Makes agents on one spool; kills what is left of them and of their jobs."""
+    made: list[Agent] = []
+
+    def make(**options: Any) -> Agent:
+        made.append(Agent(python, tmp_path / "scratch", **options))
+        return made[-1]
+
+    yield make
+    for agent in made:
+        if agent.process.poll() is None:
+            for message in list(agent.said):
+                if message["t"] == "started":
+                    agent.send(t="cancel", job=message["job"], attempt=message["attempt"], grace=0)
+            agent.close()
+
+
+@pytest.fixture
+def agent(agents: Callable[..., Agent]) -> Agent:
+    """One agent that is ready."""
+    one = agents()
+    one.of("ready")
+    return one
