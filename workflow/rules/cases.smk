@@ -1,7 +1,23 @@
-"""Rules of each sweep: NAME_template, NAME_prepare, NAME_run, NAME_post.
+"""Rules of each sweep: NAME_template, NAME_run and, where a post-processor is configured, NAME_post.
 
-They use `shell:` only: a node needs python3 and what the user's own commands need, nothing else.
+They use `shell:` only: a node needs python3 and what the user's own commands need, nothing else. Everything that a job
+reads or writes is declared and lies in the project, so that it can be taken to a node that does not see our files.
 """
+
+
+rule sweep_step:
+    input:
+        SCRIPT_OF["step"],
+    output:
+        STEP,
+    log:
+        "results/.sweep/step.log",
+    localrule: True
+    conda:
+        "../envs/sweep.yaml"
+    shell:
+        "cp {input:q} {output:q} 2> {log:q}"
+
 
 for SWEEP in SWEEPS.values():
 
@@ -9,50 +25,45 @@ for SWEEP in SWEEPS.values():
         name:
             f"{SWEEP.name}_template"
         input:
-            sweep_config.template_files(SWEEP.template),
+            template_of(SWEEP),
+            step=ancient(STEP),
         output:
-            f"results/{SWEEP.name}/.steps/template",
+            directory(f"results/{SWEEP.name}/.steps/template"),
         log:
             f"results/{SWEEP.name}/logs/template.log",
         localrule: True
+        conda:
+            "../envs/sweep.yaml"
         params:
+            source=template_path_of(SWEEP),
             listing=sweep_config.template_listing(SWEEP.template),
         shell:
-            "echo {params.listing} > {output} 2> {log}"
+            "python3 {input.step:q} template {params.source:q} {output:q} 2> {log:q}"
+            " || {{ cat {log:q} >&2; exit 1; }}"
 
-    rule:
-        name:
-            f"{SWEEP.name}_prepare"
-        input:
-            template=f"results/{SWEEP.name}/.steps/template",
-            scripts=script_of(SWEEP.pre),
-            step=STEP,
-        output:
-            touch(marker(SWEEP, "prepare")),
-        log:
-            f"results/{SWEEP.name}/logs/prepare/{{case}}.log",
-        params:
-            spec=step_of(SWEEP, "prepare"),
-        shell:
-            "python3 {input.step:q} {params.spec:q} 2> >(tee {log:q} >&2)"
-
+    # Neither a new version of our own step.py nor a moved project runs anybody's cases again, hence `ancient`.
     rule:
         name:
             f"{SWEEP.name}_run"
         input:
-            prepared=marker(SWEEP, "prepare"),
-            step=STEP,
+            script_of(SWEEP.pre),
+            template=f"results/{SWEEP.name}/.steps/template",
+            step=ancient(STEP),
         output:
-            touch(marker(SWEEP, "run")),
+            directory=directory(case_directory(SWEEP)),
+            done=marker(SWEEP, "run"),
         log:
             f"results/{SWEEP.name}/logs/run/{{case}}.log",
+        conda:
+            "../envs/sweep.yaml"
         threads: SWEEP.threads
         resources:
-            **SWEEP.resources,
+            **resources_of(SWEEP),
         params:
             spec=step_of(SWEEP, "run"),
         shell:
-            "python3 {input.step:q} {params.spec:q} 2> >(tee {log:q} >&2)"
+            "python3 {input.step:q} run {params.spec:q} {input.template:q}"
+            " {output.directory:q} {output.done:q} {log:q}"
 
     if SWEEP.post:
 
@@ -60,14 +71,17 @@ for SWEEP in SWEEPS.values():
             name:
                 f"{SWEEP.name}_post"
             input:
+                script_of(SWEEP.post),
+                directory=case_directory(SWEEP),
                 ran=marker(SWEEP, "run"),
-                scripts=script_of(SWEEP.post),
-                step=STEP,
+                step=ancient(STEP),
             output:
-                touch(marker(SWEEP, "post")),
+                done=marker(SWEEP, "post"),
             log:
                 f"results/{SWEEP.name}/logs/post/{{case}}.log",
+            conda:
+                "../envs/sweep.yaml"
             params:
                 spec=step_of(SWEEP, "post"),
             shell:
-                "python3 {input.step:q} {params.spec:q} 2> >(tee {log:q} >&2)"
+                "python3 {input.step:q} post {params.spec:q} {input.directory:q} {output.done:q} {log:q}"

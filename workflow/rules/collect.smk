@@ -7,7 +7,7 @@ for SWEEP in SWEEPS.values():
             f"{SWEEP.name}_collect"
         input:
             ends_of(SWEEP),
-            script=COLLECT,
+            script=SCRIPT_OF["collect"],
         output:
             report(
                 f"results/{SWEEP.name}/results.csv",
@@ -17,11 +17,14 @@ for SWEEP in SWEEPS.values():
         log:
             f"results/{SWEEP.name}/logs/collect.log",
         localrule: True
+        conda:
+            "../envs/sweep.yaml"
         params:
             python=PYTHON,
-            table=sweep_config.table(SWEEP),
+            table=table_of(SWEEP),
         shell:
-            "{params.python:q} {input.script:q} {output:q} <<< {params.table:q} 2> >(tee {log:q} >&2)"
+            "{params.python:q} {input.script:q} {output:q} <<< {params.table:q} 2> {log:q}"
+            " || {{ cat {log:q} >&2; exit 1; }}"
 
     if SWEEP.plot:
 
@@ -30,7 +33,7 @@ for SWEEP in SWEEPS.values():
                 f"{SWEEP.name}_plot"
             input:
                 table=f"results/{SWEEP.name}/results.csv",
-                script=PLOT,
+                script=SCRIPT_OF["plot"],
             output:
                 report(
                     f"results/{SWEEP.name}/plot.svg",
@@ -40,10 +43,11 @@ for SWEEP in SWEEPS.values():
             log:
                 f"results/{SWEEP.name}/logs/plot.log",
             localrule: True
+            conda:
+                "../envs/sweep.yaml"
             params:
                 python=PYTHON,
-                axes=[
-                    SWEEP.plot[key] for key in ("x", "y", "color") if key in SWEEP.plot
-                ],
+                axes=axes_of(SWEEP),
             shell:
-                "{params.python:q} {input.script:q} {input.table:q} {output:q} {params.axes:q} 2> >(tee {log:q} >&2)"
+                "{params.python:q} {input.script:q} {input.table:q} {output:q} {params.axes:q} 2> {log:q}"
+                " || {{ cat {log:q} >&2; exit 1; }}"

@@ -1,11 +1,16 @@
-"""Reads the configuration; what the rules ask is answered here."""
+"""Reads the configuration; what the rules ask is answered here.
 
+What comes from the user goes through functions: Snakemake would take braces in a plain string for wildcards.
+"""
+
+import importlib.util
 import sys
 from pathlib import Path
 
 import yaml
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 SCRIPTS = HERE / "scripts"
@@ -18,12 +23,19 @@ try:
         config, yaml.safe_load((HERE / "schemas/config.schema.yaml").read_text())
     )
 except sweep_config.SweepError as error:
-    raise WorkflowError(f"configuration: {error}.") from None
+    raise WorkflowError(f"configuration: {error}") from None
 
-STEP = str(SCRIPTS / "step.py")
-COLLECT = str(SCRIPTS / "collect.py")
-PLOT = str(SCRIPTS / "plot.py")
+# The workflow may be installed where no node sees it, so what runs there is copied into the project.
+SCRIPT_OF = {name: str(SCRIPTS / f"{name}.py") for name in ("step", "collect", "plot")}
+STEP = "results/.sweep/step.py"
 PYTHON = sys.executable
+CAN_PLOT = importlib.util.find_spec("matplotlib") is not None
+
+if not CAN_PLOT and any(sweep.plot for sweep in SWEEPS.values()):
+    logger.warning(
+        f"No plots will be made: {PYTHON} has no matplotlib. Everything else is done without it.\n"
+        f"  Try: {PYTHON} -m pip install matplotlib"
+    )
 
 
 wildcard_constraints:
@@ -31,10 +43,37 @@ wildcard_constraints:
 
 
 def all_results():
-    """The table of every sweep, and its plot where one is configured."""
+    """The table of every sweep, and its plot where one is configured and can be drawn."""
     tables = [f"results/{name}/results.csv" for name in SWEEPS]
     plots = [f"results/{name}/plot.svg" for name, sweep in SWEEPS.items() if sweep.plot]
-    return tables + plots
+    return tables + (plots if CAN_PLOT else [])
+
+
+def always(value):
+    """A function of wildcards that gives one value, braces and all."""
+
+    def given(wildcards):
+        return value
+
+    return given
+
+
+def template_of(sweep):
+    """The files of the template, whose contents count."""
+    return always(sweep_config.template_files(sweep.template))
+
+
+def template_path_of(sweep):
+    return always(sweep.template)
+
+
+def script_of(processor):
+    """The script that a pre- or post-processor is, as an input; none if it is a command line."""
+    return always([processor[0]] if processor and processor[0] else [])
+
+
+def resources_of(sweep):
+    return {key: always(value) for key, value in sweep.resources.items()}
 
 
 def step_of(sweep, name):
@@ -42,14 +81,25 @@ def step_of(sweep, name):
     cases = sweep.by_name()
 
     def spec(wildcards):
+        if wildcards.case not in cases:
+            raise WorkflowError(
+                f"sweep {sweep.name}: there is no case {wildcards.case!r}."
+            )
         return sweep_config.step(sweep, cases[wildcards.case], name)
 
     return spec
 
 
-def script_of(processor):
-    """The script that a pre- or post-processor is, as an input; none if it is a command line."""
-    return [processor[0]] if processor and processor[0] else []
+def table_of(sweep):
+    return always(sweep_config.table(sweep))
+
+
+def axes_of(sweep):
+    return always([sweep.plot[key] for key in ("x", "y", "color") if key in sweep.plot])
+
+
+def case_directory(sweep):
+    return f"results/{sweep.name}/cases/{{case}}"
 
 
 def marker(sweep, name):
@@ -57,12 +107,11 @@ def marker(sweep, name):
     return f"results/{sweep.name}/.steps/{name}/{{case}}"
 
 
-def last_of(sweep):
-    """What a case's last step makes: the result file, or the step's marker if there is no result."""
-    last = "post" if sweep.post else "run"
-    return marker(sweep, last)
-
-
 def ends_of(sweep):
-    """The last step of every case of a sweep."""
-    return [last_of(sweep).format(case=case.name) for case in sweep.cases]
+    """What the last step of every case leaves."""
+    ends = (
+        [marker(sweep, "post")]
+        if sweep.post
+        else [marker(sweep, "run"), case_directory(sweep)]
+    )
+    return [end.format(case=case.name) for case in sweep.cases for end in ends]

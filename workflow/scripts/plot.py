@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from pathlib import Path
 
 
 def number(text):
@@ -33,23 +34,23 @@ def main():
         import matplotlib
     except ImportError:
         sys.exit(
-            "The plot needs matplotlib, which %s does not have.\n"
-            "  Try: %s -m pip install matplotlib   # or take `plot:` out of the sweep's configuration"
-            % (sys.executable, sys.executable)
+            f"The plot needs matplotlib, which {sys.executable} does not have.\n"
+            f"  Try: {sys.executable} -m pip install matplotlib   # or take `plot:` out of the sweep's configuration"
         )
     matplotlib.use("Agg")
     # The same table gives the same file.
     matplotlib.rcParams["svg.hashsalt"] = "harbor"
     from matplotlib import pyplot
 
-    with open(table, newline="", encoding="utf-8") as f:
+    with Path(table).open(newline="", encoding="utf-8") as f:
         rows = list(csv.DictReader(f))
     for column in filter(None, (x, y, color)):
         if rows and column not in rows[0]:
-            sys.exit("plot: %s has no column %r; it has %s" % (table, column, ", ".join(rows[0])))
+            sys.exit(f"plot: {table} has no column {column!r}; it has {', '.join(rows[0])}")
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for name, points in series(rows, x, y, color).items():
-        axes.plot(*zip(*points), "o-", markersize=4, linewidth=1.2, label="%s = %s" % (color, name) if color else None)
+        label = f"{color} = {name}" if color else None
+        axes.plot(*zip(*points, strict=True), "o-", markersize=4, linewidth=1.2, label=label)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)

@@ -2,13 +2,14 @@
 
 import csv
 import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 
 def main():
-    with open(sys.argv[1], newline="", encoding="utf-8") as f:
+    with Path(sys.argv[1]).open(newline="", encoding="utf-8") as f:
         header, *rows = csv.reader(f)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:

@@ -5,12 +5,13 @@ The sum of all elements of AB is (column sums of A) . (row sums of B), its trace
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 
 
 def main():
-    with open("result.json") as f:
+    with Path("result.json").open() as f:
         result = json.load(f)
     with np.load("matrices.npz") as matrices:
         a, b = matrices["a"], matrices["b"]
@@ -19,7 +20,7 @@ def main():
         if result[name] != value:
             sys.exit(f"{name} is {result[name]}, but the formula gives {value}")
     result["checked"] = "yes"
-    with open("result.json", "w") as f:
+    with Path("result.json").open("w") as f:
         json.dump(result, f)
     print("the result agrees with the independent formulas")
 

@@ -2,13 +2,14 @@
 
 import json
 import os
+from pathlib import Path
 
 
 def main():
-    with open("settings.json") as f:
+    with Path("settings.json").open() as f:
         settings = json.load(f)
-    settings["blocks"] = max(settings["blocks"], int(os.environ["CASE_size"]) // 40)
-    with open("input.json", "w") as f:
+    settings["blocks"] = max(settings["blocks"], int(os.environ["CASE_size"]) // 40)  # noqa: SIM112
+    with Path("input.json").open("w") as f:
         json.dump(settings, f)
     print(f"case {os.environ['CASE']}: {settings['blocks']} blocks")
 

@@ -5,6 +5,7 @@ Prints a progress marker for each block. Integers, so that every machine gets th
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +16,7 @@ def progress(done, total):
 
 def main():
     size, seed = int(sys.argv[1]), int(sys.argv[2])
-    with open("input.json") as f:
+    with Path("input.json").open() as f:
         settings = json.load(f)
     rng = np.random.default_rng(seed)
     a = rng.integers(settings["low"], settings["high"], (size, size))
@@ -33,7 +34,7 @@ def main():
         "total": int(product.sum()),
         "multiplications": size**3,
     }
-    with open("result.json", "w") as f:
+    with Path("result.json").open("w") as f:
         json.dump(result, f)
     print(f"{size} x {size}: the sum of all elements is {result['total']}")
 

@@ -1,0 +1,134 @@
+"""The cases of a sweep: read from a table, a list, a grid or zipped lists; named; checked. Raises SweepError only."""
+
+import csv
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NAME = re.compile(r"[A-Za-z0-9_=+@%][A-Za-z0-9._=+,@%-]*")
+PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+LONGEST_NAME = 200
+SOURCES = ("cases", "grid", "zip")
+
+# What a place in the configuration or a table holds: (where it is, for messages; its cells).
+Row = tuple[str, dict[str, str]]
+
+
+class SweepError(Exception):
+    """A mistake in the configuration: which key of which file, and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: its name, and its parameters as text, in the order of the columns."""
+
+    name: str
+    params: Mapping[str, str]
+
+
+def cases_of(where: str, entry: Mapping[str, Any]) -> tuple[Case, ...]:
+    """The cases of the sweep at `where`, in order, each name once."""
+    given = [key for key in SOURCES if key in entry]
+    if len(given) != 1:
+        found = f"{'both ' * (len(given) == 2)}{' and '.join(given)} are given" if given else "none of them is given"
+        raise SweepError(f"{where}: exactly one of cases, grid and zip says what the cases are; {found}")
+    source = given[0]
+    where = f"{where}.{source}"
+    if source == "cases" and isinstance(entry["cases"], str):
+        rows = read_table(Path(entry["cases"]), where)
+    elif source == "cases":
+        rows = [(f"{where}[{i}]", {str(k): text(v) for k, v in row.items()}) for i, row in enumerate(entry["cases"])]
+    else:
+        rows = [(where, row) for row in _combine(where, source, entry[source])]
+    if not rows:
+        raise SweepError(f"{where}: there are no cases")
+    cases = tuple(_case(place, row) for place, row in rows)
+    seen: dict[str, str] = {}
+    for case, (place, _) in zip(cases, rows, strict=True):
+        if case.name in seen:
+            raise SweepError(f"{place}: the case {case.name!r} is there twice (first: {seen[case.name]})")
+        seen[case.name] = place
+    return cases
+
+
+def text(value: Any) -> str:
+    """A value of the configuration as a command line shows it; YAML's true is `true`."""
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _combine(where: str, source: str, lists: Mapping[str, list[Any]]) -> list[dict[str, str]]:
+    if source == "zip" and len({len(values) for values in lists.values()}) > 1:
+        lengths = ", ".join(f"{key} has {len(values)}" for key, values in lists.items())
+        raise SweepError(f"{where}: all lists must have the same length; {lengths}")
+    rows = itertools.product(*lists.values()) if source == "grid" else zip(*lists.values(), strict=True)
+    return [dict(zip(map(str, lists), map(text, row), strict=True)) for row in rows]
+
+
+def _case(where: str, row: Mapping[str, str]) -> Case:
+    params = {key: value for key, value in row.items() if key != "case"}
+    for key, value in params.items():
+        if not PARAMETER.fullmatch(key):
+            raise SweepError(f"{where}: {key!r} is not a name for a parameter (letters, digits, '_')")
+        if "\0" in value:
+            raise SweepError(f"{where}: the value of {key} holds a NUL character, which no command line can")
+    if row.get("case") == "":
+        raise SweepError(f"{where}: the case has no name: its cell in the column `case` is empty")
+    name = row.get("case") or "_".join(f"{key}={value}" for key, value in params.items())
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        how = "" if "case" in row else " (made of its values; a column `case` names it otherwise)"
+        why = (
+            f"it is longer than {LONGEST_NAME} characters"
+            if len(name) > LONGEST_NAME
+            else "letters, digits and ._=+,@%- make one, and it does not begin with . , or -"
+        )
+        raise SweepError(f"{where}: {name[:80]!r} is not a name for a case{how}: {why}")
+    return Case(name, params)
+
+
+def read_table(path: Path, where: str) -> list[Row]:
+    """The rows of a CSV or TSV file with `file:line` of each. Blanks around a cell do not count."""
+    try:
+        data = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise SweepError(f"{where}: there is no file {path.absolute()}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SweepError(f"{where}: {path} cannot be read as text: {error}") from error
+    if "\0" in data:
+        raise SweepError(f"{where}: {path} is not a text file")
+    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    reader = csv.reader(data.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    rows: list[Row] = []
+    header: list[str] = []
+    try:
+        for cells in reader:
+            line = f"{path}:{reader.line_num}"
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not header:
+                header = _header(line, [cell.strip() for cell in cells])
+            elif len(cells) != len(header):
+                raise SweepError(f"{line}: {_amount(cells)}, but {len(header)} columns ({', '.join(header)})")
+            else:
+                rows.append((line, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
+    except csv.Error as error:
+        raise SweepError(f"{path}:{reader.line_num}: {error}") from error
+    if not header:
+        raise SweepError(f"{where}: {path} is empty")
+    return rows
+
+
+def _amount(cells: list[str]) -> str:
+    return "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+
+
+def _header(where: str, names: list[str]) -> list[str]:
+    for name in names:
+        if not name:
+            raise SweepError(f"{where}: a column has no name")
+        if names.count(name) > 1:
+            raise SweepError(f"{where}: the column {name!r} is there twice")
+    return names
