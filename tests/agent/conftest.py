@@ -15,6 +15,9 @@ import pytest
 
 from snakemake_executor_plugin_harbor.remote.bootstrap import command, payload
 
+RUN = f"r-{os.getpid()}"
+"""Tests say `r/1`; on the wire the run has a name of its own, as a job's key finds its processes on all the machine."""
+
 
 def pythons() -> list[str]:
     """The oldest and the newest Python from 3.6 on."""
@@ -54,7 +57,7 @@ class Agent:
         self.process.stdin.write(data)
 
     def send(self, **message: Any) -> None:
-        self.raw(json.dumps(message).encode() + b"\n")
+        self.raw(json.dumps(message).replace('"r/', f'"{RUN}/').encode() + b"\n")
 
     def start(self, script: str | list[str], job: str = "r/1", attempt: int = 1, **more: Any) -> None:
         scripts = [script] if isinstance(script, str) else script
@@ -82,9 +85,11 @@ class Agent:
             data = self.process.stdout.read(65536)
             if data:
                 *lines, self._rest = (self._rest + data).split(b"\n")
-                self.said += [json.loads(line) for line in lines if line.startswith(b"{")]
+                texts = [line.decode().replace(f'"{RUN}/', '"r/') for line in lines if line.startswith(b"{")]
+                self.said += [json.loads(text) for text in texts]
             elif time.monotonic() > deadline or data == b"":
-                raise AssertionError(f"the agent did not say it; it said {self.said[-5:]}")
+                told = [message for message in self.said if message["t"] != "load"]
+                raise AssertionError(f"the agent did not say it; it said {told[-20:]}")
             else:
                 time.sleep(0.005)
 
@@ -124,11 +129,13 @@ def agents(python: str, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
 
     yield make
     for agent in made:
-        if agent.process.poll() is None:
+        assert agent.process.stdin is not None
+        if agent.process.poll() is None and not agent.process.stdin.closed:
             for message in list(agent.said):
                 if message["t"] == "started":
                     agent.send(t="cancel", job=message["job"], attempt=message["attempt"], grace=0)
             agent.close()
+        agent.process.wait(20)
 
 
 @pytest.fixture

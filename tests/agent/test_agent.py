@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.agent.conftest import RUN
 from tests.snakemake.harness import jobs_of
 from tests.sshd import wait_until
 
@@ -103,7 +104,7 @@ def test_a_new_agent_finds_what_runs_and_what_has_ended(agents, tmp_path, how):
     else:
         first.process.stdin.close()
     Path(f"{go}1").touch()
-    record = tmp_path / "scratch/spool/r/1.1.job"
+    record = tmp_path / f"scratch/spool/{RUN}/1.1.job"
     wait_until(lambda: '"code":1' in record.read_text(), 10, "the exit code in the record")
     second = agents()
     known = {m["job"]: m for m in (second.of("known", f"r/{n}") for n in (1, 2, 3))}
@@ -139,7 +140,7 @@ def test_log_read_forget_and_steps(agent, tmp_path):
     done = agent.exited("r/2")
     assert [step["code"] for step in done["steps"]] == [0, 0, 2] and done["steps"][1]["max_rss_mb"] > 1
     agent.close()
-    assert not (tmp_path / "scratch/spool/r/1.1.job").exists()
+    assert not (tmp_path / f"scratch/spool/{RUN}/1.1.job").exists()
 
 
 def test_missing_paths_are_refused_by_name(agent):
