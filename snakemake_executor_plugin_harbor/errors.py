@@ -15,7 +15,7 @@ class HarborError(WorkflowError):  # type: ignore[misc]
         self.hint = hint
 
     @property
-    def __traceback__(self) -> None:  # type: ignore[override]
+    def __traceback__(self) -> None:
         """Snakemake shows the lines of a WorkflowError's traceback that are not its own: ours say nothing to users."""
         return None
 

@@ -470,7 +470,7 @@ class Session:
         if change.state in unusable and self._warned.get(change.node) != change.reason:
             self._warned[change.node] = change.reason
             self._logger.warning(f"harbor: node {change.node} is not used ({change.state.value}): {change.reason}")
-        elif change.state == NodeState.READY and self._warned.pop(change.node, None):
+        elif change.state == NodeState.READY and self._warned.pop(change.node, ""):
             self._logger.info(f"harbor: node {change.node} is back")
 
     def broken(self, error: BaseException) -> None:
@@ -504,7 +504,9 @@ def _with_origin(error: Exception, linemaps: Any) -> Exception:
     if origin is None:
         return error
     line, file = origin
-    wrapped: Exception = RuleException(format_error(error, line, linemaps=linemaps, snakefile=file, show_traceback=True))
+    wrapped: Exception = RuleException(
+        format_error(error, line, linemaps=linemaps, snakefile=file, show_traceback=True)
+    )
     return wrapped
 
 

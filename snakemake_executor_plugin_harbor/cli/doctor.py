@@ -47,7 +47,8 @@ def examine(answer: Answer) -> list[Finding]:
         )
         findings.append(Finding(name, "error", text))
     if answer.skew is not None and abs(answer.skew) > SKEW_S:
-        text = f"its clock is off by {answer.skew:+.0f} s; times in its logs mislead.\n  Try: ssh {name} timedatectl status"
+        text = f"its clock is off by {answer.skew:+.0f} s, so times in its logs mislead."
+        text += f"\n  Try: ssh {name} timedatectl status"
         findings.append(Finding(name, "warning", text))
     if load is not None and load.disk_free_mb is not None and load.disk_free_mb < LOW_MB:
         findings.append(Finding(name, "warning", f"only {load.disk_free_mb} MiB are free in scratch {facts.scratch}"))

@@ -695,6 +695,7 @@ class Agent:
             user = pwd.getpwuid(os.getuid()).pw_name
         except KeyError:
             user = str(os.getuid())
+        tmpdir = next((os.environ[n] for n in ("TMPDIR", "TEMP", "TMP") if os.environ.get(n)), "/tmp")
         warnings = []
         if not os.path.exists("/proc/stat"):
             warnings.append("no /proc here: the load is the load average")
@@ -709,7 +710,7 @@ class Agent:
             "t": "hello", "v": VERSION, "agent": os.getpid(), "python": "%d.%d.%d" % sys.version_info[:3],
             "host": os.uname()[1], "user": user, "uid": os.getuid(), "boot_id": BOOT_ID,
             "platform": sys.platform, "cores": self.meter.cores, "mem_mb": total, "gpus": gpus,
-            "scratch": self.scratch, "shared": shared, "same": same, "tmpdir": next((os.environ[n] for n in ("TMPDIR", "TEMP", "TMP") if os.environ.get(n)), "/tmp"),
+            "scratch": self.scratch, "shared": shared, "same": same, "tmpdir": tmpdir,
             "path": os.environ.get("PATH", ""), "time": time.time(), "warnings": warnings,
         }  # fmt: skip
 
@@ -975,7 +976,8 @@ class Agent:
             pass
         self.send({
             "t": "output", "job": job, "attempt": attempt, "offset": offset, "size": whole,
-            "data": binascii.b2a_base64(data).decode("ascii").strip(), "eof": record.exit is not None and offset + len(data) >= whole,
+            "data": binascii.b2a_base64(data).decode("ascii").strip(),
+            "eof": record.exit is not None and offset + len(data) >= whole,
         })  # fmt: skip
 
     def on_ping(self, message):
@@ -1013,7 +1015,8 @@ class Agent:
         kib = 1048576.0 if sys.platform == "darwin" else 1024.0
         record.steps.append({
             "code": code, "start": record.started, "end": time.time(), "cpu_s": usage.ru_utime + usage.ru_stime,
-            "max_rss_mb": usage.ru_maxrss / kib, "in_mb": usage.ru_inblock / 2048.0, "out_mb": usage.ru_oublock / 2048.0,
+            "max_rss_mb": usage.ru_maxrss / kib, "in_mb": usage.ru_inblock / 2048.0,
+            "out_mb": usage.ru_oublock / 2048.0,
         })  # fmt: skip
         self.sweep(record)
         if code == 0 and record.reason is None and len(record.steps) < len(record.spec["scripts"]):

@@ -24,8 +24,11 @@ _LOADER = (
     "exec(compile(r(int(n)),'agent.py','exec'),{'__name__':'__main__'})\n"
 )
 _CANDIDATES = " ".join(
-    ["python3", *(f"python3.{minor}" for minor in range(14, 5, -1))]
-    + ["/usr/bin/python3", "/usr/local/bin/python3", "/opt/homebrew/bin/python3"]
+    [
+        "python3",
+        *(f"python3.{minor}" for minor in range(14, 5, -1)),
+        *("/usr/bin/python3", "/usr/local/bin/python3", "/opt/homebrew/bin/python3"),
+    ]
 )
 
 

@@ -26,7 +26,7 @@ def pythons() -> list[str]:
     names += [path for path in [shutil.which("python3")] if path]
     found: dict[tuple[int, int], str] = {}
     for name in names:
-        said = subprocess.run([name, "--version"], capture_output=True, text=True)
+        said = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)
         match = re.match(r"Python 3\.(\d+)\.(\d+)", said.stdout)
         if match and int(match[1]) >= 6:
             found.setdefault((int(match[1]), int(match[2])), name)

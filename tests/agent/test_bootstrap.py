@@ -12,7 +12,7 @@ WELCOME = {"t": "welcome", "v": 1, "run": "r", "node": "n", "scratch": None, "um
 
 def reply(shell, line, scratch, **options):
     data = payload({**WELCOME, "scratch": str(scratch)})
-    return subprocess.run([shell, "-c", line], input=data, capture_output=True, timeout=30, **options)
+    return subprocess.run([shell, "-c", line], input=data, capture_output=True, timeout=30, check=False, **options)
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "tcsh", "csh", "fish", "zsh", "ksh"])

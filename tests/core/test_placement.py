@@ -39,10 +39,22 @@ def chosen(answer):
 
 CASES = [
     ("idle beats busy", pool(node("a", busy=2.0), node("b")), Request(), "b"),
-    ("relative to size: 7 of 8 free beats 3 of 4", pool(node("a", busy=1.0), node("b", cores=8, busy=1.0)), Request(), "b"),
-    ("a reservation counts before the load shows it", pool(node("a", held={"r/1#1": Request(3)}), node("b", busy=2.0)), Request(), "b"),
-    ("our load is not counted twice", pool(node("a", busy=1.0, ours={"r/1#1": 1.0}, held={"r/1#1": Request()}), node("b", busy=1.5)), Request(), "a"),
-    ("a job that has ended since the sample leaves its cores", pool(node("a", cores=2, busy=2.0, ours={"r/1#1": 2.0}), node("b", cores=2, busy=1.0)), Request(), "a"),
+    (
+        "relative to size: 7 of 8 free beats 3 of 4",
+        pool(node("a", busy=1.0), node("b", cores=8, busy=1.0)), Request(), "b",
+    ),
+    (
+        "a reservation counts before the load shows it",
+        pool(node("a", held={"r/1#1": Request(3)}), node("b", busy=2.0)), Request(), "b",
+    ),
+    (
+        "our load is not counted twice",
+        pool(node("a", busy=1.0, ours={"r/1#1": 1.0}, held={"r/1#1": Request()}), node("b", busy=1.5)), Request(), "a",
+    ),
+    (
+        "a job that has ended since the sample leaves its cores",
+        pool(node("a", cores=2, busy=2.0, ours={"r/1#1": 2.0}), node("b", cores=2, busy=1.0)), Request(), "a",
+    ),
     ("memory breaks the tie", pool(node("a", available=8000), node("b", available=9000)), Request(), "b"),
     ("then the name", pool(node("b"), node("a")), Request(), "a"),
     ("a pin", pool(node("a"), node("b", busy=3.0)), Request(node="b"), "b"),

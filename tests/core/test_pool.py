@@ -174,7 +174,7 @@ def test_a_missing_path_makes_the_node_infeasible_by_name():
 def test_three_refusals_are_quarantine_with_probation():
     pool = make_pool("a")
     now = 1.0
-    (launch,) = of(ev.Launch, pool.handle([ev.Submitted((spec("1"),))], now))
+    assert of(ev.Launch, pool.handle([ev.Submitted((spec("1"),))], now))
     for attempt in (1, 2, 3):
         pool.handle([ev.Prepared("run/1", attempt)], now)
         pool.handle([ev.Refused("a", "run/1", attempt, "fork")], now)

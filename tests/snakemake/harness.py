@@ -58,7 +58,7 @@ class Project:
         """The `harbor` command, in this directory."""
         code = "import sys; from snakemake_executor_plugin_harbor.cli import main; sys.exit(main())"
         command = [sys.executable, "-c", code, *arguments]
-        return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, timeout=60, check=False)
 
     def close(self) -> None:
         for process in self.runs:

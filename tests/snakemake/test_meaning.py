@@ -49,7 +49,8 @@ def test_keep_going_runs_the_rest_and_retries_are_counted(project, pool):
             retries: 2
             resources: mem_mb=lambda wildcards, attempt: 10 * attempt
             shell:
-                "echo {wildcards.i} {resources.mem_mb} $HARBOR_ATTEMPT >> started; [ {wildcards.i} != 0 ] && touch {output}"
+                "echo {wildcards.i} {resources.mem_mb} $HARBOR_ATTEMPT >> started; "
+                "[ {wildcards.i} != 0 ] && touch {output}"
         """
     )
     work.run(*on(pool, "4/node1"), "--keep-going").expect(1)

@@ -117,7 +117,7 @@ def test_ctrl_c_leaves_no_process_and_no_old_output_is_lost(project, pool, nodes
     run.signal(signal.SIGINT)
     began = time.monotonic()
     run.wait(15)
-    wait_until(lambda: [p for p in jobs_of(mark)] == [], 10 - (time.monotonic() - began) + 0.5, "no process left")
+    wait_until(lambda: jobs_of(mark) == [], 10 - (time.monotonic() - began) + 0.5, "no process left")
     assert run.code == 1
     assert set(work.files("out/*")) >= {str(i) for i in range(12)} - set(started), "old outputs"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 def main():
     with Path("settings.json").open() as f:
         settings = json.load(f)
-    settings["blocks"] = max(settings["blocks"], int(os.environ["CASE_size"]) // 40)  # noqa: SIM112
+    settings["blocks"] = max(settings["blocks"], int(os.environ["CASE_size"]) // 40)
     with Path("input.json").open("w") as f:
         json.dump(settings, f)
     print(f"case {os.environ['CASE']}: {settings['blocks']} blocks")
