@@ -4,20 +4,8 @@ They use `shell:` only: a node needs python3 and what the user's own commands ne
 reads or writes is declared and lies in the project, so that it can be taken to a node that does not see our files.
 """
 
-
-rule sweep_step:
-    input:
-        SCRIPT_OF["step"],
-    output:
-        STEP,
-    log:
-        "results/.sweep/step.log",
-    localrule: True
-    conda:
-        "../envs/sweep.yaml"
-    shell:
-        "cp {input:q} {output:q} 2> {log:q}"
-
+# Read by every job, and a reason to run for none: a new version of ours must not run anybody's cases again.
+STEP = ancient(in_project("step.py"))
 
 for SWEEP in SWEEPS.values():
 
@@ -26,7 +14,7 @@ for SWEEP in SWEEPS.values():
             f"{SWEEP.name}_template"
         input:
             template_of(SWEEP),
-            step=ancient(STEP),
+            step=STEP,
         output:
             directory(f"results/{SWEEP.name}/.steps/template"),
         log:
@@ -41,14 +29,13 @@ for SWEEP in SWEEPS.values():
             "python3 {input.step:q} template {params.source:q} {output:q} 2> {log:q}"
             " || {{ cat {log:q} >&2; exit 1; }}"
 
-    # Neither a new version of our own step.py nor a moved project runs anybody's cases again, hence `ancient`.
     rule:
         name:
             f"{SWEEP.name}_run"
         input:
             script_of(SWEEP.pre),
             template=f"results/{SWEEP.name}/.steps/template",
-            step=ancient(STEP),
+            step=STEP,
         output:
             directory=directory(case_directory(SWEEP)),
             done=marker(SWEEP, "run"),
@@ -74,7 +61,7 @@ for SWEEP in SWEEPS.values():
                 script_of(SWEEP.post),
                 directory=case_directory(SWEEP),
                 ran=marker(SWEEP, "run"),
-                step=ancient(STEP),
+                step=STEP,
             output:
                 done=marker(SWEEP, "post"),
             log:

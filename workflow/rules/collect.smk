@@ -7,7 +7,7 @@ for SWEEP in SWEEPS.values():
             f"{SWEEP.name}_collect"
         input:
             ends_of(SWEEP),
-            script=SCRIPT_OF["collect"],
+            script=in_project("collect.py"),
         output:
             report(
                 f"results/{SWEEP.name}/results.csv",
@@ -33,7 +33,7 @@ for SWEEP in SWEEPS.values():
                 f"{SWEEP.name}_plot"
             input:
                 table=f"results/{SWEEP.name}/results.csv",
-                script=SCRIPT_OF["plot"],
+                script=in_project("plot.py"),
             output:
                 report(
                     f"results/{SWEEP.name}/plot.svg",

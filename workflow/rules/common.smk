@@ -4,6 +4,7 @@ What comes from the user goes through functions: Snakemake would take braces in 
 """
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -25,9 +26,20 @@ try:
 except sweep_config.SweepError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
-# The workflow may be installed where no node sees it, so what runs there is copied into the project.
-SCRIPT_OF = {name: str(SCRIPTS / f"{name}.py") for name in ("step", "collect", "plot")}
-STEP = "results/.sweep/step.py"
+
+def in_project(name):
+    """A copy of one of our scripts: nodes may not see where the workflow is installed, and when that place moves or is
+    updated, no path and no time of an input changes. A rule that made the copy could hide other reasons to run again.
+    """
+    source, copy = SCRIPTS / name, Path(".snakemake/sweep") / name
+    if not copy.exists() or copy.read_bytes() != source.read_bytes():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        part = copy.with_name(f"{name}.{os.getpid()}")
+        part.write_bytes(source.read_bytes())
+        part.replace(copy)
+    return str(copy)
+
+
 PYTHON = sys.executable
 CAN_PLOT = importlib.util.find_spec("matplotlib") is not None
 

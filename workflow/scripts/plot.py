@@ -47,8 +47,11 @@ def main():
     for column in filter(None, (x, y, color)):
         if rows and column not in rows[0]:
             sys.exit(f"plot: {table} has no column {column!r}; it has {', '.join(rows[0])}")
+    lines = series(rows, x, y, color)
+    if not lines:
+        sys.exit(f"plot: {table} has no numbers in its column {y!r}")
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for name, points in series(rows, x, y, color).items():
+    for name, points in lines.items():
         label = f"{color} = {name}" if color else None
         axes.plot(*zip(*points, strict=True), "o-", markersize=4, linewidth=1.2, label=label)
     axes.set_xlabel(x)
