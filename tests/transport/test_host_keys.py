@@ -82,8 +82,8 @@ def test_hashed_names_are_found(client: Client, own_pool: Pool) -> None:
         ("*,!10.0.0.7,![10.0.0.7]:2222", False),
         ("[10.0.0.7]:2223", False),
         ("|1|broken", False),
-        (hostkeys.hashed("[10.0.0.7]:2222"), True),
-        (hostkeys.hashed("[10.0.0.7]:2223"), False),
+        pytest.param(hostkeys.hashed("[10.0.0.7]:2222"), True, id="hashed"),
+        pytest.param(hostkeys.hashed("[10.0.0.7]:2223"), False, id="hashed, another port"),
     ],
 )
 def test_forms_of_names(tmp_path: Path, names: str, known: bool) -> None:

@@ -1,0 +1,79 @@
+"""Trivial jobs over sshd hosts on loopback, side by side with Snakemake's local executor.
+
+    python benchmarks/throughput.py [--jobs 2000] [--rounds 3]
+
+Each round runs, one after the other and in fresh directories: the local executor, harbor with Snakemake's greedy
+scheduler, harbor with its own. All get the same documented options: as many cores as the pool has slots,
+`--max-jobs-per-timespan 100000/1s`, `-q all`. Printed are wall times, and their ratio to the local run of the same
+round: the machine's own speed cancels out. Needs sshd; needs no root.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.sshd import hosts
+
+SNAKEFILE = """
+rule all:
+    input: expand("out/{i}", i=range(int(config["count"])))
+
+rule one:
+    output: "out/{i}"
+    shell: "echo {wildcards.i} > {output}"
+"""
+NODES, SLOTS = 3, 8
+
+
+def run(base: Path, name: str, jobs: int, *options: str) -> float:
+    """Wall seconds of one run in a directory of its own."""
+    directory = base / name
+    directory.mkdir()
+    (directory / "Snakefile").write_text(SNAKEFILE)
+    command = [sys.executable, "-m", "snakemake", "-q", "all", "--max-jobs-per-timespan", "100000/1s"]
+    started = time.monotonic()
+    subprocess.run([*command, "--config", f"count={jobs}", *options], cwd=directory, check=True)
+    took = time.monotonic() - started
+    assert len(list((directory / "out").iterdir())) == jobs
+    return took
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    # Deleting files makes ext4 slow at creating others for minutes: everything is deleted at the end.
+    base = Path(tempfile.mkdtemp(prefix="harbor-bench-"))
+    ratios: dict[str, list[float]] = {"greedy": [], "harbor": []}
+    try:
+        with hosts(NODES, base / "sshd") as pool:
+            names = ",".join(f"{SLOTS}/node{i}" for i in range(1, NODES + 1))
+            ours = ["--executor", "harbor", "--harbor-hosts", names, "--harbor-ssh-config", str(pool.ssh_config)]
+            ours += ["--jobs", str(NODES * SLOTS * 2)]
+            theirs = ["--executor", "local", "--cores", str(NODES * SLOTS), "--scheduler", "greedy"]
+            for number in range(arguments.rounds):
+                local = run(base, f"{number}-local", arguments.jobs, *theirs)
+                print(f"round {number + 1}: local executor {local:.1f} s", end="", flush=True)
+                for scheduler, found in ratios.items():
+                    took = run(base, f"{number}-{scheduler}", arguments.jobs, *ours, "--scheduler", scheduler)
+                    found.append(took / local)
+                    print(f", harbor with {scheduler} {took:.1f} s ({took / local:.2f}x)", end="", flush=True)
+                print()
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    for scheduler, found in ratios.items():
+        print(f"{scheduler}: {statistics.median(found):.2f}x of local (min {min(found):.2f}, max {max(found):.2f})")
+    print(f"{arguments.jobs} jobs, {NODES} sshd hosts of {SLOTS} slots, {os.cpu_count()} cores")
+
+
+if __name__ == "__main__":
+    main()
