@@ -114,3 +114,19 @@ def test_a_row_inserted_renames_nothing_and_a_changed_command_is_a_reason(here):
     other = load(run=["echo other {x}"])
     assert sweep_config.step(few, few.cases[0], "run") != sweep_config.step(other, other.cases[0], "run")
     assert json.loads(sweep_config.step(few, few.cases[0], "run"))["params"] == {"x": "1"}
+
+
+def test_the_example_in_the_manual_is_valid():
+    text = (ROOT / "config/README.md").read_text()
+    example = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    sweep_config.validate(example, SCHEMA)
+    documented = {
+        key for row in text.splitlines() if row.startswith("| `") for key in row.split("|")[1].split("`")[1::2]
+    }
+    assert documented == set(SCHEMA["definitions"]["sweep"]["properties"]), "every key has its row"
+
+
+def test_doubts_are_words_and_no_errors(here):
+    sweep = load(run=["awk '{print}' {xx} ${HOME} {case} {a b} {x}"])
+    words = [doubt.split("; ")[1] for doubt in sweep_config.doubts(sweep)]
+    assert words == ['did you mean "x"?', "the case's name is $CASE"]

@@ -26,6 +26,10 @@ try:
 except sweep_config.SweepError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
+for SWEEP in SWEEPS.values():
+    for DOUBT in sweep_config.doubts(SWEEP):
+        logger.warning(f"configuration: {DOUBT}")
+
 
 def in_project(name):
     """A copy of one of our scripts: nodes may not see where the workflow is installed, and when that place moves or is

@@ -19,6 +19,8 @@ from typing import Any
 from sweep_cases import Case, SweepError, cases_of
 
 SCRIPT = re.compile(r"\S+\.(py|sh|R|r|pl|rb|jl)")
+PLACEHOLDER = re.compile(r"(?<![$@\w])\{([A-Za-z_]\w*)\}")
+QUOTED = re.compile(r"'[^']*'")
 RESOURCES = ("mem_mb", "disk_mb", "runtime", "gpu", "node", "constraint", "progress", "stall_after")
 LOGS = ("stdout", "stderr")
 TYPES = {"object": "a mapping", "array": "a list", "string": "text", "integer": "integer", "number": "number"}
@@ -182,6 +184,21 @@ def _check_progress(where: str, pattern: str | None) -> None:
     if groups != 2:
         amount = "1 group" if groups == 1 else f"{groups} groups"
         raise SweepError(f"{where}.progress: {pattern!r} has {amount}; it needs two, done and total")
+
+
+def doubts(sweep: Sweep) -> list[str]:
+    """What is no mistake by the rules, but looks like one: `{seed}` where no parameter has that name."""
+    found = []
+    lines = [(f"run[{number}]", line) for number, line in enumerate(sweep.run)]
+    lines += [(key, processor[1]) for key, processor in (("pre", sweep.pre), ("post", sweep.post)) if processor]
+    for key, line in lines:
+        for word in dict.fromkeys(PLACEHOLDER.findall(QUOTED.sub("", line))):
+            if word not in sweep.parameters:
+                known = ", ".join(sweep.parameters) or "none"
+                guess = "the case's name is $CASE" if word == "case" else _guess(word, list(sweep.parameters))
+                reason = guess or f"parameters are {known}"
+                found.append(f"sweeps.{sweep.name}.{key}: {{{word}}} is no parameter and stays as it is; {reason}")
+    return found
 
 
 # --- what the rules are given ---------------------------------------------------------------------------------------

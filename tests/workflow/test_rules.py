@@ -1,0 +1,108 @@
+"""The rules beyond the common case: updates of the workflow, modules, names with braces, no matplotlib."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.snakemake.harness import Project
+
+ROOT = Path(__file__).parents[2]
+LOCAL = ["--executor", "local", "--cores", "4", "--scheduler", "greedy"]
+CONFIG = """
+sweeps:
+  my-sweep.1:
+    template: template
+    grid: {x: [1, 2]}
+    run: "echo {x} >> ../../../../trace; cat 'a{b}'; echo '[{\\"y\\": {x}.50, \\"x\\": {x}}, {\\"y\\": 0.10}]' > r.json"
+    result: r.json
+    runtime: 2h
+    progress: '(\\d{1,3})[/](\\d+) \\(x\\) {case}'
+    plot: {x: x, y: y}
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    work = Project(tmp_path / "project", "")
+    (work.directory / "config").mkdir()
+    (work.directory / "config/config.yaml").write_text(CONFIG)
+    (work.directory / "template").mkdir()
+    (work.directory / "template/a{b}").write_text("brace\n")
+    shutil.copytree(ROOT / "workflow", tmp_path / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    return work
+
+
+def ran(work):
+    trace = work.directory / "trace"
+    lines = sorted(trace.read_text().split()) if trace.exists() else []
+    trace.unlink(missing_ok=True)
+    return lines
+
+
+def test_an_update_of_the_workflow_runs_no_case_again_and_hides_no_change(project, tmp_path):
+    here = project.directory
+    snakefile = tmp_path / "workflow/Snakefile"
+
+    def again(*options):
+        run = project.run("-s", str(snakefile), *LOCAL, *options).expect(0)
+        return ran(project), run.text
+
+    lines, text = again("--config", "another=key")
+    assert lines == ["1", "2"] and "progress=(\\d{1,3})[/](\\d+) \\(x\\) {case}" in text and "runtime=120" in text
+    table = (here / "results/my-sweep.1/results.csv").read_bytes()
+    assert table == b"case,x,y\nx=1,1,1.50\nx=1,1,0.10\nx=2,2,2.50\nx=2,2,0.10\n"
+    shutil.move(tmp_path / "workflow", tmp_path / "moved")
+    snakefile = tmp_path / "moved/Snakefile"
+    with (tmp_path / "moved/scripts/step.py").open("a") as f:
+        f.write("# a new version\n")
+    config = here / "config/config.yaml"
+    config.write_text(config.read_text().replace("[1, 2]", "[1, 3]"))
+    assert again()[0] == ["3"]
+    (here / "template/a{b}").write_text("changed\n")
+    assert again()[0] == ["1", "3"]
+    assert (here / "results/my-sweep.1/cases/x=1/stdout").read_text() == "changed\n"
+    assert "Nothing to be done" in again()[1]
+
+
+def test_as_a_module_of_another_workflow(project):
+    (project.directory / "Snakefile").write_text(
+        f"""
+configfile: "config/config.yaml"
+module harbor:
+    snakefile: "{ROOT}/workflow/Snakefile"
+    config: config
+use rule * from harbor as harbor_*
+rule mine:
+    default_target: True
+    input: "results/my-sweep.1/results.csv"
+    output: "copy"
+    shell: "cp {{input}} {{output}}"
+"""
+    )
+    project.run(*LOCAL).expect(0)
+    assert ran(project) == ["1", "2"] and (project.directory / "copy").read_text().startswith("case,x,y\n")
+
+
+def test_without_matplotlib_there_is_a_table_and_a_word(project):
+    (project.directory / "sitecustomize.py").write_text("import sys\nsys.modules['matplotlib'] = None\n")
+    config = project.directory / "config/config.yaml"
+    config.write_text(config.read_text().replace("cat 'a{b}'", "echo {xx}"))
+    run = project.run("-s", str(ROOT / "workflow/Snakefile"), *LOCAL, env={"PYTHONPATH": str(project.directory)})
+    assert "No plots will be made" in run.expect(0).text and "-m pip install matplotlib" in run.text
+    assert '{xx} is no parameter and stays as it is; did you mean "x"?' in run.text
+    assert project.files("results/my-sweep.1/results.csv") and not project.files("results/my-sweep.1/plot.*")
+
+
+def test_a_result_that_is_missing_or_nonsense_says_so_and_runs_no_case_again(project):
+    config = project.directory / "config/config.yaml"
+    good = config.read_text()
+    for result, text in (
+        ("none.json", "case x=1 left no none.json"),
+        ("stdout.json", "its stdout.json cannot be read"),
+    ):
+        config.write_text(
+            good.replace("result: r.json", f"result: {result}").replace("; cat", "; echo > stdout.json; cat")
+        )
+        assert text in project.run("-s", str(ROOT / "workflow/Snakefile"), *LOCAL).expect(1).text
+    assert ran(project) == ["1", "2"]

@@ -1,0 +1,101 @@
+"""step.py as it runs on a node: on the oldest and the newest Python found, without Snakemake."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sshd import wait_until
+
+STEP = Path(__file__).parents[2] / "workflow/scripts/step.py"
+PYENV = sorted(
+    Path.home().glob(".pyenv/versions/3.*/bin/python3"), key=lambda p: [int(x) for x in p.parts[-3].split(".")]
+)
+PYTHONS = list(dict.fromkeys([str(PYENV[0]), str(PYENV[-1])] if PYENV else [sys.executable]))
+
+
+@pytest.fixture(params=PYTHONS, ids=lambda path: Path(path).parts[-3])
+def node(request, tmp_path, monkeypatch):
+    """Starts step.py in a project as a node would; returns the process."""
+    monkeypatch.chdir(tmp_path)
+    template = tmp_path / "template"
+    (template / "sub").mkdir(parents=True)
+    (template / "base").write_text("1\n")
+
+    def start(what, commands, *paths, result=None, params=None):
+        lines = [{"place": f"run, command {i}", "script": "", "line": line} for i, line in enumerate(commands, 1)]
+        spec = {"case": "a", "params": params or {}, "commands": lines, "result": result}
+        command = [request.param, str(STEP), what, json.dumps(spec), *paths, "log"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+    return start
+
+
+RUN = ("template", "results/s/cases/a", "done")
+CASE = Path(RUN[1])
+
+
+def test_output_goes_to_the_case_the_log_and_on(node):
+    value = "it's\n$HOME {y}"
+    run = node(
+        "run", ["printf '\\0021/3\\003' ; echo {x} \"$CASE $CASE_x\"", "echo err >&2"], *RUN, params={"x": value}
+    )
+    out, err = run.communicate()
+    assert run.returncode == 0 and out == f"\x021/3\x03{value} a {value}\n".encode() and err == b"err\n"
+    assert (CASE / "stdout").read_bytes() == out and (CASE / "stderr").read_bytes() == err
+    assert Path("log").read_bytes() == out + err and Path("done").read_bytes() == b""
+
+
+def test_each_attempt_starts_afresh_and_a_failed_one_is_kept(node):
+    commands = ["echo dirt >> base; cat base", "test -e ok"]
+    run = node("run", commands, *RUN)
+    err = run.communicate()[1].decode()
+    assert run.returncode == 1 and "case a: run, command 2 ended with exit code 1: test -e ok" in err
+    kept = Path("results/s/failed/a")
+    assert str(kept) in err and (kept / "stdout").read_text() == "1\ndirt\n"
+    assert not CASE.exists() and not Path("done").exists()
+    run = node("run", commands[:1], *RUN)
+    assert run.communicate()[0] == b"1\ndirt\n" and run.returncode == 0
+    assert not kept.exists() and (CASE / "base").read_text() == "1\ndirt\n"
+
+
+def test_a_copy_keeps_links_and_can_be_written(node):
+    outside = Path("elsewhere")
+    outside.write_text("far")
+    template = Path("template")
+    (template / "out").symlink_to("../elsewhere")
+    (template / "sub/in").symlink_to("../base")
+    (template / "nowhere").symlink_to("none")
+    (template / "sub").chmod(0o555)
+    Path("big").mkdir()
+    Path("results").symlink_to("big")
+    assert node("run", ["cat out sub/in; touch sub/new"], *RUN).communicate()[0] == b"far1\n"
+    assert os.readlink(CASE / "sub/in") == "../base" and os.readlink(CASE / "nowhere") == "none"
+    template.joinpath("sub").chmod(0o755)
+
+
+def test_told_to_end_it_keeps_what_is_there(node):
+    run = node("run", ["echo begun; exec sleep 60"], *RUN)
+    wait_until(lambda: (CASE / "stdout").exists() and (CASE / "stdout").read_text(), 10, "output of the case")
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(10) == 128 + signal.SIGTERM
+    assert Path("results/s/failed/a/stdout").read_text() == "begun\n"
+
+
+def test_a_process_left_in_the_background_holds_nothing_up(node):
+    run = node("run", ["sleep 60 & echo $!"], *RUN)
+    assert run.wait(20) == 0
+    os.kill(int((CASE / "stdout").read_text()), signal.SIGKILL)
+
+
+def test_post_hands_the_result_over(node):
+    shutil.copytree("template", CASE)
+    post = node("post", ["echo '{}' > r.json"], str(CASE), "done", result="r.json")
+    assert post.wait(10) == 0 and Path("done").read_text() == "{}\n"
+    post = node("post", ["true"], str(CASE), "done", result="other.json")
+    assert post.wait(10) == 1 and b"left no other.json in" in post.communicate()[1]
