@@ -50,6 +50,8 @@ MISTAKES = [
     ({"runn": ["x"]}, 's.runn: unknown key; did you mean "run"?'),
     ({"run": None}, "sweeps.s.run: is missing"),
     ({"template": "none"}, "sweeps.s.template: there is no directory"),
+    ({"template": "."}, "sweeps.s.template: '.' holds results/"),
+    ({"runtime": "2 bananas"}, "sweeps.s.runtime: '2 bananas' is no time span"),
     ({"threads": "many"}, 'sweeps.s.threads: expected integer, got "many"'),
     ({"grid": {"x": []}}, "sweeps.s.grid.x: must not be empty"),
     ({"cases": [{"x": 1}]}, "both cases and grid are given"),

@@ -125,6 +125,8 @@ def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
     template = entry["template"]
     if not Path(template).is_dir():
         raise SweepError(f"{where}.template: there is no directory {Path(template).absolute()}")
+    if Path("results").resolve().is_relative_to(Path(template).resolve()):
+        raise SweepError(f"{where}.template: {template!r} holds results/, which would be copied into itself")
     sweep = Sweep(
         name=name,
         template=template,
@@ -138,6 +140,7 @@ def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
         plot=entry.get("plot"),
     )
     _check_progress(where, entry.get("progress"))
+    _check_runtime(where, entry.get("runtime"))
     if sweep.plot and not sweep.result:
         for key, column in sweep.plot.items():
             if column not in ("case", *sweep.parameters):
@@ -184,6 +187,16 @@ def _check_progress(where: str, pattern: str | None) -> None:
     if groups != 2:
         amount = "1 group" if groups == 1 else f"{groups} groups"
         raise SweepError(f"{where}.progress: {pattern!r} has {amount}; it needs two, done and total")
+
+
+def _check_runtime(where: str, runtime: int | str | None) -> None:
+    """Snakemake reads it with the same function, but not before the first jobs have run."""
+    from humanfriendly import InvalidTimespan, parse_timespan
+
+    try:
+        parse_timespan(str(runtime or 1))
+    except InvalidTimespan:
+        raise SweepError(f"{where}.runtime: {runtime!r} is no time span; 90 (minutes), 2h and 1d are") from None
 
 
 def doubts(sweep: Sweep) -> list[str]:
