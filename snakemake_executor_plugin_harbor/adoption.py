@@ -31,11 +31,10 @@ class Found:
 class Adoption:
     """The records of other runs that nodes listed, by hash and by id."""
 
-    def __init__(self, dispatcher: Dispatcher, persistence: Any, run: str, workdir: str) -> None:
+    def __init__(self, dispatcher: Dispatcher, persistence: Any, run: str) -> None:
         self._dispatcher = dispatcher
         self._persistence = persistence
         self._prefix = f"{run}/"
-        self._workdir = workdir
         self._seen: dict[str, tuple[ev.Known, ...]] = {}
         self._taken: set[tuple[str, int]] = set()
         self._by_hash: dict[str, list[Found]] = {}
@@ -70,14 +69,9 @@ class Adoption:
         return running
 
     def leftovers(self) -> list[Found]:
-        """Ended records of this working directory that no job claimed."""
+        """Ended records of earlier runs that no job claimed. (Nodes list those of this working directory only.)"""
         self._refresh()
-        return [
-            found
-            for group in self._by_id.values()
-            for found in group
-            if not found.known.running and found.known.meta.get("workdir") == self._workdir
-        ]
+        return [found for group in self._by_id.values() for found in group if not found.known.running]
 
     def _external_ids(self, job: Any) -> list[str]:
         jobs = job.jobs if job.is_group() else [job]

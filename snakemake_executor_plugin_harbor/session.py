@@ -103,7 +103,7 @@ class Session:
         self.pool = Pool(self.config.nodes, self.config.policy, self.config.patience)
         self._order = {name: index for index, name in enumerate(self.pool.nodes)}
         self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
-        self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self._identity)
+        self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run)
         self._control = Control(self._journal.directory, self._answer)
         self.dispatcher.start()
         try:
@@ -179,6 +179,7 @@ class Session:
             "node": node.name,
             "scratch": node.scratch or self.config.scratch,
             "workdir": self._workdir,
+            "owner": self._identity,
             "umask": umask,
             "nice": self.config.nice,
             "load_every": 1.0,
@@ -344,7 +345,6 @@ class Session:
     def _meta(self, entry: Entry, launch: ev.Launch) -> dict[str, Any]:
         """What adoption needs to go on with the job in another process. No command, no environment."""
         return {
-            "workdir": self._identity,
             "snakemake_attempt": entry.job.attempt,
             "shadow_dir": None if entry.job.is_group() else entry.job.shadow_dir,
             "slots": list(launch.seat.slots),

@@ -107,6 +107,7 @@ def survey(config: PoolConfig) -> list[Answer]:
 
     def welcome(spec: NodeSpec) -> Message:
         message = {"t": "welcome", "v": VERSION, "run": f"survey-{token}", "node": spec.name, "load_every": 0.5}
+        message["owner"] = message["run"]
         paths = {"scratch": spec.scratch or config.scratch, "workdir": str(Path.cwd())}
         return {
             **message,

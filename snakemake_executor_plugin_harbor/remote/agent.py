@@ -726,10 +726,13 @@ class Agent:
                     continue
                 path = os.path.join(base, name)
                 info = read_record(path)
-                if "boot_id" not in info:
+                if "boot_id" not in info or info.get("owner") != self.welcome.get("owner"):
+                    # Not whole, or of another controller: its agent looks after it, and to us it is foreign load.
                     continue
                 record = Record(path[: -len(RECORD)], "%s/%s" % (run, match.group(1)), int(match.group(2)), info)
                 if record.exit is None and not info.get("forgotten") and not record.alive():
+                    # Read again: it may have ended between the first look and the second.
+                    record.info.update(read_record(path))
                     self.conclude(record, os.stat(path).st_mtime)
                 if info.get("forgotten") or (record.exit is not None and record.exit.get("end", 0) < limit):
                     self.remove(record)
@@ -875,7 +878,7 @@ class Agent:
         base = os.path.join(self.spool, "%s.%d" % (job, attempt))
         names = ("hash", "meta", "name", "log", "cpus", "progress", "runtime")
         info = {name: message[name] for name in names if message.get(name) is not None}
-        info.update(boot_id=BOOT_ID, start=time.time())
+        info.update(boot_id=BOOT_ID, start=time.time(), owner=self.welcome.get("owner"))
         record = Record(base, job, attempt, info)
         record.spec = dict(message, shell=shell)
         try:

@@ -80,7 +80,8 @@ def test_foreign_load_sends_jobs_to_the_others_in_proportion(project, pool, load
         """
     )
     options = [option for option in on(pool) if option not in ("--harbor-hosts", "")]
-    work.run(*options, "--harbor-hostfile", str(hosts), "--scheduler", "harbor").expect(0)
+    options += ["--harbor-max-load", "1.0", "--harbor-hostfile", str(hosts), "--scheduler", "harbor"]
+    work.run(*options).expect(0)
     counts = collections.Counter(path.read_text().strip() for path in (work.directory / "out").iterdir())
     assert counts["node3"] == 0, counts
     assert 1.4 <= counts["node1"] / counts["node2"] <= 3.0, counts

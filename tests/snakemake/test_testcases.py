@@ -14,7 +14,7 @@ class Base(snakemake.common.tests.TestWorkflowsLocalStorageBase):
         return "harbor"
 
     def get_executor_settings(self):
-        return ExecutorSettings(hosts=["4/localhost"], dispatch=self.dispatch)
+        return ExecutorSettings(hosts=["4/localhost"], max_load=50, dispatch=self.dispatch)
 
 
 class TestLocalhost(Base):
@@ -27,7 +27,9 @@ class OverSsh(Base):
         self.pool = pool
 
     def get_executor_settings(self):
-        return ExecutorSettings(hosts=["4/node1", "4/node2"], ssh_config=self.pool.ssh_config, dispatch=self.dispatch)
+        return ExecutorSettings(
+            hosts=["4/node1", "4/node2"], ssh_config=self.pool.ssh_config, max_load=50, dispatch=self.dispatch
+        )
 
 
 class TestAutoOverSsh(OverSsh):
