@@ -130,6 +130,18 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         },
     )
 
+    def __post_init__(self) -> None:
+        """Paths are relative to where Snakemake was started (or came out of the profile there): it changes to
+        `--directory` before anybody reads them. Only `log_dir` belongs to the working directory.
+        """
+        for name in ("hostfile", "ssh_config"):
+            path = getattr(self, name)
+            if path is not None:
+                setattr(self, name, Path(path).absolute())
+        if self.command_factory and ":" in self.command_factory:
+            file, _, function = self.command_factory.rpartition(":")
+            self.command_factory = f"{Path(file).absolute()}:{function}"
+
 
 @dataclass(frozen=True)
 class PoolConfig:

@@ -155,6 +155,17 @@ def test_one_bad_node_among_good_ones_is_a_warning(project, pool):
     assert "node no-such-host.invalid is not used" in run.text and (work.directory / "x").exists()
 
 
+def test_paths_of_a_profile_are_found_from_another_directory(project, pool):
+    """`--profile REL --directory DIR`: Snakemake names the profile's host file relative to where it was started."""
+    work = project(SNAKEFILE)
+    (work.directory / "profile").mkdir()
+    (work.directory / "profile/hosts").write_text("node1\n")
+    (work.directory / "profile/config.yaml").write_text("executor: harbor\njobs: 9\nharbor-hostfile: hosts\n")
+    options = ["--profile", "profile", "--directory", "elsewhere", "--harbor-ssh-config", str(pool.ssh_config)]
+    work.run(*options).expect(0)
+    assert (work.directory / "elsewhere/x").exists()
+
+
 def test_a_working_directory_that_nodes_do_not_have(project, pool, tmp_path):
     """The probe is looked for under the controller's path; a node that cannot see it is refused by name."""
     if os.getuid() != 0:
