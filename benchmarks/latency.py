@@ -60,7 +60,8 @@ def show(name: str, directory: Path) -> None:
     late = max(rss for _, _, rss, _ in heard[-quarter:])
     at = {share: delays[min(len(delays) - 1, int(share * len(delays)))] * 1000 for share in (0.5, 0.95)}
     print(
-        f"{name:16} end known after {at[0.5]:.1f} ms (median), {at[0.95]:.1f} ms (p95), {delays[-1] * 1000:.1f} ms (max); "
+        f"{name:16} end known after {at[0.5]:.1f} ms (median), {at[0.95]:.1f} ms (p95), "
+        f"{delays[-1] * 1000:.1f} ms (max); "
         f"at most {max(threads for _, _, _, threads in heard)} threads; "
         f"memory grew by {(late - early) / 1024:.0f} KiB over the last {len(heard) - quarter} jobs"
     )

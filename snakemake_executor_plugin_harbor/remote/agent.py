@@ -870,8 +870,11 @@ class Agent:
             else:
                 self.send(dict(record.exit, t="exited"))
             return
-        shell = which(message.get("shell") or "/bin/sh")
-        for path in [message["cwd"], shell or message["shell"]] + list(message.get("needs") or []):
+        # The controller's path of the shell, else the node's own of that name; by the name that was given, for $0.
+        shell = message.get("shell") or "/bin/sh"
+        if which(shell) is None or not os.path.exists(which(shell)):
+            shell = which(os.path.basename(shell)) or shell
+        for path in [message["cwd"], which(shell) or shell] + list(message.get("needs") or []):
             if not os.path.exists(path):
                 self.refuse(job, attempt, "missing", path=path)
                 return
