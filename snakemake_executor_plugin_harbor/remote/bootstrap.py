@@ -32,10 +32,21 @@ _CANDIDATES = " ".join(
 )
 
 
+_MODULES = ("processes", "spool", "meter")
+
+
 @cache
 def source() -> bytes:
-    """The agent's file."""
-    return files(__package__).joinpath("agent.py").read_bytes()
+    """The program for the node, one text: each file of `node` as a module of its own, then agent.py as the main one."""
+    folder = files(__package__).joinpath("node")
+    lines = ["import sys, types"]
+    for name in _MODULES:
+        code = folder.joinpath(f"{name}.py").read_text("utf-8")
+        lines.append(f"module = sys.modules['harbor_{name}'] = types.ModuleType('harbor_{name}')")
+        lines.append(f"exec(compile({code!r}, '{name}.py', 'exec'), module.__dict__)")
+    main = folder.joinpath("agent.py").read_text("utf-8")
+    lines.append(f"exec(compile({main!r}, 'agent.py', 'exec'), {{'__name__': '__main__'}})")
+    return "\n".join(lines).encode("utf-8")
 
 
 def payload(welcome: Message) -> bytes:

@@ -1,4 +1,4 @@
-"""The agent: the one file of harbor that runs on a node. Python >= 3.6, standard library only, imports nothing of ours.
+"""The agent: the program of harbor that runs on a node. Python >= 3.6, standard library only, imports nothing of ours.
 
 It is streamed over the connection. Each job has a guardian: a shell that leads the job's session, runs its script
 with the output in the spool, and appends the exit code to the job's record there. Guardians need nobody: they live on
@@ -8,20 +8,39 @@ core/protocol.py). Single-threaded: one selector; what is polled is the growth o
 """
 
 import binascii
-import ctypes
 import errno
 import json
 import os
 import pwd
 import re
-import select
 import selectors
 import signal
-import stat
 import sys
 import time
 
-# Small on purpose: starting costs memory and time on every node. So no subprocess, shutil, tempfile, socket.
+from harbor_meter import Meter, memory, nvidia
+from harbor_processes import (
+    BOOT_ID,
+    SUBREAPER,
+    all_processes,
+    family,
+    kill_all,
+    oom_count,
+    read_file,
+    start_process,
+    which,
+)
+from harbor_spool import (
+    OUTPUT,
+    RECORD,
+    SCRIPT,
+    Fatal,
+    Record,
+    append_json,
+    private_directory,
+    read_record,
+    remove_files,
+)
 
 VERSION = 1
 MAX_LINE = 1 << 20
@@ -30,12 +49,6 @@ LOOK_EVERY = 0.25
 FIRST_LOAD = 0.2
 PROGRESS_EVERY = 0.5
 ALIVE_EVERY = 10.0
-READ_MAX = 1 << 20
-TAIL = 4096
-# An attempt's files in the spool are BASE plus these. No directory each: making one is the dearest thing ext4 does.
-RECORD = ".job"
-OUTPUT = ".out"
-SCRIPT = ".sh"
 KEEP_DAYS = 14
 TRASH_AFTER = 5.0
 TRASH_MAX = 20000
@@ -49,155 +62,8 @@ GUARDIAN = (
     'cd "$4" && "$2" $5 "$3"; '
     'c=$?; printf \'{"code":%d}\\n\' $c >>"$1"; exit $c'
 )
-TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-MARKER = re.compile(rb"\x02\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*([0-9]+(?:\.[0-9]+)?)\s*\x03")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
-
-
-class Fatal(Exception):
-    """The node cannot be used; `code` says in one word why."""
-
-    def __init__(self, code, message):
-        Exception.__init__(self, message)
-        self.code = code
-
-
-def read_file(path, default=""):
-    try:
-        with open(path, "rb") as f:
-            return f.read().decode("utf-8", "replace")
-    except OSError:
-        return default
-
-
-def append_json(path, value):
-    """One line in one write: it is there whole, or (a power cut) does not parse and counts as absent."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, json.dumps(value).encode("ascii") + b"\n")
-    finally:
-        os.close(fd)
-
-
-def read_record(path):
-    """What the lines of a record say together; lines that are not whole count as absent."""
-    found = {}
-    for line in read_file(path).splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            found.update(value)
-    return found
-
-
-def output_of(argv, timeout):
-    """What a program prints; "" if it is not there, fails or takes longer than `timeout` seconds."""
-    program = which(argv[0])
-    if program is None:
-        return ""
-    out, into = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.dup2(into, 1)
-            os.execv(program, argv)
-        finally:
-            os._exit(127)
-    os.close(into)
-    data, deadline = b"", time.monotonic() + timeout
-    while select.select([out], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        chunk = os.read(out, 65536)
-        if not chunk:
-            break
-        data += chunk
-    else:
-        os.kill(pid, signal.SIGKILL)
-        data = b""
-    os.close(out)
-    os.waitpid(pid, 0)
-    return data.decode("utf-8", "replace")
-
-
-def which(name):
-    """The path of a program; None if PATH has none of that name."""
-    if "/" in name:
-        return name
-    for directory in os.environ.get("PATH", os.defpath).split(":"):
-        path = os.path.join(directory or ".", name)
-        if os.access(path, os.X_OK) and not os.path.isdir(path):
-            return path
-    return None
-
-
-def remove_files(base):
-    """All files of an attempt."""
-    for suffix in (RECORD, OUTPUT, SCRIPT):
-        try:
-            os.unlink(base + suffix)
-        except OSError:
-            pass
-
-
-def find_boot_id():
-    found = read_file("/proc/sys/kernel/random/boot_id").strip()
-    return found or output_of(["sysctl", "-n", "kern.boottime"], 5).strip() or "unknown"
-
-
-# --- processes ------------------------------------------------------------------------------------------------
-
-
-def proc_stat(pid):
-    """(ppid, pgrp, session, cpu seconds with reaped children, start ticks), or None."""
-    raw = read_file("/proc/%s/stat" % pid)
-    try:
-        fields = raw[raw.rindex(")") + 2 :].split()
-        cpu = sum(int(n) for n in fields[11:15]) / float(TICKS)
-        return int(fields[1]), int(fields[2]), int(fields[3]), cpu, int(fields[19])
-    except (ValueError, IndexError):
-        return None
-
-
-def all_processes():
-    """{pid: proc_stat} of every process that we may see; empty without /proc."""
-    try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return {}
-    found = ((pid, proc_stat(pid)) for pid in pids)
-    return {pid: stat_ for pid, stat_ in found if stat_ is not None}
-
-
-def family(guardian, key, table):
-    """Processes of a job, without its guardian: its session, its descendants, and those that carry its key.
-
-    Leaving the session (setsid, a double fork) does not help: the guardian is the subreaper of its descendants, and
-    where that is not to be had, HARBOR_JOB_KEY in the environment tells.
-    """
-    children = {}
-    for pid, found in table.items():
-        children.setdefault(found[0], []).append(pid)
-    members = {pid for pid, found in table.items() if found[2] == guardian}
-    stack = [guardian]
-    while stack:
-        for child in children.get(stack.pop(), ()):
-            if child not in members:
-                members.add(child)
-            stack.append(child)
-    if key is not None:
-        wanted = b"HARBOR_JOB_KEY=" + key.encode()
-        for pid in table:
-            if pid not in members:
-                try:
-                    with open("/proc/%d/environ" % pid, "rb") as f:
-                        if wanted in f.read().split(b"\0"):
-                            members.add(pid)
-                except OSError:
-                    pass
-    members.discard(guardian)
-    members.discard(os.getpid())
-    return members
+ODD_NAME = re.compile(rb"[^A-Za-z0-9_]|^[0-9]")
 
 
 def native(message):
@@ -218,394 +84,10 @@ def native_text(value):
     return value
 
 
-def kill_all(pids, number):
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except OSError:
-            pass
-
-
-def oom_count():
-    """OOM kills that the kernel has counted, here and in our cgroup."""
-    total = 0
-    for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):
-        for line in read_file(path).splitlines():
-            if line.startswith("oom_kill "):
-                total += int(line.split()[1])
-    return total
-
-
 def format_exception():
     import traceback
 
     return traceback.format_exc()
-
-
-def become_subreaper():
-    """Orphans of jobs become our children instead of init's: a job's daemons can then be found. Linux only."""
-    try:
-        return ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
-    except (OSError, AttributeError):
-        return False
-
-
-def start_process(program, argv, env, output):
-    """A child in a session of its own, stdin from /dev/null, stdout and stderr appended to `output`; its pid."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    if hasattr(os, "POSIX_SPAWN_OPEN"):
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, output, flags, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ]
-        try:
-            # vfork: 0.5 ms whatever our size.
-            return os.posix_spawn(program, argv, env, file_actions=actions, setsid=True, setsigmask=[], setsigdef=RESET)
-        except NotImplementedError:
-            pass
-    trouble, tell = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setsid()
-            for number in RESET:
-                signal.signal(number, signal.SIG_DFL)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.dup2(os.open(output, flags, 0o600), 1)
-            os.dup2(1, 2)
-            os.execve(program, argv, env)
-        except OSError as error:
-            os.write(tell, str(error.errno).encode())
-        finally:
-            os._exit(127)
-    os.close(tell)
-    number = os.read(trouble, 16)
-    os.close(trouble)
-    if number:
-        os.waitpid(pid, 0)
-        raise OSError(int(number), os.strerror(int(number)))
-    return pid
-
-
-BOOT_ID = ""
-SUBREAPER = False
-UMASK = 0o022
-ODD_NAME = re.compile(rb"[^A-Za-z0-9_]|^[0-9]")
-# Python ignores PIPE and XFSZ; what is ignored would be inherited.
-RESET = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD]
-
-
-# --- what the node is and how busy it is ------------------------------------------------------------------------
-
-
-def cgroup_directories():
-    """Our cgroup's directories, innermost first: v2, then v1's cpu and memory controllers."""
-    found = []
-    for line in read_file("/proc/self/cgroup").splitlines():
-        parts = line.split(":", 2)
-        if len(parts) != 3:
-            continue
-        if parts[1] == "":
-            base = "/sys/fs/cgroup"
-        elif set(parts[1].split(",")) & {"cpu", "memory"}:
-            base = "/sys/fs/cgroup/" + parts[1]
-        else:
-            continue
-        path = parts[2].rstrip("/")
-        while True:
-            found.append(base + path)
-            if not path:
-                break
-            path = path.rpartition("/")[0]
-    return found
-
-
-def number_in(path):
-    try:
-        return int(read_file(path).split()[0])
-    except (ValueError, IndexError):
-        return None
-
-
-def cpu_quota():
-    """(cores that the cgroup allows, its directory), or (None, None)."""
-    best, where = None, None
-    for directory in cgroup_directories():
-        words = read_file(directory + "/cpu.max").split()
-        quota, period = number_in(directory + "/cpu.cfs_quota_us"), number_in(directory + "/cpu.cfs_period_us")
-        if len(words) == 2 and words[0].isdigit():
-            quota, period = int(words[0]), int(words[1])
-        if quota is not None and quota > 0 and period:
-            cores = float(quota) / period
-            if best is None or cores < best:
-                best, where = cores, directory
-    return best, where
-
-
-def affinity():
-    try:
-        return sorted(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
-        return list(range(os.cpu_count() or 1))
-
-
-def memory():
-    """(total, available) MiB, as far as our cgroups let us have them."""
-    found = {}
-    for line in read_file("/proc/meminfo").splitlines():
-        words = line.split()
-        if len(words) >= 2 and words[1].isdigit():
-            found[words[0]] = int(words[1]) // 1024
-    total = found.get("MemTotal:")
-    available = found.get("MemAvailable:", found.get("MemFree:"))
-    if total is None or available is None:
-        try:
-            import psutil
-
-            virtual = psutil.virtual_memory()
-            return virtual.total >> 20, virtual.available >> 20
-        except ImportError:
-            pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
-            return pages, None
-    for directory in cgroup_directories():
-        limit = number_in(directory + "/memory.max") or number_in(directory + "/memory.limit_in_bytes")
-        used = number_in(directory + "/memory.current") or number_in(directory + "/memory.usage_in_bytes")
-        if limit is not None and used is not None and limit >> 20 < total:
-            cache = 0
-            for line in read_file(directory + "/memory.stat").splitlines():
-                if line.startswith(("inactive_file ", "total_inactive_file ")):
-                    cache = int(line.split()[1])
-            total = limit >> 20
-            available = min(available, max(0, limit - used + cache) >> 20)
-    return total, available
-
-
-def nvidia(query):
-    """Rows of nvidia-smi, as lists of words; empty where there is none."""
-    text = output_of(["nvidia-smi", "--query-gpu=" + query, "--format=csv,noheader,nounits"], 10)
-    return [[word.strip() for word in line.split(",")] for line in text.splitlines() if line.strip()]
-
-
-def users():
-    text = output_of(["who"], 2)
-    return sorted({line.split()[0] for line in text.splitlines() if line.split()})
-
-
-class Meter:
-    """Busy cores between two samples, and the part of them that is ours."""
-
-    def __init__(self):
-        self.cpus = affinity()
-        quota, self.quota_directory = cpu_quota()
-        if quota is None or quota >= len(self.cpus):
-            self.quota_directory = None
-        self.cores = len(self.cpus) if self.quota_directory is None else max(1, int(quota))
-        self.counted = {}
-        self.last = self.busy_seconds()
-        self.last_own = self.own_seconds()
-        self.last_at = time.monotonic()
-        self.users, self.users_at = [], -1e9
-
-    def busy_seconds(self):
-        if self.quota_directory is not None:
-            for line in read_file(self.quota_directory + "/cpu.stat").splitlines():
-                if line.startswith("usage_usec "):
-                    return int(line.split()[1]) / 1e6
-            usage = number_in(self.quota_directory + "/cpuacct.usage")
-            if usage is not None:
-                return usage / 1e9
-        wanted = {"cpu%d" % n for n in self.cpus}
-        total = 0.0
-        seen = False
-        for line in read_file("/proc/stat").splitlines():
-            words = line.split()
-            if words and words[0] in wanted:
-                seen = True
-                ticks = [int(n) for n in words[1:9]]
-                total += (sum(ticks) - ticks[3] - (ticks[4] if len(ticks) > 4 else 0)) / float(TICKS)
-        return total if seen else None
-
-    @staticmethod
-    def own_seconds():
-        """CPU of this process and of all that it has reaped: guardians with everything that they reaped."""
-        return sum(os.times()[:4])
-
-    def sample(self, running):
-        """(busy, ours by key, ended) in cores since the last sample. `running`: {key: guardian pid}."""
-        now = time.monotonic()
-        span = max(1e-3, now - self.last_at)
-        busy_now, own_now = self.busy_seconds(), self.own_seconds()
-        if busy_now is None or self.last is None:
-            busy = min(os.getloadavg()[0], self.cores)
-        else:
-            busy = max(0.0, busy_now - self.last) / span
-        ours = {}
-        counted = {}
-        if running:
-            table = all_processes()
-            for key, pid in running.items():
-                members = family(pid, None, table) | {pid}
-                counted[key] = sum(table[m][3] for m in members if m in table)
-                ours[key] = max(0.0, counted[key] - self.counted.get(key, 0.0)) / span
-        before = sum(seconds for key, seconds in self.counted.items() if key not in counted)
-        ended = max(0.0, own_now - self.last_own - before) / span
-        self.last, self.last_own, self.last_at, self.counted = busy_now, own_now, now, counted
-        return min(busy, len(self.cpus)), {k: round(v, 3) for k, v in ours.items() if v > 0}, ended
-
-    def who(self):
-        if time.monotonic() - self.users_at > 30:
-            self.users, self.users_at = users(), time.monotonic()
-        return self.users
-
-
-# --- the spool ------------------------------------------------------------------------------------------------
-
-
-def private_directory(path):
-    """Make or check a directory that only we can use: /var/tmp belongs to everybody."""
-    try:
-        if not os.path.lexists(path):
-            os.makedirs(path, 0o700, exist_ok=True)
-        found = os.lstat(path)
-        if not stat.S_ISDIR(found.st_mode):
-            raise Fatal("scratch", "scratch %s is not a directory (or it is a link)" % path)
-        if found.st_uid != os.getuid():
-            raise Fatal("scratch", "scratch %s belongs to user %d" % (path, found.st_uid))
-        if stat.S_IMODE(found.st_mode) & 0o077:
-            os.chmod(path, 0o700)
-        trial = os.path.join(path, ".trial.%d" % os.getpid())
-        with open(trial, "wb") as f:
-            f.write(b"x")
-        os.unlink(trial)
-    except OSError as error:
-        raise Fatal("scratch", "scratch %s cannot be used: %s" % (path, error.strerror or error))
-    return path
-
-
-class Record:
-    """One attempt in the spool, as this agent knows it."""
-
-    def __init__(self, base, job, attempt, info):
-        self.base = base
-        self.job = job
-        self.attempt = attempt
-        self.info = info
-        self.pid = info.get("pid")
-        self.spec = None
-        self.steps = []
-        self.exit = info.get("exit")
-        self.reason = info.get("reason")
-        self.kill_at = None
-        self.deadline = None
-        self.ooms = 0
-        self.offset = 0
-        self.rest = b""
-        self.progress = None
-        self.told = None
-        self.told_at = 0.0
-        self.grew = False
-        try:
-            self.pattern = re.compile(info["progress"].encode("utf-8")) if info.get("progress") else None
-        except re.error:
-            self.pattern = None
-
-    @property
-    def key(self):
-        return "%s#%d" % (self.job, self.attempt)
-
-    @property
-    def mine(self):
-        """Whether the guardian is our child."""
-        return self.spec is not None
-
-    def alive(self):
-        """Whether the guardian of an earlier agent still is that process: a pid alone may be somebody else's by now."""
-        if self.info.get("boot_id") != BOOT_ID or not isinstance(self.pid, int):
-            return False
-        wanted = b"HARBOR_JOB_KEY=" + self.key.encode()
-        return wanted in read_file("/proc/%d/environ" % self.pid).encode().split(b"\0")
-
-    def add(self, **facts):
-        """Append to the record on disk."""
-        self.info.update(facts)
-        append_json(self.base + RECORD, facts)
-
-    def members(self, table):
-        return family(self.pid, self.key if self.reason else None, table)
-
-    def end(self, reason, grace):
-        """TERM to all of the job's processes; the agent kills what is left after `grace` seconds."""
-        if self.reason is None:
-            self.reason = reason
-            self.add(reason=reason)
-        if self.kill_at is None:
-            self.kill_at = time.monotonic() + grace
-            members = self.members(all_processes())
-            kill_all(members, signal.SIGTERM)
-            kill_all(members, signal.SIGCONT)
-
-    def keep_log(self):
-        """The output goes where the controller wants it, if that directory is here: linked, else copied and renamed.
-        Returns (kept, the last of the output).
-        """
-        log, tail = self.info.get("log"), ""
-        try:
-            with open(self.base + OUTPUT, "rb") as f:
-                f.seek(max(0, os.fstat(f.fileno()).st_size - TAIL))
-                tail = f.read().decode("utf-8", "replace")
-            if not log:
-                return False, tail
-            os.makedirs(os.path.dirname(log), exist_ok=True)
-            if os.path.lexists(log):
-                os.unlink(log)
-            try:
-                os.link(self.base + OUTPUT, log)
-            except OSError:
-                part = "%s.%d.part" % (log, os.getpid())
-                with open(self.base + OUTPUT, "rb") as f, open(part, "wb") as into:
-                    for data in iter(lambda: f.read(1 << 20), b""):
-                        into.write(data)
-                os.rename(part, log)
-            os.chmod(log, 0o666 & ~UMASK)
-            return True, tail
-        except OSError:
-            return False, tail
-
-    def look(self):
-        """Read what the job has written since; remember progress. Bounded: a flood is skipped to its end."""
-        try:
-            with open(self.base + OUTPUT, "rb") as f:
-                size = os.fstat(f.fileno()).st_size
-                if size <= self.offset:
-                    return
-                if size - self.offset > READ_MAX:
-                    self.offset, self.rest = size - READ_MAX, b""
-                f.seek(self.offset)
-                data = self.rest + f.read(READ_MAX)
-                self.offset = f.tell()
-        except OSError:
-            return
-        self.grew = True
-        found = None
-        if self.pattern is None:
-            for match in MARKER.finditer(data):
-                found = match
-            cut = data.rfind(b"\x02", -64)
-            self.rest = data[cut:] if cut >= 0 and b"\x03" not in data[cut:] else b""
-        else:
-            end = data.rfind(b"\n") + 1
-            for match in self.pattern.finditer(data[:end]):
-                found = match
-            self.rest = data[end:][-65536:]
-        if found is not None:
-            try:
-                self.progress = [float(found.group(1)), float(found.group(2))]
-            except (ValueError, TypeError, IndexError):
-                pass
-
-
-# --- the agent ------------------------------------------------------------------------------------------------
 
 
 class Agent:
@@ -638,9 +120,7 @@ class Agent:
         if sys.platform.startswith(("win", "cygwin", "msys")):
             raise Fatal("platform", "nodes run Linux or macOS; this one is %s" % sys.platform)
         self.welcome = welcome
-        global UMASK
-        UMASK = int(welcome.get("umask", 0o022))
-        os.umask(UMASK)
+        os.umask(int(welcome.get("umask", 0o022)))
         for name in ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY"):
             os.environ.pop(name, None)
         # What a shell on the way here may have dropped: dash does so with functions that bash exports.
@@ -1136,14 +616,11 @@ class Agent:
 
 
 def main():
-    global BOOT_ID, SUBREAPER
     inp, out = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)
     os.close(null)
-    BOOT_ID = find_boot_id()
-    SUBREAPER = become_subreaper()
     agent = Agent(inp, out)
     try:
         agent.begin()

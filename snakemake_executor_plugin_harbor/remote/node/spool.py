@@ -1,0 +1,202 @@
+"""The spool: the record, the output and the log of each attempt, on the node's own disk."""
+
+import json
+import os
+import re
+import signal
+import stat
+import time
+
+from harbor_processes import BOOT_ID, all_processes, family, kill_all, read_file
+
+READ_MAX = 1 << 20
+TAIL = 4096
+# An attempt's files in the spool are BASE plus these. No directory each: making one is the dearest thing ext4 does.
+RECORD = ".job"
+OUTPUT = ".out"
+SCRIPT = ".sh"
+MARKER = re.compile(rb"\x02\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*([0-9]+(?:\.[0-9]+)?)\s*\x03")
+
+
+class Fatal(Exception):
+    """The node cannot be used; `code` says in one word why."""
+
+    def __init__(self, code, message):
+        Exception.__init__(self, message)
+        self.code = code
+
+
+def append_json(path, value):
+    """One line in one write: it is there whole, or (a power cut) does not parse and counts as absent."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, json.dumps(value).encode("ascii") + b"\n")
+    finally:
+        os.close(fd)
+
+
+def read_record(path):
+    """What the lines of a record say together; lines that are not whole count as absent."""
+    found = {}
+    for line in read_file(path).splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.update(value)
+    return found
+
+
+def remove_files(base):
+    """All files of an attempt."""
+    for suffix in (RECORD, OUTPUT, SCRIPT):
+        try:
+            os.unlink(base + suffix)
+        except OSError:
+            pass
+
+
+def private_directory(path):
+    """Make or check a directory that only we can use: /var/tmp belongs to everybody."""
+    try:
+        if not os.path.lexists(path):
+            os.makedirs(path, 0o700, exist_ok=True)
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode):
+            raise Fatal("scratch", "scratch %s is not a directory (or it is a link)" % path)
+        if found.st_uid != os.getuid():
+            raise Fatal("scratch", "scratch %s belongs to user %d" % (path, found.st_uid))
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            os.chmod(path, 0o700)
+        trial = os.path.join(path, ".trial.%d" % os.getpid())
+        with open(trial, "wb") as f:
+            f.write(b"x")
+        os.unlink(trial)
+    except OSError as error:
+        raise Fatal("scratch", "scratch %s cannot be used: %s" % (path, error.strerror or error))
+    return path
+
+
+class Record:
+    """One attempt in the spool, as this agent knows it."""
+
+    def __init__(self, base, job, attempt, info):
+        self.base = base
+        self.job = job
+        self.attempt = attempt
+        self.info = info
+        self.pid = info.get("pid")
+        self.spec = None
+        self.steps = []
+        self.exit = info.get("exit")
+        self.reason = info.get("reason")
+        self.kill_at = None
+        self.deadline = None
+        self.ooms = 0
+        self.offset = 0
+        self.rest = b""
+        self.progress = None
+        self.told = None
+        self.told_at = 0.0
+        self.grew = False
+        try:
+            self.pattern = re.compile(info["progress"].encode("utf-8")) if info.get("progress") else None
+        except re.error:
+            self.pattern = None
+
+    @property
+    def key(self):
+        return "%s#%d" % (self.job, self.attempt)
+
+    @property
+    def mine(self):
+        """Whether the guardian is our child."""
+        return self.spec is not None
+
+    def alive(self):
+        """Whether the guardian of an earlier agent still is that process: a pid alone may be somebody else's by now."""
+        if self.info.get("boot_id") != BOOT_ID or not isinstance(self.pid, int):
+            return False
+        wanted = b"HARBOR_JOB_KEY=" + self.key.encode()
+        return wanted in read_file("/proc/%d/environ" % self.pid).encode().split(b"\0")
+
+    def add(self, **facts):
+        """Append to the record on disk."""
+        self.info.update(facts)
+        append_json(self.base + RECORD, facts)
+
+    def members(self, table):
+        return family(self.pid, self.key if self.reason else None, table)
+
+    def end(self, reason, grace):
+        """TERM to all of the job's processes; the agent kills what is left after `grace` seconds."""
+        if self.reason is None:
+            self.reason = reason
+            self.add(reason=reason)
+        if self.kill_at is None:
+            self.kill_at = time.monotonic() + grace
+            members = self.members(all_processes())
+            kill_all(members, signal.SIGTERM)
+            kill_all(members, signal.SIGCONT)
+
+    def keep_log(self):
+        """The output goes where the controller wants it, if that directory is here: linked, else copied and renamed.
+        Returns (kept, the last of the output).
+        """
+        log, tail = self.info.get("log"), ""
+        try:
+            with open(self.base + OUTPUT, "rb") as f:
+                f.seek(max(0, os.fstat(f.fileno()).st_size - TAIL))
+                tail = f.read().decode("utf-8", "replace")
+            if not log:
+                return False, tail
+            os.makedirs(os.path.dirname(log), exist_ok=True)
+            if os.path.lexists(log):
+                os.unlink(log)
+            try:
+                os.link(self.base + OUTPUT, log)
+            except OSError:
+                part = "%s.%d.part" % (log, os.getpid())
+                with open(self.base + OUTPUT, "rb") as f, open(part, "wb") as into:
+                    for data in iter(lambda: f.read(1 << 20), b""):
+                        into.write(data)
+                os.rename(part, log)
+            umask = os.umask(0o077)
+            os.umask(umask)
+            os.chmod(log, 0o666 & ~umask)
+            return True, tail
+        except OSError:
+            return False, tail
+
+    def look(self):
+        """Read what the job has written since; remember progress. Bounded: a flood is skipped to its end."""
+        try:
+            with open(self.base + OUTPUT, "rb") as f:
+                size = os.fstat(f.fileno()).st_size
+                if size <= self.offset:
+                    return
+                if size - self.offset > READ_MAX:
+                    self.offset, self.rest = size - READ_MAX, b""
+                f.seek(self.offset)
+                data = self.rest + f.read(READ_MAX)
+                self.offset = f.tell()
+        except OSError:
+            return
+        self.grew = True
+        found = None
+        if self.pattern is None:
+            for match in MARKER.finditer(data):
+                found = match
+            cut = data.rfind(b"\x02", -64)
+            self.rest = data[cut:] if cut >= 0 and b"\x03" not in data[cut:] else b""
+        else:
+            end = data.rfind(b"\n") + 1
+            for match in self.pattern.finditer(data[:end]):
+                found = match
+            self.rest = data[end:][-65536:]
+        if found is not None:
+            try:
+                self.progress = [float(found.group(1)), float(found.group(2))]
+            except (ValueError, TypeError, IndexError):
+                pass
