@@ -180,6 +180,7 @@ class Session:
             "scratch": node.scratch or self.config.scratch,
             "workdir": self._workdir,
             "owner": self._identity,
+            "fence": str(self.project.fences),
             "umask": umask,
             "nice": self.config.nice,
             "load_every": 1.0,

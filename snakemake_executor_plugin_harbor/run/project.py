@@ -15,6 +15,7 @@ from ..errors import HarborError
 
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
+FENCE_KEEP_S = 86400.0
 """A lock of another machine whose heartbeat is older than this is that of a dead controller."""
 
 
@@ -87,6 +88,10 @@ class Project:
             mine.unlink(missing_ok=True)
         for old in self.directory.glob("probe-*"):
             old.unlink(missing_ok=True)
+        for old in self.fences.glob("*"):
+            # A fence is for a node that was cut off; one that still is after a day has lost its jobs long ago.
+            if time.time() - old.stat().st_mtime > FENCE_KEEP_S:
+                old.unlink(missing_ok=True)
         self.probe.write_text(self.token)
 
     def _refuse_if_alive(self) -> None:

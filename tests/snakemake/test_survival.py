@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.snakemake.harness import jobs_of, on
-from tests.sshd import wait_until
+from tests.sshd import hosts, wait_until
 
 WAITING = """
     rule all:
@@ -148,3 +148,48 @@ def test_an_exception_of_ours_ends_the_run_with_its_traceback(project, pool, tmp
     work = project('rule all:\n    output: "x"\n    shell: "touch {output}"\n')
     run = work.run(*on(pool, "node1"), env={"PYTHONPATH": str(tmp_path)}, timeout=40).expect(1)
     assert "internal error" in run.text and "a bug of ours" in run.text
+
+
+def test_an_unreachable_node_is_fenced_before_its_job_starts_elsewhere(project, tmp_path):
+    """The SSH server is gone for good: the job ends there and runs once to its end on another node."""
+    work = project(
+        """
+        rule all:
+            input: "out"
+
+        rule one:
+            output: "out"
+            shell:
+                "echo start $HARBOR_NODE_NAME >> effects; sleep 8; "
+                "echo end $HARBOR_NODE_NAME >> effects; touch {output}"
+        """
+    )
+    with hosts(2, tmp_path / "sshd") as pool:
+        run = work.start(*on(pool, "node1", "node2"), "--harbor-lost-after", "1", "--harbor-fence-wait", "5")
+        path = work.directory / "effects"
+        wait_until(lambda: path.exists() and path.read_text().endswith("\n"), 30, "a started job")
+        first = path.read_text().split()[1]
+        pool[first].drop()
+        pool[first].stop()
+        run.wait(60)
+        run.expect(0)
+    other = {"node1": "node2", "node2": "node1"}[first]
+    assert path.read_text().splitlines() == [f"start {first}", f"start {other}", f"end {other}"]
+
+
+def test_a_dropped_connection_is_not_a_failure(project, tmp_path):
+    """Every connection is cut twice while jobs run: they go on, and harbor takes their ends in."""
+    work = project(WAITING.replace("range(20)", "range(6)"))
+    (work.directory / "go").mkdir()
+    with hosts(2, tmp_path / "sshd") as pool:
+        run = work.start(*on(pool, "3/node1", "3/node2"))
+        wait_until(lambda: len(effects(work.directory)) == 6, 30, "six running jobs")
+        for number in (1, 2):
+            for name in ("node1", "node2"):
+                pool[name].drop()
+            (work.directory / "go" / str(number)).touch()
+            run.until(rf"(node node. is back(.|\n)*){{{2 * number}}}", 30)
+        (work.directory / "go" / "all").touch()
+        run.wait(60)
+        run.expect(0)
+    assert effects(work.directory) == [str(i) for i in range(6)]

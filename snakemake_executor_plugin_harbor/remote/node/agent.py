@@ -46,6 +46,7 @@ VERSION = 1
 MAX_LINE = 1 << 20
 MAX_UNSENT = 8 << 20
 LOOK_EVERY = 0.25
+FENCE_EVERY = 2.0
 FIRST_LOAD = 0.2
 PROGRESS_EVERY = 0.5
 ALIVE_EVERY = 10.0
@@ -103,6 +104,7 @@ class Agent:
         self.leftovers = []
         self.trash = []
         self.trash_at = 0.0
+        self.next_fence = 0.0
         self.next_load = 0.0
         self.next_look = 0.0
         self.alive_at = 0.0
@@ -536,7 +538,7 @@ class Agent:
     def conclude(self, record, end):
         """The exit message of an attempt that has ended: of ours, or of an earlier agent's from its record."""
         code, reason = record.info.get("code"), record.reason
-        if code is None and reason not in ("cancelled", "timeout"):
+        if code is None and reason not in ("cancelled", "timeout", "fenced"):
             # No exit code: the guardian was killed, or the node was rebooted.
             reason = "lost"
             if record.info.get("boot_id") == BOOT_ID and isinstance(record.pid, int):
@@ -584,9 +586,24 @@ class Agent:
                 record.info.update(read_record(record.base + RECORD))
                 self.conclude(record, time.time())
                 self.send(dict(record.exit, t="exited"))
+        if now >= self.next_fence and self.welcome.get("fence"):
+            self.next_fence = now + FENCE_EVERY
+            self.obey_fence(running)
         for due in [due for due in self.leftovers if now >= due[0]]:
             self.leftovers.remove(due)
             kill_all(family(due[1], due[2], all_processes()), signal.SIGKILL)
+
+    def obey_fence(self, running):
+        """End attempts that the controller has given up while it could not reach us: it says so in files of the shared
+        directory. Looked for with and without a connection, as one that is cut silently still seems to be there.
+        """
+        try:
+            fenced = set(os.listdir(self.welcome["fence"]))
+        except OSError:
+            return
+        for record in running:
+            if "%s.%d" % (record.job.replace("/", "."), record.attempt) in fenced:
+                record.end("fenced", 1.0)
 
     def look(self, running, now):
         """Progress and signs of life, for the controller."""
