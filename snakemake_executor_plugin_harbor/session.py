@@ -216,13 +216,15 @@ class Session:
             self._cores += entry.cores
         wildcards = {} if job.is_group() else job.wildcards_dict
         self.dispatcher.describe(id, str(job.jobid), job.name, wildcards, spec.request.cores)
-        self.dispatcher.post(ev.Submitted((spec,)))
         for conflict in conflicts:
             self.dispatcher.end(conflict.node, conflict.known.job, conflict.known.attempt)
         if found:
-            self._adopt(entry, found)
+            self.dispatcher.post(ev.Submitted((spec,)), self._adopt(entry, found))
+        else:
+            self.dispatcher.post(ev.Submitted((spec,)))
 
-    def _adopt(self, entry: Entry, found: Found) -> None:
+    def _adopt(self, entry: Entry, found: Found) -> ev.Adopted:
+        """Take over what the first controller knew of the job."""
         job, meta = entry.job, found.known.meta
         if isinstance(meta.get("snakemake_attempt"), int):
             job.attempt = meta["snakemake_attempt"]
@@ -239,7 +241,7 @@ class Session:
         self._executor.report_job_submission(_info(entry))
         where = "runs" if found.known.running else "has ended"
         self._logger.info(f"harbor: job {job.jobid} ({job.name}) of an earlier run {where} on {found.node}: adopted")
-        self.dispatcher.post(ev.Adopted(entry.id, found.known.attempt, found.node, found.seat, found.known.exit))
+        return ev.Adopted(entry.id, found.known.attempt, found.node, found.seat, found.known.exit)
 
     def settled(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
@@ -446,7 +448,9 @@ class Session:
             del self._entries[entry.id]
             self._cores -= entry.cores
             self._proc_ids.discard(-1 if entry.proc_id is None else entry.proc_id)
-        self._attempts[entry.id] = outcome.attempt
+        if outcome.state != JobState.SUCCEEDED:
+            # Snakemake may try it again: its next attempt has the next number.
+            self._attempts[entry.id] = outcome.attempt
         if not self._workflow.execution_settings.cleanup_scripts:
             entry.litter = ()
         out.clean(entry.litter)

@@ -73,6 +73,9 @@ class _Post:
     message: Message
 
 
+_Item = tuple[ev.Event, ...] | _Note | _Post | None
+
+
 class Dispatcher:
     """Runs a pool. `post`, `submit`, `forget` and the waits may be called from any thread."""
 
@@ -89,7 +92,7 @@ class Dispatcher:
         self._journal = journal
         self._project = project
         self._client = client
-        self._inbox: queue.SimpleQueue[ev.Event | _Note | _Post | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._launches: queue.SimpleQueue[list[ev.Launch] | None] = queue.SimpleQueue()
         self._reports: queue.SimpleQueue[list[Outcome] | None] = queue.SimpleQueue()
         self._starts: dict[tuple[JobId, int], Message] = {}
@@ -118,9 +121,11 @@ class Dispatcher:
 
     # --- what others may call -----------------------------------------------------------------------------
 
-    def post(self, event: ev.Event) -> None:
-        """Hand an event to the pool."""
-        self._inbox.put(event)
+    def post(self, *events: ev.Event) -> None:
+        """Hand events to the pool, which takes them in before it decides anything: a job that is submitted and adopted
+        must not be placed in between.
+        """
+        self._inbox.put(events)
 
     def describe(self, id: JobId, jobid: str, rule: str, wildcards: Mapping[str, str], threads: int) -> None:
         """Tell the journal about a job, before it is submitted."""
@@ -196,7 +201,7 @@ class Dispatcher:
         next_tick = 0.0
         while True:
             items = self._take(max(0.0, next_tick - time.monotonic()))
-            events = [item for item in items if item is not None and not isinstance(item, (_Note, _Post))]
+            events = [event for item in items if isinstance(item, tuple) for event in item]
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK_S
                 events.append(ev.Tick(time.localtime().tm_hour))
@@ -217,8 +222,8 @@ class Dispatcher:
             if None in items:
                 return
 
-    def _take(self, timeout: float) -> list[ev.Event | _Note | _Post | None]:
-        items: list[ev.Event | _Note | _Post | None] = []
+    def _take(self, timeout: float) -> list[_Item]:
+        items: list[_Item] = []
         try:
             if timeout > 0:
                 items.append(self._inbox.get(timeout=timeout))
