@@ -92,8 +92,8 @@ def main(directory: Path, owner: int | None) -> None:
     ready = False
     while not select.select(watched, [], [], TICK_S)[0]:
         now = time.monotonic()
-        for host in numbers:
-            host.tick(now - last)
+        for each in numbers:
+            each.tick(now - last)
         last = now
         if not ready:
             print("ready", flush=True)

@@ -16,34 +16,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterable, Sequence
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
+from tests.lab import files
 from tests.lab.machine import PATH, Cgroup, LabError, Network, argv_of, command, namespace_pids
-from tests.sshd import SSHD, keygen, public_key, wait_until
+from tests.sshd import SSHD, wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONTROLLER = "ctl"
 DISK_MB = 256
 IDLE: dict[str, Any] = {"busy": 0.0, "loadavg": None, "mem_available_mb": None}
 PROGRAMS = ("ssh", "ssh-keygen", "ip", "bridge", "tc", "mount", "unshare", "nsenter", "pivot_root", "setsid")
-SSHD_CONFIG = """\
-HostKey /run/lab/host_key
-AuthorizedKeysFile /run/lab/authorized_keys
-PidFile /run/sshd.pid
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-PermitRootLogin yes
-PrintMotd no
-LogLevel VERBOSE
-Subsystem sftp internal-sftp
-"""
 
 
 class Lab:
@@ -64,7 +51,7 @@ class Lab:
         self._network: Network | None = None
         identity = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:6]
         self._name = f"hl{identity}"
-        self._group = Cgroup((Cgroup.root() or Path("/sys/fs/cgroup")) / f"harbor-lab-{identity}")
+        self._group = Cgroup(Cgroup.root() / f"harbor-lab-{identity}")
 
     @classmethod
     def attach(cls, base: Path) -> "Lab":
@@ -86,20 +73,18 @@ class Lab:
         missing = [program for program in PROGRAMS if not shutil.which(program, path=PATH)]
         if missing or SSHD is None:
             return f"a lab needs {', '.join(missing or ['sshd'])}: install openssh-server, iproute2 and util-linux"
-        root = Cgroup.root()
-        if root is None:
-            return "a lab needs control groups version 2 (none is mounted)"
         probe = f"hltry{os.getpid() % 10**8}"
         try:
-            (root / probe).mkdir()
-            kills = (root / probe / "cgroup.kill").exists()
-            (root / probe).rmdir()
+            group = Cgroup.root() / probe
+            group.mkdir()
+            old = not (group / "cgroup.kill").exists()
+            group.rmdir()
             command("unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "true")
             command("ip", "link", "add", probe, "type", "bridge")
             command("ip", "link", "del", probe)
         except (OSError, LabError) as error:
             return f"this machine offers no lab: {error}"
-        return None if kills else "a lab needs Linux 5.14 or newer (cgroup.kill)"
+        return "a lab needs Linux 5.14 or newer (cgroup.kill)" if old else None
 
     def __enter__(self) -> "Lab":
         return self.up()
@@ -186,10 +171,9 @@ class Lab:
 
     def exec(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command inside a host, not through ssh; it hangs while the host is frozen."""
-        names = [f"--{kind}=/proc/{self.init(host)}/ns/{kind[:3]}" for kind in ("uts", "ipc", "net", "pid")]
-        names.insert(0, f"--mount=/proc/{self.init(host)}/ns/mnt")
+        enter = ["nsenter", f"--target={self.init(host)}", "--mount", "--uts", "--ipc", "--net", "--pid"]
         environment = ["env", "-i", "--chdir=/root", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8"]
-        return self._run(self.group(host).join(["nsenter", *names, *environment, *argv]), options)
+        return self._run(self.group(host).join([*enter, *environment, *argv]), options)
 
     def run(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command on the controller, which is this machine; it dies with the lab."""
@@ -241,3 +225,58 @@ class Lab:
         except (OSError, ValueError):
             return None
         return next((pid for pid in self.group(host).pids() if namespace_pids(pid)[1:] == [inside]), None)
+
+    @staticmethod
+    def _run(argv: Sequence[str], options: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, **options}
+        return subprocess.run(argv, check=options.pop("check", False), **options)
+
+    def _make_network(self) -> None:
+        for part in ("keeper", CONTROLLER, *self.hosts):
+            (self._group.path / part).mkdir(parents=True)
+        lock = os.open(self._group.path.parent, os.O_RDONLY)  # one lab at a time looks for a free subnet
+        try:
+            flock(lock, LOCK_EX)
+            self._network = Network(self._name, Network.free_subnet(), len(self.hosts))
+            self._network.up()
+        finally:
+            os.close(lock)
+
+    def _make_files(self) -> None:
+        state = {"n": len(self.hosts), "shared": [str(path) for path in self.shared], "subnet": self.network.subnet}
+        (self.directory / "lab.json").write_text(json.dumps(state))
+        addresses = {host: self.network.address(self.number(host)) for host in self.hosts}
+        files.write(self.directory, addresses, self.shared)
+        for host in self.hosts:
+            self._write_load(host, IDLE)
+
+    def _write_load(self, host: str, setting: dict[str, Any]) -> None:
+        etc = self.directory / host / "etc"
+        stamp = uuid.uuid4().hex  # the keeper repeats it when it has done so
+        draft = etc / "load.new"
+        draft.write_text(json.dumps({**setting, "stamp": stamp}))
+        draft.rename(etc / "load.json")
+        if self.group("keeper").pids():
+            wait_until(lambda: (etc / "applied").read_text() == stamp, what=f"the load of {host}")
+
+    def _start_keeper(self) -> None:
+        script = [sys.executable, "-m", "tests.lab.keeper", str(self.directory)]
+        owner = [str(self._owner)] if self._owner else []
+        process = self._daemon("keeper", ["unshare", "--mount", *script, *owner])
+        self._await(process, "ready", self.directory / "keeper.log")
+
+    def _daemon(self, part: str, argv: Sequence[str]) -> "subprocess.Popen[str]":
+        """Start a process that outlives us and holds nothing of ours but a pipe to say one line through."""
+        outer = self.group(part).join(["setsid", "--fork", "env", "-i", f"PATH={PATH}", *argv])
+        with (self.directory / f"{part}.log").open("ab") as log:
+            return subprocess.Popen(
+                outer, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, cwd=PROJECT
+            )
+
+    @staticmethod
+    def _await(process: "subprocess.Popen[str]", word: str, log: Path) -> None:
+        with process:
+            assert process.stdout is not None
+            said = process.stdout.readline().strip()
+        if said != word:
+            raise LabError(f"{log.stem} did not start: {log.read_text().strip()}")

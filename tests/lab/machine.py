@@ -1,6 +1,7 @@
 """What the lab needs of the machine: cgroups, processes, the network between the machine and the hosts."""
 
 import errno
+import functools
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ class LabError(Exception):
 
 def command(*argv: str, text: str | None = None) -> str:
     """Run a program of the machine and return its output; LabError with what it said if it fails."""
-    done = subprocess.run(argv, input=text, capture_output=True, text=True, env={"PATH": PATH})
+    done = subprocess.run(argv, input=text, capture_output=True, text=True, env={"PATH": PATH}, check=False)
     if done.returncode:
         raise LabError(f"{' '.join(argv)}: {done.stderr.strip() or done.returncode}")
     return done.stdout
@@ -30,10 +31,13 @@ class Cgroup:
         self.path = path
 
     @staticmethod
-    def root() -> Path | None:
-        """Where version 2 is mounted."""
-        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-        return next((Path(target) for _, target, kind, *_ in mounts if kind == "cgroup2"), None)
+    def root() -> Path:
+        """Where version 2 is mounted; LabError if it is not."""
+        for line in Path("/proc/mounts").read_text().splitlines():
+            _, target, kind, *_ = line.split()
+            if kind == "cgroup2":
+                return Path(target)
+        raise LabError("control groups version 2 are not mounted")
 
     def join(self, argv: Sequence[str]) -> list[str]:
         """`argv` as a command that enters the group first."""
@@ -57,7 +61,7 @@ class Cgroup:
 
     def remove(self) -> None:
         for directory, _, _ in os.walk(self.path, topdown=False):
-            wait_until(lambda path=directory: removed(path), what=f"rmdir {directory}")
+            wait_until(functools.partial(removed, directory), what=f"rmdir {directory}")
 
     def _events(self) -> str:
         return (self.path / "cgroup.events").read_text()
@@ -125,8 +129,8 @@ class Network:
         """Join the network namespace of `pid` to the bridge, as host number `host`."""
         port = self._port(host)
         self._ip(
-            f"link add {port} addrgenmode none type veth peer name eth0 address {self._mac(host)} netns {pid}",
-            f"link set {port} master {self.name} up",
+            f"link add {port} type veth peer name eth0 address {self._mac(host)} netns {pid}",
+            f"link set {port} addrgenmode none master {self.name} up",
         )
         lines = (
             "link set lo up",
