@@ -72,8 +72,8 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     staging: str = field(
         default="auto",
         metadata={
-            "help": "auto probes whether the working directory is the same on each node and uses the nodes where it "
-            "is; never trusts that it is. (always is not there yet.)",
+            "help": "Whether files are copied to nodes. auto and never use the nodes where a probe finds the working "
+            "directory to be the same; always is not there yet.",
             "choices": ["auto", "always", "never"],
         },
     )
@@ -101,11 +101,12 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         },
     )
     stall_after: int = field(
-        default=7200, metadata={"help": "Seconds without output and progress after which a job counts as stalled."}
+        default=7200,
+        metadata={"help": "Seconds without output and progress after which a job counts as stalled. Not acted on yet."},
     )
     on_stall: str = field(
         default="warn",
-        metadata={"help": "What happens to a stalled job.", "choices": ["warn", "kill"]},
+        metadata={"help": "What happens to a stalled job. Not acted on yet.", "choices": ["warn", "kill"]},
     )
     command_factory: Optional[str] = field(  # noqa: UP045
         default=None,
