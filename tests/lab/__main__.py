@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.lab import Lab, LabError
-from tests.lab.faults import FAULTS, link_faults
+from tests.lab.faults import FAULTS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +45,7 @@ def status(lab: Lab) -> None:
         processes = lab.processes(host)
         state = "up" if processes else "off"
         address = lab.network.address(lab.number(host))
-        print(f"{host:8} {address:12} {state:4} {len(processes)} processes {' '.join(link_faults(lab, host))}")
+        print(f"{host:8} {address:12} {state:4} {len(processes)} processes {' '.join(lab.link_faults(host))}")
 
 
 def main() -> int:

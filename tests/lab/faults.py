@@ -21,30 +21,24 @@ def crash(lab: Lab, host: str) -> None:
 
 
 def reboot(lab: Lab, host: str) -> None:
-    """Switch on (after a crash) or off and on: another boot id, an empty /tmp. Old connections get a reset."""
+    """Off and on, or on after a crash: another boot id, an empty /tmp. Old connections get a reset."""
     crash(lab, host)
     lab.boot([host])
-    for kind in link_faults(lab, host):
-        FAULTS[kind](lab, host)
 
 
 def partition(lab: Lab, host: str) -> None:
     """Packets from and to the host vanish; stays over reboots until heal."""
-    lab.network.cut(lab.number(host), True)
-    note(lab, host, "partition")
+    lab.set_link(host, {*lab.link_faults(host), "partition"})
 
 
 def slow(lab: Lab, host: str) -> None:
     """256 kbit/s each way; stays over reboots until heal."""
-    lab.network.slow(lab.number(host), lab.init(host), True)
-    note(lab, host, "slow")
+    lab.set_link(host, {*lab.link_faults(host), "slow"})
 
 
 def heal(lab: Lab, host: str) -> None:
     """End partition and slow; connections that lived through it go on."""
-    (lab.directory / host / "link").unlink(missing_ok=True)
-    lab.network.slow(lab.number(host), lab.init(host), False)
-    lab.network.cut(lab.number(host), False)
+    lab.set_link(host, set())
 
 
 def kill_sshd(lab: Lab, host: str) -> None:
@@ -108,15 +102,6 @@ def inflict(lab: Lab, host: str, kind: str) -> None:
     if host != CONTROLLER:
         lab.number(host)
     FAULTS[kind](lab, host)
-
-
-def link_faults(lab: Lab, host: str) -> list[str]:
-    path = lab.directory / host / "link"
-    return path.read_text().split() if path.exists() else []
-
-
-def note(lab: Lab, host: str, kind: str) -> None:
-    (lab.directory / host / "link").write_text(" ".join({*link_faults(lab, host), kind}))
 
 
 def is_sshd(pid: int) -> bool:

@@ -47,6 +47,7 @@ def write(directory: Path, addresses: dict[str, str], shared: Iterable[Path]) ->
         for host, address in addresses.items():
             for part in ("etc", "disk", "root"):
                 (directory / host / part).mkdir(parents=True)
+            (directory / host / "link").touch()
             etc = directory / host / "etc"
             known.write(f"{host},{address} {public_key(keygen(etc / 'host_key'))}\n")
             (etc / "sshd_config").write_text(SSHD_CONFIG)

@@ -135,7 +135,8 @@ class Lab:
             processes[host] = self._daemon(host, [*enter, *namespaces, *script])
         for host, process in processes.items():
             self._await(process, "built", self.directory / f"{host}.log")
-            self.network.plug(self.number(host), self.init(host))
+            self.network.plug(self.number(host), self.init(host), "partition" in self.link_faults(host))
+            self.set_link(host, self.link_faults(host))
             self.start_sshd(host)
 
     @property
@@ -211,6 +212,17 @@ class Lab:
         setting = IDLE if clear else json.loads(path.read_text())
         setting = {**setting, **{key: value for key, value in given.items() if value is not None}}
         self._write_load(host, setting)
+
+    def link_faults(self, host: str) -> set[str]:
+        """What is wrong with a host's cable: partition, slow."""
+        return set((self.directory / host / "link").read_text().split())
+
+    def set_link(self, host: str, faults: set[str]) -> None:
+        """Give a host's cable these faults, now or when the host is switched on."""
+        (self.directory / host / "link").write_text(" ".join(sorted(faults)))
+        if self.processes(host):
+            self.network.cut(self.number(host), "partition" in faults)
+            self.network.slow(self.number(host), self.init(host), "slow" in faults)
 
     def start_sshd(self, host: str) -> None:
         done = self.exec(host, [str(SSHD), "-f", "/run/lab/sshd_config", "-E", "/run/lab/sshd.log"])

@@ -125,20 +125,18 @@ class Network:
             *self._neighbours(me, 0),
         )
 
-    def plug(self, host: int, pid: int) -> None:
-        """Join the network namespace of `pid` to the bridge, as host number `host`."""
+    def plug(self, host: int, pid: int, cut: bool) -> None:
+        """Join the network namespace of `pid` to the bridge as host number `host`, cut off from the start or not."""
         port = self._port(host)
         self._ip(
             f"link add {port} type veth peer name eth0 address {self._mac(host)} netns {pid}",
             f"link set {port} addrgenmode none master {self.name} up",
         )
-        lines = (
-            "link set lo up",
-            f"addr add {self.address(host)}/24 dev eth0",
-            "link set eth0 addrgenmode none up",
-            *self._neighbours("eth0", host),
-        )
-        self._ip(*lines, inside=pid)
+        self._ip("link set lo up", "link set eth0 addrgenmode none up", inside=pid)
+        wait_until(lambda: self._port_is_up(port), what=f"the cable of {port}")
+        self.cut(host, cut)  # before it has an address, so that no packet slips through
+        address = f"addr add {self.address(host)}/24 dev eth0"
+        self._ip(address, *self._neighbours("eth0", host), inside=pid)
 
     def unplug(self, host: int) -> None:
         if self._exists(self._port(host)):
@@ -146,17 +144,16 @@ class Network:
 
     def cut(self, host: int, on: bool) -> None:
         """Drop every packet of a host, both ways, while its cable seems well at both ends."""
-        command("bridge", "link", "set", "dev", self._port(host), "state", "0" if on else "3")
+        # A port that listens passes nothing on. The kernel itself would end the other states that do so ("disabled",
+        # "blocking") when some other port comes up.
+        command("bridge", "link", "set", "dev", self._port(host), "state", "1" if on else "3")
 
     def slow(self, host: int, pid: int, on: bool) -> None:
         """256 kbit/s to the host and from it; what does not fit into a second of that is lost."""
-        shape = "root tbf rate 256kbit burst 8kb latency 1s"
-        for device, inside in ((self._port(host), ()), ("eth0", ("nsenter", f"--net=/proc/{pid}/ns/net"))):
-            has = "tbf" in command(*inside, "tc", "qdisc", "show", "dev", device)
-            if on:
-                command(*inside, *f"tc qdisc replace dev {device} {shape}".split())
-            elif has:
-                command(*inside, *f"tc qdisc del dev {device} root".split())
+        shape = "tbf rate 256kbit burst 8kb latency 1s" if on else "noqueue"
+        command("tc", "qdisc", "replace", "dev", self._port(host), "root", *shape.split())
+        inside = ("nsenter", f"--net=/proc/{pid}/ns/net")
+        command(*inside, "tc", "qdisc", "replace", "dev", "eth0", "root", *shape.split())
 
     @classmethod
     def remove(cls, name: str) -> None:
@@ -171,6 +168,10 @@ class Network:
     @staticmethod
     def _exists(device: str) -> bool:
         return Path("/sys/class/net", device).exists()
+
+    @staticmethod
+    def _port_is_up(port: str) -> bool:
+        return Path("/sys/class/net", port, "operstate").read_text() == "up\n"
 
     @staticmethod
     def _ip(*lines: str, inside: int | None = None) -> None:
