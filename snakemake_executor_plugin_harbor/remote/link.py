@@ -133,12 +133,12 @@ class Link:
             timer.daemon = True
             timer.start()
             try:
-                channel.write(payload(dict(self._welcome(self.spec))))
+                broken = _stream(channel, payload(dict(self._welcome(self.spec))))
                 decoder, hello, early = self._await_hello(channel)
             finally:
                 timer.cancel()
             if hello is None:
-                return explain_silence(channel)
+                return explain_silence(channel, broken)
             if hello["t"] == "fatal":
                 return _fatal(hello)
             return self._converse(channel, decoder, hello, early)
@@ -215,14 +215,23 @@ class Link:
                 return
 
 
-def explain_silence(channel: Channel) -> tuple[str, bool]:
+def _stream(channel: Channel, data: bytes) -> str:
+    """Write the agent; what broke on the way, or "". The node's shell may have ended by then, and said why."""
+    try:
+        channel.write(data)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def explain_silence(channel: Channel, broken: str = "") -> tuple[str, bool]:
     """Why the agent never answered, from what the node's shell wrote; and whether that is for good."""
     stderr = channel.stderr().strip()
     for marker in ("harbor: no-python:", "harbor: python-too-old:"):
         if marker in stderr:
             return stderr.split(marker, 1)[1].strip().splitlines()[0], True
     tail = " | ".join(stderr.splitlines()[-3:])
-    return f"the agent did not answer{': ' + tail if tail else ''}", False
+    return f"the agent did not answer{': ' + (tail or broken) if tail or broken else ''}", False
 
 
 def _fatal(message: Message) -> tuple[str, bool]:

@@ -1,0 +1,179 @@
+"""What the lab needs of the machine: cgroups, processes, the network between the machine and the hosts."""
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.sshd import wait_until
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class LabError(Exception):
+    """The lab cannot do what it was asked to."""
+
+
+def command(*argv: str, text: str | None = None) -> str:
+    """Run a program of the machine and return its output; LabError with what it said if it fails."""
+    done = subprocess.run(argv, input=text, capture_output=True, text=True, env={"PATH": PATH}, check=False)
+    if done.returncode:
+        raise LabError(f"{' '.join(argv)}: {done.stderr.strip() or done.returncode}")
+    return done.stdout
+
+
+class Cgroup:
+    """A control group (version 2) of processes: they are named, counted, frozen and killed together."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def root() -> Path:
+        """Where version 2 is mounted; LabError if it is not."""
+        for line in Path("/proc/mounts").read_text().splitlines():
+            _, target, kind, *_ = line.split()
+            if kind == "cgroup2":
+                return Path(target)
+        raise LabError("control groups version 2 are not mounted")
+
+    def join(self, argv: Sequence[str]) -> list[str]:
+        """`argv` as a command that enters the group first."""
+        return ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.path / "cgroup.procs"), *argv]
+
+    def pids(self) -> list[int]:
+        return [int(line) for line in (self.path / "cgroup.procs").read_text().split()]
+
+    def freeze(self, on: bool) -> None:
+        (self.path / "cgroup.freeze").write_text(str(int(on)))
+        wait_until(lambda: f"frozen {int(on)}" in self._events(), what=f"{self.path.name} frozen={on}")
+
+    def kill(self) -> None:
+        """Kill all at once, frozen ones too."""
+        (self.path / "cgroup.kill").write_text("1")
+        wait_until(lambda: "populated 0" in self._events(), what=f"the end of {self.path.name}")
+
+    def cpu_seconds(self) -> float:
+        """CPU time that its processes, present and past, have used."""
+        return int((self.path / "cpu.stat").read_text().split()[1]) / 1e6
+
+    def remove(self) -> None:
+        for directory, _, _ in os.walk(self.path, topdown=False):
+            os.rmdir(directory)  # what it lists are no files
+
+    def _events(self) -> str:
+        return (self.path / "cgroup.events").read_text()
+
+
+def namespace_pids(pid: int) -> list[int]:
+    """The pid of a process as this machine sees it, then as the PID namespaces inside see it; [] when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return []
+    return [int(word) for line in lines if line.startswith("NSpid:") for word in line.split()[1:]]
+
+
+def argv_of(pid: int) -> list[str]:
+    """The command line of a process; [] when it has none any more."""
+    try:
+        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return []
+    return raw.decode(errors="replace").rstrip("\0").split("\0") if raw else []
+
+
+class Network:
+    """A bridge, and a cable from it to each host: 10.78.X.0/24, where host K has .K and the machine .254.
+
+    Everybody knows everybody's hardware address from the start. Else a host that is cut off would show as an error
+    ("no route to host") after some seconds, where a lost machine shows as silence.
+    """
+
+    MACHINE = 254
+
+    def __init__(self, name: str, subnet: int, hosts: int) -> None:
+        self.name = name
+        self.subnet = subnet
+        self._hosts = range(1, hosts + 1)
+
+    @staticmethod
+    def free_subnet() -> int:
+        taken = {word.split(".")[2] for word in command("ip", "-4", "-o", "addr").split() if word.startswith("10.78.")}
+        return next(number for number in range(256) if str(number) not in taken)
+
+    def address(self, host: int) -> str:
+        return f"10.78.{self.subnet}.{host}"
+
+    def up(self) -> None:
+        me = self.name
+        self._ip(
+            f"link add {me} type bridge",
+            f"link set {me} address {self._mac(self.MACHINE)} addrgenmode none up",
+            f"addr add {self.address(self.MACHINE)}/24 dev {me}",
+            *self._neighbours(me, 0),
+        )
+
+    def plug(self, host: int, pid: int, cut: bool) -> None:
+        """Join the network namespace of `pid` to the bridge as host number `host`, cut off from the start or not."""
+        port = self._port(host)
+        self._ip(
+            f"link add {port} type veth peer name eth0 address {self._mac(host)} netns {pid}",
+            f"link set {port} addrgenmode none master {self.name} up",
+        )
+        self._ip("link set lo up", "link set eth0 addrgenmode none up", inside=pid)
+        wait_until(lambda: self._port_is_up(port), what=f"the cable of {port}")
+        self.cut(host, cut)  # before it has an address, so that no packet slips through
+        address = f"addr add {self.address(host)}/24 dev eth0"
+        self._ip(address, *self._neighbours("eth0", host), inside=pid)
+
+    def unplug(self, host: int) -> None:
+        if self._exists(self._port(host)):
+            self._ip(f"link del {self._port(host)}")
+
+    def cut(self, host: int, on: bool) -> None:
+        """Drop every packet of a host, both ways, while its cable seems well at both ends."""
+        # A port that listens passes nothing on. The kernel itself would end the other states that do so ("disabled",
+        # "blocking") when some other port comes up.
+        command("bridge", "link", "set", "dev", self._port(host), "state", "1" if on else "3")
+
+    def slow(self, host: int, pid: int, on: bool) -> None:
+        """256 kbit/s to the host and from it; what does not fit into a second of that is lost."""
+        shape = "tbf rate 256kbit burst 8kb latency 1s" if on else "noqueue"
+        command("tc", "qdisc", "replace", "dev", self._port(host), "root", *shape.split())
+        inside = ("nsenter", f"--net=/proc/{pid}/ns/net")
+        command(*inside, "tc", "qdisc", "replace", "dev", "eth0", "root", *shape.split())
+
+    @classmethod
+    def remove(cls, name: str) -> None:
+        """Take the bridge and all cables away, whoever made them."""
+        for path in Path("/sys/class/net").glob(f"{name}*"):
+            try:
+                command("ip", "link", "del", path.name)
+            except LabError:
+                if cls._exists(path.name):  # else it went by itself: the other end was in a host that has just died
+                    raise
+
+    @staticmethod
+    def _exists(device: str) -> bool:
+        return Path("/sys/class/net", device).exists()
+
+    @staticmethod
+    def _port_is_up(port: str) -> bool:
+        return Path("/sys/class/net", port, "operstate").read_text() == "up\n"
+
+    @staticmethod
+    def _ip(*lines: str, inside: int | None = None) -> None:
+        enter = [] if inside is None else ["nsenter", f"--net=/proc/{inside}/ns/net"]
+        command(*enter, "ip", "-batch", "-", text="".join(f"{line}\n" for line in lines))
+
+    def _port(self, host: int) -> str:
+        return f"{self.name}p{host}"
+
+    def _mac(self, host: int) -> str:
+        return f"02:78:{self.subnet:02x}:00:00:{host:02x}"
+
+    def _neighbours(self, device: str, own: int) -> Iterator[str]:
+        for host in (*self._hosts, self.MACHINE):
+            if host != own and (own or host != self.MACHINE):
+                yield f"neigh replace {self.address(host)} lladdr {self._mac(host)} dev {device} nud permanent"
