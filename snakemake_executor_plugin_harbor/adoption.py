@@ -5,14 +5,33 @@ equal and, for a job with outputs, Snakemake's incomplete marker names it: a rec
 finished run would otherwise pass for the result of `--forceall`.
 """
 
+import os
+import re
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .core import events as ev
+from .core.jobs import LOST, seat_of
 from .core.model import Seat
-from .core.pool import seat_of
 from .run.dispatcher import Dispatcher
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an earlier controller gave a job's node to keep, as far as it makes sense.
+
+    It comes back from the node, which may have been taken over by somebody: numbers are checked, and paths have to lie
+    where Snakemake and harbor put such files. They are deleted in the end.
+    """
+
+    snakemake_attempt: int | None = None
+    shadow_dir: str | None = None
+    proc_id: int | None = None
+    log: str | None = None
+    litter: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,11 +46,29 @@ class Found:
         """What it holds there, as its first controller placed it."""
         return seat_of(self.known.meta)
 
+    def memory(self, shadow: Path, logs: Path) -> Memory:
+        """The rest of what it was given to keep; `shadow` and `logs` are the directories of this run."""
+        meta, snakemake = self.known.meta, Path(".snakemake")
+        kept = meta.get("litter")
+        litter = (
+            _below(item, snakemake, r"scripts/[^/]+|shell_tmp\.[^/]+")
+            for item in (kept if isinstance(kept, list) else [])
+        )
+        return Memory(
+            _number(meta.get("snakemake_attempt"), 1),
+            _below(meta.get("shadow_dir"), shadow, "[^/]+"),
+            _number(meta.get("proc_id"), 0),
+            _below(meta.get("log"), logs, ".+"),
+            tuple(path for path in litter if path is not None),
+        )
+
 
 class Adoption:
     """The records of other runs that nodes listed, by hash and by id."""
 
-    def __init__(self, dispatcher: Dispatcher, persistence: Any, run: str) -> None:
+    def __init__(self, dispatcher: Dispatcher, persistence: Any, run: str, fenced: Callable[[str, int], bool]) -> None:
+        self._fenced = fenced
+        self._lock = threading.RLock()
         self._dispatcher = dispatcher
         self._persistence = persistence
         self._prefix = f"{run}/"
@@ -46,11 +83,15 @@ class Adoption:
 
     def find(self, job: Any, digest: str) -> Found | None:
         """The record that is this job, taken out of the index; the latest attempt if there are several."""
+        with self._lock:
+            return self._find(job, digest)
+
+    def _find(self, job: Any, digest: str) -> Found | None:
         self._refresh()
-        candidates = self._by_hash.get(digest, [])
+        candidates = [found for found in self._by_hash.get(digest, []) if self._valid(found)]
         if candidates and list(job.output):
-            ids = set(self._external_ids(job))
-            candidates = [found for found in candidates if f"harbor:{found.known.job}" in ids]
+            ids = set(self.former(job))
+            candidates = [found for found in candidates if found.known.job in ids]
         if not candidates:
             return None
         best = max(candidates, key=lambda found: (found.known.job.split("/")[0], found.known.attempt))
@@ -58,24 +99,35 @@ class Adoption:
         return best
 
     def conflicting(self, job: Any) -> list[Found]:
-        """Records that still run and write this job's outputs, but are no longer the same job."""
-        self._refresh()
-        if not self._by_id:
-            return []
-        found = [f for id in self._external_ids(job) for f in self._by_id.get(id.removeprefix("harbor:"), [])]
-        running = [f for f in found if f.known.running]
-        for record in running:
-            self._take(record)
-        return running
+        """Records that still run and write this job's outputs, but are no longer the same job, or were given up."""
+        with self._lock:
+            self._refresh()
+            if not self._by_id:
+                return []
+            found = [f for id in self.former(job) for f in self._by_id.get(id, [])]
+            running = [f for f in found if f.known.running]
+            for record in running:
+                self._take(record)
+            return running
 
     def leftovers(self) -> list[Found]:
         """Ended records of earlier runs that no job claimed. (Nodes list those of this working directory only.)"""
-        self._refresh()
-        return [found for group in self._by_id.values() for found in group if not found.known.running]
+        with self._lock:
+            self._refresh()
+            return [found for group in self._by_id.values() for found in group if not found.known.running]
 
-    def _external_ids(self, job: Any) -> list[str]:
+    def former(self, job: Any) -> tuple[str, ...]:
+        """The ids under which earlier runs started a job that has not ended, by Snakemake's incomplete markers."""
         jobs = job.jobs if job.is_group() else [job]
-        return [id for member in jobs for id in self._persistence.external_jobids(member)]
+        ids = [str(id) for member in jobs for id in self._persistence.external_jobids(member)]
+        ours = (id.removeprefix("harbor:") for id in ids if id.startswith("harbor:"))
+        return tuple(sorted({id for id in ours if not id.startswith(self._prefix)}))
+
+    def _valid(self, found: Found) -> bool:
+        """Whether a record stands for its job: not if the attempt was given up, or ended by a controller's will."""
+        known = found.known
+        ended = known.exit is not None and known.exit.get("reason") in LOST
+        return not ended and not self._fenced(known.job, known.attempt)
 
     def _refresh(self) -> None:
         known = dict(self._dispatcher.known)
@@ -94,3 +146,15 @@ class Adoption:
         self._taken.add((found.known.job, found.known.attempt))
         for index, key in ((self._by_hash, found.known.hash), (self._by_id, found.known.job)):
             index[key] = [f for f in index[key] if f is not found]
+
+
+def _number(value: object, low: int) -> int | None:
+    return value if isinstance(value, int) and low <= value < 1_000_000 else None
+
+
+def _below(value: object, directory: Path, form: str) -> str | None:
+    """The path as it was given, if it leads to what `form` describes below `directory`."""
+    if not isinstance(value, str) or "\0" in value:
+        return None
+    path, base = os.path.realpath(value), os.path.realpath(directory)
+    return value if re.fullmatch(re.escape(base) + "/(?:" + form + ")", path, re.DOTALL) else None

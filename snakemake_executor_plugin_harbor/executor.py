@@ -7,16 +7,15 @@ subclass exists, and harbor is told of every end the moment it comes.
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
 from snakemake_interface_executor_plugins.utils import format_cli_arg
-
-if TYPE_CHECKING:
-    pass
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL after Ctrl-C."""
@@ -31,14 +30,15 @@ class Executor(RealExecutor):  # type: ignore[misc]
         from .session import Session
 
         self.cancelling = False
-        self._sigterm_ready = False
+        self._signals_ready = False
+        self._stopping = False
         self.session: Session = Session(self)
 
     # --- what Snakemake calls -------------------------------------------------------------------------------
 
     def run_jobs(self, jobs: list[Any]) -> None:
         """Queue a batch. What is wrong with a job is reported for that job: an exception would end the workflow."""
-        self._mend_sigterm()
+        self._mend_signals()
         self.session.submit(jobs)
 
     def run_job(self, job: Any) -> None:
@@ -56,9 +56,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self.session.halt()
 
     def cancel(self) -> None:
-        """Ctrl-C, or an exception in Snakemake: end every job on every node, then shut down."""
+        """Ctrl-C, or an exception in Snakemake: end every job on every node, then shut down. A second Ctrl-C does not
+        cut that short: it would leave jobs behind, and the kills are on their way.
+        """
         self.cancelling = True
-        self.session.cancel(CANCEL_GRACE_S, CANCEL_WAIT_S)
+        with _deaf(signal.SIGINT, lambda: self.logger.info("harbor: ending jobs on the nodes, a few seconds more.")):
+            self.session.cancel(CANCEL_GRACE_S, CANCEL_WAIT_S)
 
     def shutdown(self) -> None:
         """All jobs have ended."""
@@ -69,6 +72,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
         return self.session.room()
 
     # --- what the session calls -----------------------------------------------------------------------------
+
+    def submitted(self, job: Any, id: str) -> None:
+        """Have Snakemake note under which id a job was started, beside its incomplete marker."""
+        self.report_job_submission(SubmittedJobInfo(job, external_jobid=f"harbor:{id}"))
 
     def error(self, job: Any, message: str, log: str | None = None) -> None:
         """Report a failed job, with its log as an auxiliary one (`--show-failed-logs` prints it)."""
@@ -100,21 +107,46 @@ class Executor(RealExecutor):  # type: ignore[misc]
         waited = format_cli_arg("--wait-for-files", list(job.get_wait_for_files()))
         return f"{super().get_job_args(job, **kwargs)} {waited}"
 
-    # --- SIGTERM --------------------------------------------------------------------------------------------
+    # --- signals --------------------------------------------------------------------------------------------
 
-    def _mend_sigterm(self) -> None:
-        """Snakemake's own handler takes the scheduler's lock in the main thread, which may hold it: a deadlock
-        in 2 of 3 tries. On a thread it cannot. Set here because the scheduler's constructor sets its own later.
+    def _mend_signals(self) -> None:
+        """SIGTERM: Snakemake's own handler takes the scheduler's lock in the main thread, which may hold it: a deadlock
+        in 2 of 3 tries. On a thread it cannot. SIGHUP, when the terminal is closed, detaches. Set here because the
+        scheduler's constructor sets its handler later than ours.
         """
-        if self._sigterm_ready or threading.current_thread() is not threading.main_thread():
+        if self._signals_ready or threading.current_thread() is not threading.main_thread():
             return
-        self._sigterm_ready = True
+        self._signals_ready = True
         if signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL):
             signal.signal(signal.SIGTERM, self._on_sigterm)
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(signal.SIGHUP, lambda *_: _aside("harbor-sighup", self.session.detach))
 
     def _on_sigterm(self, *_: object) -> None:
-        threading.Thread(target=self._stop_gracefully, name="harbor-sigterm", daemon=True).start()
+        """The first starts nothing more and lets run what runs; the second is Ctrl-C."""
+        if self._stopping:
+            signal.raise_signal(signal.SIGINT)
+        self._stopping = True
+        _aside("harbor-sigterm", self._stop_gracefully)
 
     def _stop_gracefully(self) -> None:
         self.workflow.scheduler.exit_gracefully()
         self.session.halt()
+
+
+def _aside(name: str, act: Callable[[], None]) -> None:
+    """Out of a signal handler, which may have interrupted anything, into a thread of its own."""
+    threading.Thread(target=act, name=name, daemon=True).start()
+
+
+@contextmanager
+def _deaf(number: signal.Signals, instead: Callable[[], None]) -> Iterator[None]:
+    """Within the block a signal does no more than `instead`. In the main thread only: others get none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, lambda *_: instead())
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

@@ -5,6 +5,7 @@ from typing import Any
 
 from .core.model import JobSpec, Request
 from .errors import HarborError
+from .settings import STALL_MIN_S
 
 
 def spec_of(job: Any, id: str, attempt: int, depth: int, needs: tuple[str, ...]) -> JobSpec:
@@ -21,7 +22,19 @@ def spec_of(job: Any, id: str, attempt: int, depth: int, needs: tuple[str, ...])
         constraint=frozenset(re.split(r"[\s,&]+", str(constraint).strip())) if constraint else frozenset(),
         needs=needs,
     )
-    return JobSpec(id, request, attempt, job.name, priority=int(job.priority), depth=depth)
+    return JobSpec(
+        id, request, attempt, job.name, priority=int(job.priority), depth=depth, stall_after=_stall_after(job)
+    )
+
+
+def _stall_after(job: Any) -> float | None:
+    """Seconds without a sign of life that this job may take; None for the pool's."""
+    if job.resources.get("stall_after") is None:
+        return None
+    seconds = _number(job, "stall_after")
+    if 0 < seconds < STALL_MIN_S:
+        raise HarborError(f"rule {job.name}: resource stall_after={seconds} must be at least {STALL_MIN_S} seconds.")
+    return seconds or None
 
 
 def runtime_s(job: Any) -> float | None:

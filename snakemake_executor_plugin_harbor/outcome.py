@@ -53,6 +53,20 @@ def clean(litter: Iterable[str]) -> None:
                 target.unlink()
 
 
+def undo(workflow: Any, job: Any) -> None:
+    """Before another attempt of a job whose last one was lost: files that it updates are as they were, and its shadow
+    directory is gone, as Snakemake has it between two tries. (Other outputs go when it is prepared.)
+    """
+    from snakemake.io import is_flagged
+
+    for file in job.output:
+        if is_flagged(file, "update"):
+            workflow.persistence.restore_output(Path(file))
+    if job.shadow_dir:
+        shutil.rmtree(job.shadow_dir, ignore_errors=True)
+        job.shadow_dir = None
+
+
 def write_benchmark(workflow: Any, job: Any, steps: Iterable[Mapping[str, Any]]) -> None:
     """The rule's benchmark file, from what the node's kernel counted (wait4) for each repeat."""
     from snakemake.benchmark import BenchmarkRecord, write_benchmark_records

@@ -3,56 +3,42 @@
 import os
 import socket
 import threading
-import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
-from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from . import command as cmd
 from . import outcome as out
 from .adoption import Adoption, Found
 from .core import events as ev
-from .core.model import JobState, NodeFacts, NodeSpec, NodeState, Outcome
+from .core.jobs import impossible
+from .core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
 from .core.placement import Refusal, never
-from .core.pool import Pool, impossible
+from .core.pool import Pool
 from .core.protocol import VERSION, Message
 from .depth import Depths
+from .entry import Entries, Entry
 from .errors import HarborError
 from .identity import job_hash
-from .jobspec import progress_pattern, runtime_s, spec_of
-from .launch import LaunchContext, load_factory, log_path
+from .jobspec import progress_pattern, spec_of
+from .launch import load_factory
 from .remote.transport import SshSettings, Target, Transport, make_transport
 from .run.control import Control
 from .run.dispatcher import Dispatcher
-from .run.journal import Journal
+from .run.hostlist import HostList
+from .run.journal import Journal, shown_state
 from .run.project import Project, new_run
-from .settings import pool_config, take_password
+from .settings import host_list, pool_config, take_password
+from .starter import Starter
 
 FIRST_ANSWER_S = 60.0
 """How long a node may take to answer at the start before the run goes on without it."""
 STRAGGLER_S = 3.0
 """With one node ready, how long the others are waited for."""
-
-
-@dataclass
-class Entry:
-    """A job between submission and Snakemake's verdict."""
-
-    job: Any
-    id: str
-    hash: str
-    command: cmd.Command | None
-    proc_id: int | None = None
-    log: str | None = None
-    litter: tuple[str, ...] = ()
-    printed: bool = False
-    cores: int = 1
-    conflicts: tuple[Found, ...] = ()
 
 
 class Session:
@@ -64,16 +50,17 @@ class Session:
         self._logger = executor.logger
         self.config = pool_config(executor.executor_settings)
         self._password = take_password(executor.executor_settings)
-        self._factory = load_factory(self.config.command_factory) if self.config.command_factory else None
+        factory = self.config.command_factory
+        self._factory = load_factory(factory) if factory else None
+        self._hostlist = HostList(executor.executor_settings.hostfile, lambda: host_list(executor.executor_settings))
         self.run = new_run()
+        self.detached = False
         self._workdir = _workdir()
-        self._entries: dict[str, Entry] = {}
-        self._attempts: dict[str, int] = {}
+        self._entries = Entries()
         self._warned: dict[str, str] = {}
+        self._present: set[str] = set()
+        self._begun = False
         self._reported: dict[str, Outcome] = {}
-        self._lock = threading.Lock()
-        self._proc_ids: set[int] = set()
-        self._cores = 0
         self._latency = out.Latency(self._workflow.execution_settings.latency_wait)
         self._depths = Depths(self._workflow.dag.job_dependencies)
         self._same = cmd.shareable_paths()
@@ -101,9 +88,11 @@ class Session:
             total=sum(1 for job in self._workflow.dag.needrun_jobs() if not job.is_local),
         )
         self.pool = Pool(self.config.nodes, self.config.policy, self.config.patience)
-        self._order = {name: index for index, name in enumerate(self.pool.nodes)}
         self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
-        self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run)
+        self._starter = Starter(
+            self._executor, self.config, self._factory, self._workdir, self._entries, self.pool, self.dispatcher
+        )
+        self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project.fenced)
         self._control = Control(self._journal.directory, self._answer)
         self.dispatcher.start()
         try:
@@ -124,6 +113,7 @@ class Session:
         if not dispatcher.slots:
             reasons = "\n".join(f"  {name}: {why or state.value}" for name, (state, why) in states.items())
             raise HarborError(f"no node of the pool can be used:\n{reasons}", "harbor doctor")
+        self._begun = True
         ready = [name for name, (state, _) in states.items() if state == NodeState.READY]
         text = f"harbor: {len(ready)} of {len(states)} nodes ready, {dispatcher.slots} slots: {', '.join(ready[:20])}"
         self._logger.info(text + (", ..." if len(ready) > 20 else ""))
@@ -145,7 +135,7 @@ class Session:
             if spec.request in seen:
                 continue
             seen.add(spec.request)
-            reasons = {name: never(spec.request, node) for name, node in self.pool.nodes.items()}
+            reasons = {name: never(spec.request, node) for name, node in list(self.pool.nodes.items())}
             if all(reasons.values()):
                 refusal = Refusal({name: why or "" for name, why in reasons.items()}, forever=True)
                 raise HarborError(f"rule {job.name}: {impossible(refusal)}", "harbor nodes")
@@ -159,10 +149,31 @@ class Session:
 
     def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """A request from the `harbor` command, on the control thread."""
-        if request.get("op") == "read":
-            data = self.dispatcher.read_output(str(request.get("job")), int(request.get("offset", 0)))
-            return {"data": None if data is None else data.hex()}
-        raise HarborError(f"this controller does not know {request.get('op')!r}; it may be of an older version.")
+        match request.get("op"):
+            case "read":
+                data = self.dispatcher.read_output(str(request.get("job")), int(request.get("offset", 0)))
+                return {"data": None if data is None else data.hex()}
+            case "detach":
+                jobs = len(self._entries.all())
+                self.detach()
+                return {"jobs": jobs}
+            case "drain" | "resume" as wish:
+                return {"state": self._drain(str(request.get("node")), wish == "drain", str(request.get("reason")))}
+        raise HarborError(f"this controller does not know {request.get('op')!r}; it may be of another version.")
+
+    def _drain(self, name: str, drain: bool, reason: str) -> str:
+        """Close a node to new jobs, or open it again; its state then."""
+        if name not in self.pool.nodes:
+            names = ", ".join(list(self.pool.nodes))
+            raise HarborError(f"the pool has no node {name}; it has {names}.", "harbor status")
+        self.dispatcher.post(ev.Drain(name, (reason or "by the user") if drain else ""))
+
+        def state() -> str | None:
+            node = self.pool.nodes.get(name)
+            return shown_state(node)[0] if node is not None and bool(node.drain) == drain else None
+
+        self.dispatcher.wait(lambda: state() is not None, 5.0)
+        return state() or "gone"
 
     def _transport(self, node: NodeSpec) -> Transport:
         target = Target(node.name, node.host, node.user, node.port, node.local)
@@ -208,14 +219,12 @@ class Session:
         found = self.adoption.find(job, digest)
         conflicts = () if found else tuple(self.adoption.conflicting(job))
         id = found.known.job if found else f"{self.run}/{job.jobid}"
-        attempt = found.known.attempt if found else self._attempts.pop(id, 0) + 1
-        spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
+        attempt = found.known.attempt if found else self._entries.first_attempt(id)
+        former = () if found or conflicts else self.adoption.former(job)
+        spec = replace(spec_of(job, id, attempt, self._depths.of_any(job), needs), former=former)
         entry = Entry(job, id, digest, prepared, cores=spec.request.cores, conflicts=conflicts)
-        with self._lock:
-            self._entries[id] = entry
-            self._cores += entry.cores
-        wildcards = {} if job.is_group() else job.wildcards_dict
-        self.dispatcher.describe(id, str(job.jobid), job.name, wildcards, spec.request.cores)
+        self._entries.add(entry)
+        self.dispatcher.describe(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
         for conflict in conflicts:
             self.dispatcher.end(conflict.node, conflict.known.job, conflict.known.attempt)
         if found:
@@ -223,22 +232,30 @@ class Session:
         else:
             self.dispatcher.post(ev.Submitted((spec,)))
 
+    def reunite(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
+        """On the dispatcher's thread: waiting jobs that a node, which answers only now, has from an earlier run."""
+        adopted = []
+        for id in jobs:
+            entry = self._entries.get(id)
+            found = self.adoption.find(entry.job, entry.hash) if entry is not None else None
+            if entry is not None and found is not None:
+                self._entries.rename(entry, found.known.job)
+                adopted.append(replace(self._adopt(entry, found), known_as=id))
+        return adopted
+
     def _adopt(self, entry: Entry, found: Found) -> ev.Adopted:
         """Take over what the first controller knew of the job."""
-        job, meta = entry.job, found.known.meta
-        if isinstance(meta.get("snakemake_attempt"), int):
-            job.attempt = meta["snakemake_attempt"]
-        if meta.get("shadow_dir"):
-            job.shadow_dir = meta["shadow_dir"]
-        entry.log = meta.get("log")
-        entry.litter = tuple(meta.get("litter") or ())
-        entry.printed = True
-        if isinstance(meta.get("proc_id"), int):
-            entry.proc_id = meta["proc_id"]
-            with self._lock:
-                self._proc_ids.add(entry.proc_id)
+        job, meta = entry.job, found.memory(Path(self._workflow.persistence.shadow_path), self.config.log_dir)
+        if meta.snakemake_attempt is not None:
+            job.attempt = meta.snakemake_attempt
+        if meta.shadow_dir is not None:
+            job.shadow_dir = meta.shadow_dir
+        entry.log, entry.litter = meta.log, meta.litter
+        entry.printed = entry.prepared = True
+        if meta.proc_id is not None:
+            self._entries.number(entry, meta.proc_id)
         self.dispatcher.logs[entry.id] = entry.log or ""
-        self._executor.report_job_submission(_info(entry))
+        self._executor.submitted(job, entry.id)
         where = "runs" if found.known.running else "has ended"
         self._logger.info(f"harbor: job {job.jobid} ({job.name}) of an earlier run {where} on {found.node}: adopted")
         return ev.Adopted(entry.id, found.known.attempt, found.node, found.seat, found.known.exit)
@@ -255,46 +272,49 @@ class Session:
 
     def room(self) -> int:
         """Cores' worth of jobs that may still be handed over: twice the pool's slots, less what is here."""
-        return 2 * self.dispatcher.slots - self._cores
+        return 2 * self.dispatcher.slots - self._entries.cores
 
     def cancel(self, grace: float, timeout: float) -> None:
-        """End every job on every node; a second Ctrl-C does not shorten it (the kills are on their way by then)."""
+        """End every job on every node."""
         self.dispatcher.post(ev.CancelAll(grace))
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            try:
-                self.dispatcher.wait(self.dispatcher.idle, deadline - time.monotonic())
-                break
-            except KeyboardInterrupt:
-                self._logger.info("harbor: still ending jobs on the nodes; this takes a few seconds.")
+        self.dispatcher.wait(self.dispatcher.idle, timeout)
         self.close("cancelled")
+
+    def detach(self) -> None:
+        """Leave what runs to a later run, and have Snakemake end: it sees that nothing runs, and that it is to stop."""
+        self.detached = True
+        self.halt()
+        entries = self._entries.all()
+        self._logger.info(
+            f"harbor: detaching. {len(entries)} jobs stay on the nodes or in their queue; the same command again takes "
+            "over what runs or has ended by then."
+        )
+        scheduler = self._workflow.scheduler
+        scheduler._user_kill = "detach"
+        for entry in entries:
+            if self._entries.remove(entry):
+                out.give_back(self._workflow, entry.job)
+        scheduler._open_jobs.release()
 
     def close(self, state: str) -> None:
         """End connections and threads. Jobs that still run live on."""
         try:
-            for found in self.adoption.leftovers():
-                self.dispatcher.forget(found.node, found.known.job, found.known.attempt)
+            if state == "ended" and not self.detached and not self._workflow.scheduler.remaining_jobs:
+                for found in self.adoption.leftovers():
+                    self.dispatcher.forget(found.node, found.known.job, found.known.attempt)
             self._control.close()
-            self.dispatcher.close(state)
+            self.dispatcher.close("detached" if self.detached else state)
         finally:
             self.project.release()
 
     # --- from the launcher's thread -----------------------------------------------------------------------------
 
     def prepare(self, launch: ev.Launch) -> Message | ev.Unprepared:
-        """The start message of an attempt: outputs removed, directories made, marker set, command captured."""
+        """The start message of an attempt, unless nothing is to start any more."""
         entry = self._entries.get(launch.job)
         if entry is None or self._stopping():
             return ev.Unprepared(launch.job, launch.attempt, "withdraw")
-        try:
-            return self._prepare(entry, launch)
-        except Exception as error:
-            from snakemake.exceptions import print_exception
-
-            if not isinstance(error, WorkflowError):
-                error = _with_origin(error, self._workflow.linemaps)
-            print_exception(error, self._workflow.linemaps)
-            return ev.Unprepared(launch.job, launch.attempt, "unprepared", "it could not be started; see above")
+        return self._starter.start(entry, launch)
 
     def _stopping(self) -> bool:
         scheduler = self._workflow.scheduler
@@ -302,102 +322,6 @@ class Session:
             return False
         self.halt()
         return True
-
-    def _prepare(self, entry: Entry, launch: ev.Launch) -> Message | ev.Unprepared:
-        job = entry.job
-        for conflict in entry.conflicts:
-            self.dispatcher.await_end(conflict.known.job, conflict.known.attempt, 15.0)
-        entry.conflicts = ()
-        if not entry.printed:
-            self._executor.run_job_pre(job)
-            entry.printed = True
-        if out.from_cache(self._workflow, job):
-            return ev.Unprepared(launch.job, launch.attempt, "cached")
-        facts = self.pool.nodes[launch.node].facts
-        assert facts is not None
-        command = entry.command
-        if command is None:
-            self._workflow.async_run(job.prepare())
-            command = cmd.direct(self._workflow, job, facts.tmpdir)
-        context = self._context(entry, launch, command)
-        self._executor.report_job_submission(_info(entry))
-        env: dict[str, str | None] = {}
-        if not self.pool.nodes[launch.node].spec.local:
-            env |= cmd.shared_environment(facts.same, facts.path)
-        env |= {**command.env, **cmd.declared_envvars(self._workflow), **context.environment()}
-        scripts = [self._final(replace(context, command=script)) for script in command.scripts]
-        entry.litter = command.litter
-        return {
-            "t": "start",
-            "job": launch.job,
-            "attempt": launch.attempt,
-            "name": job.name,
-            "scripts": scripts,
-            "shell": command.shell,
-            "env": env,
-            "cwd": command.cwd,
-            "log": entry.log,
-            "needs": list(command.needs),
-            "runtime": runtime_s(job),
-            "progress": progress_pattern(job),
-            "hash": entry.hash,
-            "meta": self._meta(entry, launch),
-            "cpus": max(1, len(launch.seat.slots)),
-        }
-
-    def _meta(self, entry: Entry, launch: ev.Launch) -> dict[str, Any]:
-        """What adoption needs to go on with the job in another process. No command, no environment."""
-        return {
-            "snakemake_attempt": entry.job.attempt,
-            "shadow_dir": None if entry.job.is_group() else entry.job.shadow_dir,
-            "slots": list(launch.seat.slots),
-            "gpus": list(launch.seat.gpus),
-            "proc_id": entry.proc_id,
-            "log": entry.log,
-            "litter": list(entry.litter),
-        }
-
-    def _final(self, context: LaunchContext) -> str:
-        if self._factory is None:
-            return context.command
-        option = f"--harbor-command-factory {self.config.command_factory}"
-        try:
-            line = self._factory(context)
-        except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            raise HarborError(
-                f"{option}: raised {type(error).__name__}: {error} ({where.filename}:{where.lineno}) for job "
-                f"{context.job_name} on {context.node_name}."
-            ) from error
-        if not isinstance(line, str) or not line.strip():
-            raise HarborError(f"{option}: returned {line!r} for job {context.job_name}; it must return a command line.")
-        return line
-
-    def _context(self, entry: Entry, launch: ev.Launch, command: cmd.Command) -> LaunchContext:
-        job = entry.job
-        if entry.proc_id is None:
-            with self._lock:
-                entry.proc_id = next(i for i in range(len(self._proc_ids) + 1) if i not in self._proc_ids)
-                self._proc_ids.add(entry.proc_id)
-        wildcards = {} if job.is_group() else job.wildcards_dict
-        log = Path(self._workdir) / log_path(self.config.log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
-        entry.log = str(log)
-        self.dispatcher.logs[entry.id] = entry.log
-        return LaunchContext(
-            node_name=launch.node,
-            node_id=self._order[launch.node],
-            local_id=min(launch.seat.slots, default=0),
-            proc_id=entry.proc_id,
-            nnodes=len(self._order),
-            cpus_on_node=self.pool.nodes[launch.node].slots,
-            threads=job.threads,
-            job_name=job.name,
-            job_id=str(job.jobid),
-            attempt=launch.attempt,
-            output_dir=log.parent,
-            wildcards=wildcards,
-            gpus=launch.seat.gpus,
-        )
 
     # --- from the reporter's thread -----------------------------------------------------------------------------
 
@@ -419,7 +343,8 @@ class Session:
                 failure = out.describe(outcome, entry.log)
         except Exception as error:
             failure = f"harbor: its result could not be taken: {_text(error)}"
-        self._close_entry(entry, outcome)
+        if not self._close_entry(entry, outcome):
+            return True
         if outcome.state == JobState.WITHDRAWN:
             out.give_back(self._workflow, job)
         elif failure is not None:
@@ -443,22 +368,25 @@ class Session:
         if drained:
             permits.release()
 
-    def _close_entry(self, entry: Entry, outcome: Outcome) -> None:
-        with self._lock:
-            del self._entries[entry.id]
-            self._cores -= entry.cores
-            self._proc_ids.discard(-1 if entry.proc_id is None else entry.proc_id)
-        if outcome.state != JobState.SUCCEEDED:
-            # Snakemake may try it again: its next attempt has the next number.
-            self._attempts[entry.id] = outcome.attempt
-        if not self._workflow.execution_settings.cleanup_scripts:
-            entry.litter = ()
-        out.clean(entry.litter)
+    def _close_entry(self, entry: Entry, outcome: Outcome) -> bool:
+        if not self._entries.remove(entry, outcome):
+            return False
+        if self._workflow.execution_settings.cleanup_scripts:
+            out.clean(entry.litter)
         self._reported[str(entry.job.jobid)] = outcome
         if self._executor.cancelling and outcome.node is not None:
             self.dispatcher.forget(outcome.node, outcome.job, outcome.attempt)
+        return True
 
     # --- from the dispatcher's thread ---------------------------------------------------------------------------
+
+    def hosts(self) -> tuple[NodeSpec, ...] | None:
+        """The host list, if it was edited; a bad edit is a warning, and the list stays as it is."""
+        try:
+            return self._hostlist.changed()
+        except HarborError as error:
+            self._logger.warning(f"harbor: the edited host list is not used: {error}")
+            return None
 
     def accept(self, node: str, facts: NodeFacts) -> str | None:
         """Why a node that answered cannot be used; None if it can."""
@@ -469,20 +397,39 @@ class Session:
             "on every node, or take the node out of the host list"
         )
 
-    def news(self, change: ev.NodeChanged) -> None:
-        """Warn of a node that is lost or unusable, once for each reason; the run goes on with the others."""
-        unusable = (NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUARANTINED)
-        if change.state in unusable and self._warned.get(change.node) != change.reason:
-            self._warned[change.node] = change.reason
-            self._logger.warning(f"harbor: node {change.node} is not used ({change.state.value}): {change.reason}")
-        elif change.state == NodeState.READY and self._warned.pop(change.node, ""):
-            self._logger.info(f"harbor: node {change.node} is back")
+    def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
+        """Warn of a node that is lost or unusable, once for each reason, and of a job that seems to hang."""
+        match change:
+            case ev.Stalled(id, node, seconds, killed):
+                entry = self._entries.get(id)
+                if entry is not None:
+                    what = (
+                        "it is ended and tried again" if killed else "is it stuck? (--harbor-on-stall kill ends such)"
+                    )
+                    job = f"job {entry.job.jobid} ({entry.job.name}) on {node}"
+                    self._logger.warning(f"harbor: {job}: no output and no progress for {seconds:.0f} s; {what}")
+            case ev.NodeChanged(node, NodeState.REJECTED | NodeState.BACKOFF | NodeState.QUARANTINED as state, why):
+                if self._warned.get(node) != why:
+                    self._warned[node] = why
+                    self._logger.warning(f"harbor: node {node} is not used ({state.value}): {why}")
+            case ev.NodeChanged(node, NodeState.READY):
+                if self._warned.pop(node, ""):
+                    self._logger.info(f"harbor: node {node} is back")
+                elif self._begun and node not in self._present:
+                    self._logger.info(f"harbor: node {node} has joined")
+                self._present.add(node)
+            case ev.NodeChanged(node, NodeState.REMOVED):
+                self._present.discard(node)
+                self._logger.info(f"harbor: node {node} has left the pool")
 
     def broken(self, error: BaseException) -> None:
         """A bug of ours on one of harbor's threads: the workflow ends with the traceback instead of waiting."""
-        text = "".join(traceback.format_exception(error))
         scheduler = self._workflow.scheduler
-        failure = WorkflowError(f"harbor: internal error, please report it. Running jobs live on.\n{text}")
+        if isinstance(error, HarborError):
+            failure: WorkflowError = error
+        else:
+            text = "".join(traceback.format_exception(error))
+            failure = WorkflowError(f"harbor: internal error, please report it. Running jobs live on.\n{text}")
         if scheduler is None:
             self._logger.error(str(failure))
         else:
@@ -492,27 +439,9 @@ class Session:
         self._executor.error(job, _text(error))
 
 
-def _info(entry: Entry) -> SubmittedJobInfo:
-    return SubmittedJobInfo(entry.job, external_jobid=f"harbor:{entry.id}")
-
-
 def _text(error: BaseException) -> str:
     text = str(error)
     return text if isinstance(error, WorkflowError) and text else f"{type(error).__name__}: {text}"
-
-
-def _with_origin(error: Exception, linemaps: Any) -> Exception:
-    """The error with the line of the Snakefile that it comes from, as the local executor shows it."""
-    from snakemake.exceptions import RuleException, format_error, get_exception_origin
-
-    origin = get_exception_origin(error, linemaps)
-    if origin is None:
-        return error
-    line, file = origin
-    wrapped: Exception = RuleException(
-        format_error(error, line, linemaps=linemaps, snakefile=file, show_traceback=True)
-    )
-    return wrapped
 
 
 def _workdir() -> str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .core.placement import Policy
     from .core.pool import Patience
 
+STALL_MIN_S = 5
+"""Agents tell every two seconds which jobs have written something."""
+
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
@@ -102,11 +105,14 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     )
     stall_after: int = field(
         default=7200,
-        metadata={"help": "Seconds without output and progress after which a job counts as stalled. Not acted on yet."},
+        metadata={"help": "Seconds without output and progress after which a job counts as stalled."},
     )
     on_stall: str = field(
         default="warn",
-        metadata={"help": "What happens to a stalled job. Not acted on yet.", "choices": ["warn", "kill"]},
+        metadata={
+            "help": "What happens to a stalled job: a warning, or it is ended and tried on another node.",
+            "choices": ["warn", "kill"],
+        },
     )
     command_factory: Optional[str] = field(  # noqa: UP045
         default=None,
@@ -157,8 +163,6 @@ class PoolConfig:
     staging: str
     scratch: str | None
     nice: int
-    stall_after: int
-    on_stall: str
     command_factory: str | None
     log_dir: Path
 
@@ -175,23 +179,24 @@ def pool_config(settings: ExecutorSettings) -> PoolConfig:
             "leave the option out, and mount the working directory at the same path on every node",
         )
     return PoolConfig(
-        nodes=tuple(_nodes(settings)),
+        nodes=host_list(settings),
         policy=Policy(settings.max_load, settings.min_free_mem_mb, settings.ntasks_per_node),
-        patience=Patience(settings.lost_after, settings.fence_wait),
+        patience=Patience(
+            settings.lost_after, settings.fence_wait, settings.stall_after, kill_stalled=settings.on_stall == "kill"
+        ),
         ssh_config=settings.ssh_config,
         transport=settings.transport,
         dispatch=settings.dispatch,
         staging=settings.staging,
         scratch=settings.scratch,
         nice=settings.nice,
-        stall_after=settings.stall_after,
-        on_stall=settings.on_stall,
         command_factory=settings.command_factory,
         log_dir=Path(settings.log_dir),
     )
 
 
-def _nodes(settings: ExecutorSettings) -> "list[NodeSpec]":
+def host_list(settings: ExecutorSettings) -> "tuple[NodeSpec, ...]":
+    """The nodes that the settings name. Raises HarborError for the first that makes no sense."""
     from .hosts import parse_hosts, read_hostfile, unique
 
     nodes = []
@@ -208,7 +213,7 @@ def _nodes(settings: ExecutorSettings) -> "list[NodeSpec]":
         if settings.nnodes > len(nodes):
             raise HarborError(f"--harbor-nnodes {settings.nnodes}: the host list has only {len(nodes)}.")
         nodes = nodes[: settings.nnodes]
-    return nodes
+    return tuple(nodes)
 
 
 def _check_numbers(settings: ExecutorSettings) -> None:
@@ -218,7 +223,7 @@ def _check_numbers(settings: ExecutorSettings) -> None:
         ("nice", 0, 19),
         ("lost_after", 1, 10**7),
         ("fence_wait", 0, 10**7),
-        ("stall_after", 1, 10**9),
+        ("stall_after", STALL_MIN_S, 10**9),
         ("nnodes", 1, 10**6),
         ("ntasks_per_node", 1, 10**6),
     ):

@@ -8,11 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import HarborError
-from . import doctor as doctor
-from . import explain, log, status
-from . import nodes as nodes
+from . import detach, doctor, drain, explain, log, nodes, resume, status
 
-COMMANDS = (status, nodes, log, explain, doctor)
+COMMANDS = (status, nodes, log, explain, doctor, detach, drain, resume)
 
 
 def parser() -> argparse.ArgumentParser:

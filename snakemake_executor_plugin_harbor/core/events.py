@@ -38,7 +38,8 @@ class Unprepared:
 class Adopted:
     """A submitted job is one that an earlier controller started: it runs on a node, or ended there meanwhile.
 
-    It keeps its earlier id and attempt. `slots` and `gpus` are what it holds there.
+    It keeps its earlier id and attempt; `known_as` is its id here, if it was submitted under another one. `seat` is
+    what it holds there.
     """
 
     job: JobId
@@ -46,6 +47,7 @@ class Adopted:
     node: str
     seat: Seat
     exit: Mapping[str, Any] | None = None
+    known_as: JobId | None = None
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,13 @@ class Started:
 
 @dataclass(frozen=True)
 class Refused:
-    """The node would not start the attempt; `path` is what it lacks."""
+    """The node would not start the attempt. `kind` is missing (`path` says what), disk, fork or error."""
 
     node: str
     job: JobId
     attempt: int
-    reason: str
+    kind: str
+    reason: str = ""
     path: str | None = None
 
 
@@ -115,6 +118,14 @@ class Progressed:
     attempt: int
     done: float
     total: float
+
+
+@dataclass(frozen=True)
+class Alive:
+    """These attempts have written something since the last such message."""
+
+    node: str
+    attempts: tuple[tuple[JobId, int], ...]
 
 
 @dataclass(frozen=True)
@@ -158,6 +169,21 @@ class Halt:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """The host list as it is now."""
+
+    nodes: tuple[NodeSpec, ...]
+
+
+@dataclass(frozen=True)
+class Drain:
+    """The user wants nothing more placed on a node, for `reason`; an empty one lifts that."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time has passed. `hour` is the controller's local hour of day."""
 
@@ -175,11 +201,14 @@ Event = (
     | Started
     | Refused
     | Progressed
+    | Alive
     | Exited
     | Gone
     | CancelJob
     | CancelAll
     | Halt
+    | Listed
+    | Drain
     | Tick
 )
 
@@ -222,12 +251,35 @@ class Connect:
 
 
 @dataclass(frozen=True)
-class Fence:
-    """Make sure that an attempt which we cannot reach can do no more harm, before the next one starts."""
+class Disconnect:
+    """A node has left the pool: close its connection for good."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A node does not answer over its connection: end that, so that another one is made."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """For the user: a job has shown no sign of life for `seconds`; `killed` says that it is ended for that."""
 
     job: JobId
-    attempt: int
     node: str
+    seconds: float
+    killed: bool
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Make sure that an attempt which we cannot reach can do no more harm, before the next one starts. None: all."""
+
+    job: JobId
+    attempt: int | None
 
 
 @dataclass(frozen=True)
@@ -235,6 +287,14 @@ class Settle:
     """A job has ended for good: tell Snakemake."""
 
     outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A job goes on under the id that an earlier run gave it."""
+
+    job: JobId
+    known_as: JobId
 
 
 @dataclass(frozen=True)
@@ -257,4 +317,6 @@ class NodeChanged:
     reason: str = ""
 
 
-Action = Launch | Start | Send | Connect | Fence | Settle | JobChanged | NodeChanged
+Action = (
+    Launch | Start | Send | Connect | Disconnect | Cut | Stalled | Fence | Settle | Renamed | JobChanged | NodeChanged
+)

@@ -61,6 +61,8 @@ NODE: dict[tuple[N, str], N] = {
     (N.QUARANTINED, "probation"): N.READY,
     (N.QUARANTINED, "lost"): N.BACKOFF,
     (N.BACKOFF, "connect"): N.CONNECTING,
+    (N.REJECTED, "connect"): N.CONNECTING,
+    **{(state, "removed"): N.REMOVED for state in N if state != N.REMOVED},
 }
 
 

@@ -33,6 +33,7 @@ class NodeState(StrEnum):
     BACKOFF = "backoff"
     QUARANTINED = "quarantined"
     REJECTED = "rejected"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class Request:
 class JobSpec:
     """A job as the pool sees it: what it asks for and how it ranks in the queue.
 
-    `attempt` is the number of its first attempt here: larger than 1 when Snakemake retries it.
+    `attempt` is the number of its first attempt here: larger than 1 when Snakemake retries it. `stall_after`: seconds,
+    None for the pool's. `former` are the ids under which an earlier run started it; no node that has answered knows it.
     """
 
     id: JobId
@@ -123,6 +125,8 @@ class JobSpec:
     rule: str = ""
     priority: int = 0
     depth: int = 0
+    stall_after: float | None = None
+    former: tuple[JobId, ...] = ()
 
 
 @dataclass(frozen=True)

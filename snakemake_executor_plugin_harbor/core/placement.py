@@ -12,6 +12,8 @@ from .model import Load, NodeFacts, NodeSpec, NodeState, Request, Seat
 
 STARVATION_S = 30.0
 """A node that runs none of our jobs takes one after this long, however busy other people keep it."""
+MIN_FREE_DISK_MB = 16
+"""A node whose scratch has less room than this gets no job: its records and the first of its output need some."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class NodeView:
     """One node as placement sees it: what it is, what it measured last, and what we hold there.
 
     `machine` names the computer: two entries of the host list with one boot id share its load.
-    `idle_since` is when the last of our jobs there ended (or when it joined).
+    `idle_since` is when the last of our jobs there ended (or when it joined). One that is `leaving` the pool may have a
+    `successor` of its name: the same entry of the host list, edited.
     """
 
     spec: NodeSpec
@@ -38,8 +41,15 @@ class NodeView:
     held: dict[str, tuple[Request, Seat]] = field(default_factory=dict)
     idle_since: float = 0.0
     missing: set[str] = field(default_factory=set)
-    draining: bool = False
+    drain: str = ""
+    leaving: bool = False
+    successor: NodeSpec | None = None
     why: str = ""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is placed here, by the user's will: `drain` says why, or it is `leaving` the pool."""
+        return bool(self.drain) or self.leaving
 
     @property
     def slots(self) -> int:
@@ -156,6 +166,8 @@ def never(request: Request, node: NodeView) -> str | None:
         return f"the job is pinned to node {request.node}"
     if node.state == NodeState.REJECTED:
         return node.why or "unusable"
+    if node.leaving and node.successor is None:
+        return "was taken out of the host list"
     absent = request.constraint - node.spec.tags
     if absent:
         return f"lacks the tag {', '.join(sorted(absent))}"
@@ -179,8 +191,10 @@ def not_now(
     """Why this node cannot take the job at this moment; None when it can."""
     if node.state != NodeState.READY:
         return f"is {node.state.value}{': ' + node.why if node.why else ''}"
-    if node.draining:
-        return "is draining"
+    if node.drain:
+        return f"is drained: {node.drain}"
+    if node.leaving:
+        return "was edited in the host list: its jobs end first"
     if node.load is None:
         return "has not measured its load yet"
     if not within_hours(node.spec.hours, hour):
@@ -223,8 +237,9 @@ def _memory_short(request: Request, node: NodeView, policy: Policy) -> str | Non
     if available is not None and available - request.mem_mb < policy.min_free_mem_mb:
         return f"has {available} MiB available; the job needs {request.mem_mb} and {policy.min_free_mem_mb} stay free"
     disk = node.load.disk_free_mb
-    if disk is not None and request.disk_mb > disk:
-        return f"has {disk} MiB of scratch free, the job needs {request.disk_mb}"
+    if disk is not None and max(request.disk_mb, MIN_FREE_DISK_MB) > disk:
+        needed = request.disk_mb or f"{MIN_FREE_DISK_MB} for its records and output"
+        return f"has {disk} MiB of scratch free, the job needs {needed}"
     return None
 
 

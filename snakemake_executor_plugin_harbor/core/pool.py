@@ -5,64 +5,34 @@ fuzzed. The dispatcher is its only caller, on one thread.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import events as ev
-from .lifecycle import HOLDING, ON_NODE, TERMINAL, job_next, node_next
-from .model import (
-    JobId,
-    JobSpec,
-    JobState,
-    NodeSpec,
-    NodeState,
-    Outcome,
-    Request,
-    Seat,
-    attempt_key,
-)
+from .jobs import LOST, Job, elapsed, exit_event, exit_reason, impossible, seat_of
+from .lifecycle import HOLDING, ON_NODE, TERMINAL, job_next
+from .model import JobId, JobSpec, JobState, NodeSpec, NodeState, Outcome, Request, attempt_key
 from .placement import NodeView, Placement, Policy, Refusal, machines, place
 from .progress import Durations, Progress
+from .roster import Roster
 
 MAX_CRASHES = 3
-STRIKES = 3
-QUARANTINE_S = 60.0
-BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
-
-
-NO_SEAT = Seat(())
+CANCEL_GRACE_S = 5.0
+"""Between TERM and KILL, for a single job."""
+UNANSWERED_S = 120.0
+"""A start that a node neither confirms nor refuses for this long: the connection is made anew, and hello tells."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long an unreachable node's jobs are waited for, and how long a fence takes to bite (seconds)."""
+    """How long an unreachable node's jobs are waited for, how long a fence takes to bite, and how long a job may
+    show no sign of life (seconds); `kill_stalled` says what happens then.
+    """
 
     lost_after: float = 120.0
     fence_wait: float = 90.0
-
-
-@dataclass
-class Job:
-    """One job in the pool. Only the reactor changes it."""
-
-    spec: JobSpec
-    order: int
-    state: JobState = JobState.QUEUED
-    attempt: int = 1
-    node: str | None = None
-    seat: Seat = NO_SEAT
-    since: float = 0.0
-    not_before: float = 0.0
-    crashes: int = 0
-    doomed: bool = False
-    avoid: set[str] = field(default_factory=set)
-    refusal: Refusal | None = None
-    progress: Progress | None = None
-    why: str = ""
-
-    @property
-    def key(self) -> str:
-        return attempt_key(self.spec.id, self.attempt)
+    stall_after: float = 7200.0
+    kill_stalled: bool = False
 
 
 class Pool:
@@ -76,18 +46,19 @@ class Pool:
     ) -> None:
         self.policy = policy or Policy()
         self.patience = patience or Patience()
-        self.nodes: dict[str, NodeView] = {spec.name: NodeView(spec) for spec in nodes}
+        self._roster = Roster(nodes, self._emit)
         self.jobs: dict[JobId, Job] = {}
         self.durations = Durations()
         self.halted = False
         self.hour: int | None = None
         self._order = 0
         self._grace: float | None = None
-        self._strikes: dict[str, int] = {}
-        self._failures: dict[str, int] = {}
-        self._until: dict[str, float] = {}
         self._orphans: set[str] = set()
         self._actions: list[ev.Action] = []
+
+    @property
+    def nodes(self) -> dict[str, NodeView]:
+        return self._roster.views
 
     # --- the way in ---------------------------------------------------------------------------------
 
@@ -96,6 +67,7 @@ class Pool:
         self._actions = []
         for event in events:
             self._apply(event, now)
+        self._roster.see_off()
         self._schedule(now)
         return self._actions
 
@@ -103,7 +75,7 @@ class Pool:
         """The first actions of a run: connect to every node."""
         self._actions = []
         for node in self.nodes.values():
-            self._connect(node)
+            self._roster.connect(node)
         return self._actions
 
     def _apply(self, event: ev.Event, now: float) -> None:
@@ -124,27 +96,38 @@ class Pool:
                 if (node := self.nodes.get(name)) is not None:
                     node.load = load
             case ev.Started(name, job, attempt):
-                self._step(self._on(name, job, attempt), "started", now)
+                self._alive(self._on(name, job, attempt), now, "started")
             case ev.Refused():
                 self._refused(event, now)
             case ev.Progressed(name, job, attempt, done, total):
                 if (running := self._on(name, job, attempt)) is not None:
                     running.progress = Progress(done, total)
+                    self._alive(running, now)
+            case ev.Alive(name, attempts):
+                for job, attempt in attempts:
+                    self._alive(self._on(name, job, attempt), now)
             case ev.Exited():
                 self._exited(event, now)
             case ev.Gone(name, job, attempt):
                 self._lost(self._on(name, job, attempt), "the node does not know it", now)
             case ev.CancelJob(job):
-                self._cancel(self.jobs.get(job), 5.0, now)
+                self._cancel(self.jobs.get(job), CANCEL_GRACE_S, now)
             case ev.CancelAll(grace):
                 self._grace = grace
                 for running in list(self.jobs.values()):
                     self._cancel(running, grace, now)
             case ev.Halt():
                 self._halt(now)
+            case ev.Listed(nodes):
+                self._roster.listed(nodes)
+            case ev.Drain(name, reason):
+                self._roster.drain(name, reason)
             case ev.Tick(hour):
                 self.hour = hour
                 self._tick(now)
+
+    def _emit(self, action: ev.Action) -> None:
+        self._actions.append(action)
 
     # --- jobs -----------------------------------------------------------------------------------------
 
@@ -152,6 +135,8 @@ class Pool:
         for spec in specs:
             self._order += 1
             job = Job(spec, self._order, attempt=spec.attempt, since=now)
+            if spec.former:
+                job.suspects = {name for name, node in self.nodes.items() if node.facts is None}
             self.jobs[spec.id] = job
             self._record(job)
             if self._grace is not None:
@@ -160,14 +145,19 @@ class Pool:
                 self._step(job, "withdraw", now)
 
     def _adopt(self, event: ev.Adopted, now: float) -> None:
-        job = self.jobs.get(event.job)
+        job = self.jobs.get(event.known_as or event.job)
         node = self.nodes.get(event.node)
         if job is None or node is None or job.state != JobState.QUEUED:
             return
+        if event.known_as is not None:
+            self.jobs[event.job] = self.jobs.pop(event.known_as)
+            job.spec = replace(job.spec, id=event.job)
+            self._emit(ev.Renamed(event.job, event.known_as))
+        job.suspects.clear()
         job.attempt, job.node, job.seat = event.attempt, event.node, event.seat
         node.held[job.key] = (job.spec.request, job.seat)
         self._orphans.discard(job.key)
-        self._step(job, "adopted", now, "adopted from an earlier run")
+        self._alive(job, now, "adopted", "adopted from an earlier run")
         if event.exit is not None:
             self._apply(exit_event(event.node, event.job, event.attempt, event.exit), now)
 
@@ -182,7 +172,7 @@ class Pool:
             self._step(job, "cancel", now, "cancelled")
         else:
             self._step(job, "sent", now)
-            self._actions.append(ev.Start(job_id, attempt, job.node))
+            self._emit(ev.Start(job_id, attempt, job.node))
 
     def _settle_placed(self, job_id: JobId, attempt: int, trigger: str, reason: str, now: float) -> None:
         job = self._attempt(job_id, attempt)
@@ -195,15 +185,16 @@ class Pool:
             if self._attempt(event.job, event.attempt) is None:
                 self._stranger_exited(event)
             return
-        self._strikes.pop(event.node, None)
-        if event.reason == "lost":
-            self._lost(job, "its guardian was killed", now)
+        self._roster.absolve(event.node)
+        if event.reason in LOST and not job.doomed:
+            stall = f"no output and no progress for {self._stall_after(job):.0f} s"
+            self._lost(job, stall if job.stalled else LOST[event.reason], now)
             return
         if event.code == 0 and event.reason is None:
-            self.durations.learn(job.spec.rule, max(0.0, _elapsed(event.message, now - job.since)))
+            self.durations.learn(job.spec.rule, max(0.0, elapsed(event.message, now - job.since)))
             self._step(job, "exited-ok", now, exit=event.message)
         else:
-            self._step(job, "exited-bad", now, _exit_reason(event), exit=event.message)
+            self._step(job, "exited-bad", now, exit_reason(event), exit=event.message)
 
     def _stranger_exited(self, event: ev.Exited) -> None:
         """An attempt that was given up: its record is of no more use. One of an earlier run is kept: its job may
@@ -222,12 +213,17 @@ class Pool:
         node = self.nodes.get(event.node)
         if job is None or node is None:
             return
-        if event.reason == "missing" and event.path:
+        why = event.reason or event.kind
+        if event.kind == "missing" and event.path:
             node.missing.add(event.path)
+            job.avoid.add(event.node)
+            why = f"no {event.path} there"
+        elif event.kind == "disk" and node.load is not None:
+            # Until the next sample says that there is room again.
+            node.load = replace(node.load, disk_free_mb=0)
         else:
-            self._strike(node, event.reason, now)
-        job.avoid.add(event.node)
-        why = f"no {event.path} there" if event.path else event.reason
+            self._roster.strike(node, why, now)
+            job.avoid.add(event.node)
         self._step(job, "refused", now, f"refused by {event.node}: {why}")
 
     def _lost(self, job: Job | None, why: str, now: float) -> None:
@@ -251,8 +247,32 @@ class Pool:
         job.doomed = True
         if job.state in (JobState.STARTING, JobState.RUNNING) and job.node is not None:
             message = {"t": "cancel", "job": job.spec.id, "attempt": job.attempt, "grace": grace}
-            self._actions.append(ev.Send(job.node, message))
+            self._emit(ev.Send(job.node, message))
+        elif job.state == JobState.UNREACHABLE:
+            self._fence(job)
+        elif job.suspects:
+            self._clear_suspects(job)
         self._step(job, "cancel", now, "cancelled")
+
+    def _fence(self, job: Job) -> None:
+        self._emit(ev.Fence(job.spec.id, job.attempt))
+
+    def _clear_suspects(self, job: Job) -> None:
+        """Whatever an earlier run started of this job, and wherever: it is to end."""
+        job.suspects.clear()
+        for former in job.spec.former:
+            self._emit(ev.Fence(former, None))
+
+    def _alive(self, job: Job | None, now: float, trigger: str | None = None, why: str = "") -> None:
+        """A sign of life, perhaps with a transition."""
+        if job is not None:
+            job.sign, job.stalled = now, job.stalled and self.patience.kill_stalled
+            if trigger is not None:
+                self._step(job, trigger, now, why)
+
+    def _stall_after(self, job: Job) -> float:
+        own = job.spec.stall_after
+        return self.patience.stall_after if own is None else own
 
     def _halt(self, now: float) -> None:
         self.halted = True
@@ -278,10 +298,10 @@ class Pool:
         if after in TERMINAL:
             del self.jobs[job.spec.id]
             node = job.node if before in HOLDING else None
-            self._actions.append(ev.Settle(Outcome(job.spec.id, job.attempt, after, node, why, exit)))
+            self._emit(ev.Settle(Outcome(job.spec.id, job.attempt, after, node, why, exit)))
         elif after == JobState.QUEUED:
             job.attempt += 1
-            job.node, job.progress = None, None
+            job.node, job.progress, job.stalled = None, None, False
             if self.halted:
                 self._step(job, "withdraw", now)
 
@@ -293,7 +313,7 @@ class Pool:
                 node.idle_since = now
 
     def _record(self, job: Job) -> None:
-        self._actions.append(ev.JobChanged(job.spec.id, job.attempt, job.state, job.node, job.why))
+        self._emit(ev.JobChanged(job.spec.id, job.attempt, job.state, job.node, job.why))
 
     def _attempt(self, job_id: JobId, attempt: int) -> Job | None:
         """The job, if that is its present attempt: the fence against late messages."""
@@ -305,29 +325,19 @@ class Pool:
         return job if job is not None and job.node == node and job.state in ON_NODE else None
 
     def _forget(self, node: str, job: JobId, attempt: int) -> None:
-        self._actions.append(ev.Send(node, {"t": "forget", "job": job, "attempt": attempt}))
+        self._emit(ev.Send(node, {"t": "forget", "job": job, "attempt": attempt}))
 
     # --- nodes ----------------------------------------------------------------------------------------
 
-    def _connect(self, node: NodeView) -> None:
-        if self._move(node, "connect", node.why):
-            self._actions.append(ev.Connect(node.spec))
-
-    def _move(self, node: NodeView, trigger: str, why: str = "") -> bool:
-        after = node_next(node.state, trigger)
-        if after is None:
-            return False
-        node.state, node.why = after, why
-        self._actions.append(ev.NodeChanged(node.spec.name, after, why))
-        return True
-
     def _node_up(self, event: ev.NodeUp, now: float) -> None:
-        node = self.nodes.get(event.node)
-        if node is None or not self._move(node, "ready"):
+        node = self._roster.up(event.node)
+        if node is None:
             return
         rebooted = node.facts is not None and node.facts.boot_id != event.facts.boot_id
         node.facts, node.load, node.idle_since = event.facts, None, now
-        self._failures.pop(event.node, None)
+        node.missing.clear()
+        for job in self.jobs.values():
+            job.suspects.discard(event.node)
         known = {(k.job, k.attempt): k for k in event.known}
         for job in [j for j in self.jobs.values() if j.node == event.node and j.state in ON_NODE]:
             record = known.pop((job.spec.id, job.attempt), None)
@@ -336,7 +346,7 @@ class Pool:
             elif record.exit is not None:
                 self._apply(exit_event(event.node, record.job, record.attempt, record.exit), now)
             else:
-                self._step(job, "found", now)
+                self._alive(job, now, "found")
         self._take_in(node, known)
 
     def _take_in(self, node: NodeView, known: dict[tuple[JobId, int], ev.Known]) -> None:
@@ -355,46 +365,47 @@ class Pool:
                 seat = seat_of(record.meta)
                 node.held[attempt_key(job_id, attempt)] = (Request(cores=len(seat.slots)), seat)
             if job is not None and record.running:
-                message = {"t": "cancel", "job": job_id, "attempt": attempt, "grace": 5.0}
-                self._actions.append(ev.Send(node.spec.name, message))
+                message = {"t": "cancel", "job": job_id, "attempt": attempt, "grace": CANCEL_GRACE_S}
+                self._emit(ev.Send(node.spec.name, message))
             elif job is not None:
                 self._forget(node.spec.name, job_id, attempt)
 
     def _node_down(self, name: str, reason: str, permanent: bool, now: float) -> None:
-        node = self.nodes.get(name)
-        if node is None:
+        if self._roster.down(name, reason, permanent, now) is None:
             return
-        if permanent:
-            self._move(node, "rejected", reason)
-        elif self._move(node, "failed", reason) or self._move(node, "lost", reason):
-            count = self._failures.get(name, 0)
-            self._failures[name] = count + 1
-            self._until[name] = now + BACKOFF_S[min(count, len(BACKOFF_S) - 1)]
         for job in [j for j in self.jobs.values() if j.node == name]:
+            if job.state == JobState.CANCELLING:
+                self._fence(job)
             self._step(job, "channel-lost", now, reason)
 
-    def _strike(self, node: NodeView, why: str, now: float) -> None:
-        """Three refusals in a row: no placements for a minute, then a new chance."""
-        name = node.spec.name
-        self._strikes[name] = self._strikes.get(name, 0) + 1
-        if self._strikes[name] >= STRIKES and self._move(node, "misbehaved", why):
-            self._until[name] = now + QUARANTINE_S
-            self._strikes.pop(name)
-
     def _tick(self, now: float) -> None:
-        for name, until in list(self._until.items()):
-            if now >= until:
-                del self._until[name]
-                node = self.nodes[name]
-                if node.state == NodeState.BACKOFF:
-                    self._connect(node)
-                else:
-                    self._move(node, "probation")
-        for job in [j for j in self.jobs.values() if j.state == JobState.UNREACHABLE]:
-            if now - job.since >= self.patience.lost_after and job.node is not None:
-                self._actions.append(ev.Fence(job.spec.id, job.attempt, job.node))
+        self._roster.tick(now)
+        unanswered = set()
+        for job in [j for j in self.jobs.values() if j.state in ON_NODE]:
+            waited = now - job.since
+            if job.state == JobState.UNREACHABLE and waited >= self.patience.lost_after:
+                self._fence(job)
                 job.not_before = now + self.patience.fence_wait
                 self._lost(job, f"unreachable for {self.patience.lost_after:.0f} s", now)
+            elif job.state == JobState.STARTING and waited >= UNANSWERED_S and job.node is not None:
+                unanswered.add(job.node)
+            elif job.state == JobState.RUNNING and not job.stalled and now - job.sign >= self._stall_after(job):
+                self._stall(job)
+        for job in [j for j in self.jobs.values() if j.suspects and now - j.since >= self.patience.lost_after]:
+            self._clear_suspects(job)
+            job.not_before = now + self.patience.fence_wait
+        for name in sorted(unanswered):
+            self._emit(ev.Cut(name))
+
+    def _stall(self, job: Job) -> None:
+        """A job gave no sign of life for too long: the user hears of it, or it ends and is tried elsewhere."""
+        job.stalled = True
+        assert job.node is not None
+        kill = self.patience.kill_stalled
+        self._emit(ev.Stalled(job.spec.id, job.node, self._stall_after(job), kill))
+        if kill:
+            message = {"t": "cancel", "job": job.spec.id, "attempt": job.attempt, "grace": CANCEL_GRACE_S}
+            self._emit(ev.Send(job.node, message))
 
     # --- placement --------------------------------------------------------------------------------------
 
@@ -418,7 +429,12 @@ class Pool:
         peers = machines(self.nodes.values())
         refused: dict[tuple[Request, frozenset[str]], Refusal] = {}
         for job in queue:
+            if job.suspects:
+                silent = "does not answer, and may still run it since an earlier run"
+                job.refusal = Refusal(dict.fromkeys(job.suspects, silent))
+                continue
             if job.not_before > now:
+                job.refusal = Refusal({"every node": "waits until a lost attempt has ended (--harbor-fence-wait)"})
                 continue
             question = (job.spec.request, frozenset(job.avoid))
             answer = refused.get(question) or place(
@@ -442,59 +458,8 @@ class Pool:
         job.node, job.seat, job.refusal = placement.node, placement.seat, None
         self.nodes[placement.node].held[job.key] = (job.spec.request, placement.seat)
         self._step(job, "placed", now, placement.why)
-        self._actions.append(ev.Launch(job.spec.id, job.attempt, placement.node, placement.seat, placement.why))
+        self._emit(ev.Launch(job.spec.id, job.attempt, placement.node, placement.seat, placement.why))
 
     def slots(self) -> int:
         """All slots of the nodes that can be used now."""
-        return sum(node.slots for node in self.nodes.values() if node.state == NodeState.READY)
-
-
-def impossible(refusal: Refusal) -> str:
-    """Each node's reason, one a line."""
-    lines = [f"  {name} {why}" for name, why in sorted(refusal.reasons.items())]
-    return "no node of the pool can ever hold it:\n" + "\n".join(lines)
-
-
-def exit_event(node: str, job: JobId, attempt: int, message: Mapping[str, Any]) -> ev.Exited:
-    """The event for an agent's `exited` message (or the copy of it that a spool record keeps)."""
-    reason = message.get("reason")
-    code = message.get("code")
-    return ev.Exited(
-        node,
-        job,
-        attempt,
-        code if isinstance(code, int) else -1,
-        reason if isinstance(reason, str) else None,
-        message,
-    )
-
-
-def seat_of(meta: Mapping[str, Any]) -> Seat:
-    """The seat that a spool record's `meta` keeps."""
-
-    def numbers(value: object) -> tuple[int, ...]:
-        return tuple(v for v in value if isinstance(v, int)) if isinstance(value, list) else ()
-
-    return Seat(numbers(meta.get("slots")), numbers(meta.get("gpus")))
-
-
-def _elapsed(message: Mapping[str, Any], default: float) -> float:
-    start, end = message.get("start"), message.get("end")
-    if isinstance(start, (int, float)) and isinstance(end, (int, float)):
-        return float(end - start)
-    return default
-
-
-def _exit_reason(event: ev.Exited) -> str:
-    match event.reason:
-        case "timeout":
-            return "killed: its runtime was over"
-        case "oom":
-            return "killed: the node ran out of memory"
-        case "cancelled":
-            return "cancelled"
-        case "spawn":
-            return "its shell could not be started"
-    if event.code < 0:
-        return f"killed by signal {-event.code}"
-    return f"exit code {event.code}"
+        return sum(node.slots for node in self.nodes.values() if node.state == NodeState.READY and not node.closed)

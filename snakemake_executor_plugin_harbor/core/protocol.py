@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import events as ev
+from .jobs import exit_event
 from .model import Load, NodeFacts
-from .pool import exit_event
 
 VERSION = 1
 MAX_LINE = 1 << 20
@@ -107,6 +107,8 @@ def event_of(node: str, message: Message) -> ev.Event | None:
     kind = message["t"]
     if kind == "load":
         return ev.Measured(node, load_of(message))
+    if kind == "alive":
+        return ev.Alive(node, tuple(_attempts(message.get("jobs"))))
     job, attempt = message.get("job"), message.get("attempt")
     if not isinstance(job, str) or not isinstance(attempt, int):
         return None
@@ -115,10 +117,8 @@ def event_of(node: str, message: Message) -> ev.Event | None:
             return ev.Started(node, job, attempt)
         case "refused":
             path = message.get("path")
-            reason = _str(message.get("message")) or _str(message.get("reason")) or "no reason given"
-            if message.get("reason") == "missing":
-                reason = "missing"
-            return ev.Refused(node, job, attempt, reason, path if isinstance(path, str) else None)
+            kind, why = _str(message.get("reason")) or "error", _str(message.get("message"))
+            return ev.Refused(node, job, attempt, kind, why, path if isinstance(path, str) else None)
         case "progress":
             done, total = _float(message.get("done")), _float(message.get("total"))
             return ev.Progressed(node, job, attempt, done, total) if total > 0 else None
@@ -143,6 +143,12 @@ def known_of(message: Message) -> ev.Known | None:
         hash=_str(message.get("hash")),
         meta=meta if isinstance(meta, dict) else {},
     )
+
+
+def _attempts(value: object) -> Iterator[tuple[str, int]]:
+    for pair in value if isinstance(value, list) else []:
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], int):
+            yield pair[0], pair[1]
 
 
 def _int(value: object, default: int) -> int:

@@ -22,6 +22,8 @@ NOISE_LIMIT = 64 * 1024
 HELLO_TIMEOUT_S = 60.0
 SILENCE_S = 20.0
 """A connection without a line for this long is given up; the agent sends a load sample every second."""
+KNOWN_MAX = 100_000
+"""Records that a node may list; ten times what an agent keeps before it clears away what is forgotten."""
 WRITE_BATCH = 256
 JITTER_S = 1.0
 
@@ -49,9 +51,11 @@ class Link:
         self._gate = gate
         self._outbox: queue.SimpleQueue[list[Message] | None] | None = None
         self._channel: Channel | None = None
-        self._heard = 0.0
+        self._heard = False
+        self._quiet_since = 0.0
         self._closing = threading.Event()
         self._tried = False
+        self._met = False
         self._reader: threading.Thread | None = None
         self._writer: threading.Thread | None = None
 
@@ -73,8 +77,16 @@ class Link:
 
     def check(self, now: float) -> None:
         """Give up a connection that has been silent for too long (a partition drops packets, it says nothing)."""
-        channel, heard = self._channel, self._heard
-        if channel is not None and heard and now - heard > SILENCE_S:
+        if self._heard or self._outbox is None:
+            self._heard, self._quiet_since = False, now
+        elif now - self._quiet_since > SILENCE_S:
+            self._quiet_since = now
+            self.cut()
+
+    def cut(self) -> None:
+        """End the connection without a word; NodeDown follows."""
+        channel = self._channel
+        if channel is not None:
             channel.close()
 
     def close(self, timeout: float = 5.0) -> None:
@@ -105,7 +117,9 @@ class Link:
             reason, permanent = self._session()
         except ConnectError as error:
             hint = f"\n  Try: {error.hint}" if error.hint else ""
-            reason, permanent = f"{error.message}{hint}", error.permanent
+            # A name that was good an hour ago is still good: a laptop that wakes up has no name server yet.
+            permanent = error.permanent and not (error.kind == "name" and self._met)
+            reason = f"{error.message}{hint}"
         except OSError as error:
             reason = f"the connection broke: {error}"
         except Exception as error:
@@ -164,14 +178,16 @@ class Link:
         ready = False
         messages = early
         while True:
-            self._heard = time.monotonic()
+            self._heard = True
             for message in messages:
                 if not ready and message["t"] == "known":
                     record = known_of(message)
                     if record is not None:
                         known.append(record)
+                    if len(known) > KNOWN_MAX:
+                        return f"it lists more than {KNOWN_MAX} jobs", True
                 elif not ready and message["t"] == "ready":
-                    ready = True
+                    ready = self._met = True
                     self._begin_writing(channel)
                     self._post(ev.NodeUp(self.spec.name, facts_of(hello), tuple(known)))
                 elif message["t"] == "fatal":

@@ -1,17 +1,15 @@
 """The thread that owns the pool: takes events, asks the reactor, writes the journal, then acts.
 
-Order is the point: what the journal records is durable before a message leaves. Preparing a job (which touches
-disks) happens on the launcher's thread, telling Snakemake (which takes its lock) on the reporter's, so that
-neither delays the other or the heartbeat of the nodes.
+Order is the point: what the journal records is durable before a message leaves. Whatever waits for somebody else is
+done by the workers' threads, so that it delays neither decisions nor the heartbeat of the nodes.
 """
 
-import binascii
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..core import events as ev
 from ..core.lifecycle import HOLDING, ON_NODE
@@ -20,38 +18,41 @@ from ..core.pool import Pool
 from ..core.progress import progress_of
 from ..core.protocol import Message
 from ..remote.link import Link
+from ..remote.links import Links
 from ..remote.transport import Transport
+from .clock import AwakeClock
 from .journal import Journal
+from .outputs import Outputs
 from .project import Project
+from .workers import Launcher, Listener, Preparer, Reporter
 
 TICK_S = 1.0
 PACE_S = 0.005
 """Under load, events are taken together at this interval: each hand-over between threads costs Python's lock. An
 event that comes alone is taken at once."""
+INBOX_MAX = 20_000
+"""Events that may wait to be taken before nodes have to; each is below a kilobyte."""
 CONNECTIONS_AT_ONCE = 8
 """sshd drops connections at random from 10 unauthenticated ones on (MaxStartups 10:30:100)."""
 
 
-class Client(Protocol):
-    """Whom the dispatcher works for: the executor."""
-
-    def prepare(self, launch: ev.Launch) -> Message | ev.Unprepared:
-        """The `start` message of an attempt. Runs on the launcher's thread; raises for what a user should see."""
-
-    def report(self, outcome: Outcome) -> bool:
-        """Tell Snakemake. False: not yet (an output is not visible), ask again. Runs on the reporter's thread."""
-
-    def reported(self) -> None:
-        """A batch of reports is over. Runs on the reporter's thread."""
+class Client(Preparer, Listener, Protocol):
+    """Whom the dispatcher works for: the session. These calls come from the dispatcher's thread."""
 
     def accept(self, node: str, facts: NodeFacts) -> str | None:
         """Why a node that answered cannot be used; None if it can."""
 
-    def news(self, change: ev.NodeChanged) -> None:
-        """A node's state changed."""
+    def reunite(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
+        """Those of the jobs that an earlier run started, and that a node knows by now."""
+
+    def hosts(self) -> tuple[NodeSpec, ...] | None:
+        """The host list, if it has changed."""
+
+    def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
+        """What the user should hear of."""
 
     def broken(self, error: BaseException) -> None:
-        """The dispatcher itself failed: nothing will ever be reported again."""
+        """A thread of the dispatcher failed: nothing will ever be reported again."""
 
 
 @dataclass(frozen=True)
@@ -93,25 +94,27 @@ class Dispatcher:
         self._project = project
         self._client = client
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-        self._launches: queue.SimpleQueue[list[ev.Launch] | None] = queue.SimpleQueue()
-        self._reports: queue.SimpleQueue[list[Outcome] | None] = queue.SimpleQueue()
-        self._starts: dict[tuple[JobId, int], Message] = {}
+        self._clock = AwakeClock()
+        self._launcher = Launcher(client, self.post)
+        self._reporter = Reporter(client)
+        self._outputs = Outputs()
         self._changed = threading.Condition()
         self._failed: BaseException | None = None
         self._closed = False
         self._ending: set[tuple[JobId, int]] = set()
         self._taken = 0.0
-        self._outputs: dict[tuple[Any, Any, Any], Message | None] = {}
         self.slots = 0
         self.logs: dict[JobId, str] = {}
         self.known: dict[str, tuple[ev.Known, ...]] = {}
         gate = threading.Semaphore(CONNECTIONS_AT_ONCE)
-        self._links = {
-            name: Link(node.spec, transport, welcome, self.post, self._hear, gate) for name, node in pool.nodes.items()
-        }
+        self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear, gate))
         self._threads = [
-            threading.Thread(target=self._guard, args=(target,), name=f"harbor-{target.__name__[1:]}", daemon=True)
-            for target in (self._dispatch, self._launch, self._report)
+            threading.Thread(target=self._guard, args=(target,), name=f"harbor-{name}", daemon=True)
+            for name, target in (
+                ("dispatch", self._dispatch),
+                ("launch", self._launcher.run),
+                ("report", self._reporter.run),
+            )
         ]
 
     def start(self) -> None:
@@ -126,6 +129,13 @@ class Dispatcher:
         must not be placed in between.
         """
         self._inbox.put(events)
+
+    def _from_node(self, event: ev.Event) -> None:
+        """A link's event. A node that sends faster than we take waits, and with it its connection."""
+        while self._inbox.qsize() > INBOX_MAX and not self._closed and self._failed is None:
+            with self._changed:
+                self._changed.wait(0.1)
+        self.post(event)
 
     def describe(self, id: JobId, jobid: str, rule: str, wildcards: Mapping[str, str], threads: int) -> None:
         """Tell the journal about a job, before it is submitted."""
@@ -146,11 +156,11 @@ class Dispatcher:
 
     def nodes_settled(self) -> bool:
         """Whether every node has answered, one way or the other."""
-        return all(n.state not in (NodeState.OFFLINE, NodeState.CONNECTING) for n in self._pool.nodes.values())
+        return all(n.state not in (NodeState.OFFLINE, NodeState.CONNECTING) for n in list(self._pool.nodes.values()))
 
     def reasons(self) -> dict[str, tuple[NodeState, str]]:
         """Each node's state and why."""
-        return {name: (node.state, node.why) for name, node in self._pool.nodes.items()}
+        return {name: (node.state, node.why) for name, node in list(self._pool.nodes.items())}
 
     def wait(self, condition: Callable[[], bool], timeout: float) -> bool:
         """Block until `condition` (checked after every batch of events) or the timeout; which of them it was."""
@@ -172,17 +182,13 @@ class Dispatcher:
         if self._closed:
             return
         self._closed = True
-        self._launches.put(None)
-        self._reports.put(None)
+        self._launcher.stop()
+        self._reporter.stop()
         self._inbox.put(None)
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(10.0)
-        closers = [threading.Thread(target=link.close, daemon=True) for link in self._links.values()]
-        for closer in closers:
-            closer.start()
-        for closer in closers:
-            closer.join(10.0)
+        self._links.close()
         self._journal.describe(state=state, ended=time.time())
         self._journal.close()
 
@@ -205,18 +211,17 @@ class Dispatcher:
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK_S
                 events.append(ev.Tick(time.localtime().tm_hour))
-                self._beat()
-            now = time.time()
+                events += self._beat()
             for item in items:
                 if isinstance(item, _Note):
-                    self._journal.job(item.id, item.jobid, item.rule, item.wildcards, item.threads, now)
-            events = [self._notice(event) for event in events]
-            actions = self._pool.handle(events, now)
+                    self._journal.job(item.id, item.jobid, item.rule, item.wildcards, item.threads, time.time())
+            events = [noticed for event in events for noticed in self._notice(event)]
+            actions = self._pool.handle(events, self._clock.now())
             self._perform(actions, [item for item in items if isinstance(item, _Post)])
             self.slots = self._pool.slots()
             for event in events:
                 if isinstance(event, ev.Prepared):
-                    del self._starts[(event.job, event.attempt)]
+                    self._launcher.drop(event.job, event.attempt)
             with self._changed:
                 self._changed.notify_all()
             if None in items:
@@ -235,8 +240,8 @@ class Dispatcher:
             pass
         return items
 
-    def _notice(self, event: ev.Event) -> ev.Event:
-        """What the journal and adoption want to know of an event, beside the pool's decision."""
+    def _notice(self, event: ev.Event) -> list[ev.Event]:
+        """What the journal and adoption want to know of an event, beside the pool's decision; and what it becomes."""
         match event:
             case ev.Progressed(_, job, _, done, total):
                 if job in self._pool.jobs:
@@ -244,12 +249,17 @@ class Dispatcher:
             case ev.NodeUp(node, facts, known):
                 unusable = self._client.accept(node, facts)
                 if unusable is not None:
-                    return ev.NodeDown(node, unusable, permanent=True)
+                    return [ev.NodeDown(node, unusable, permanent=True)]
                 self.known[node] = known
+                waiting = [id for id, job in self._pool.jobs.items() if job.suspects]
+                return [event, *self._client.reunite(waiting)]
+            case ev.Submitted(jobs):
+                # Their node may have answered since Snakemake's thread looked.
+                return [event, *self._client.reunite([spec.id for spec in jobs if spec.former])]
             case ev.Adopted(job, attempt, node):
                 # It may have ended between the look at the index and now.
                 exit = next((k.exit for k in self.known[node] if (k.job, k.attempt) == (job, attempt)), None)
-                return replace(event, exit=event.exit or exit)
+                return [replace(event, exit=event.exit or exit)]
             case ev.Exited(node, job, attempt):
                 self._ending.discard((job, attempt))
                 last = progress_of(event.message.get("progress"))
@@ -259,7 +269,7 @@ class Dispatcher:
                     self._remember_exit(event)
             case ev.Gone(_, job, attempt):
                 self._ending.discard((job, attempt))
-        return event
+        return [event]
 
     def _remember_exit(self, event: ev.Exited) -> None:
         """A job of an earlier run ended before it was adopted: adoption is to find it as it is now."""
@@ -270,27 +280,21 @@ class Dispatcher:
                 for k in records
             )
 
-    def _beat(self) -> None:
-        now = time.monotonic()
+    def _beat(self) -> list[ev.Event]:
+        """Once a second: who is silent, what `harbor status` shows, and whether the host list is another one."""
         self._project.beat()
-        for name, link in self._links.items():
-            link.check(now)
-            self._record_node(name)
+        self._links.check(self._clock.now())
+        now = time.time()
+        for name in self._pool.nodes:
+            self._beat_node(name, now)
         self._record_waiting()
+        listed = self._client.hosts()
+        return [] if listed is None else [ev.Listed(listed)]
 
-    def _record_node(self, name: str) -> None:
-        node = self._pool.nodes[name]
-        facts: dict[str, Any] | None = None
-        if node.facts is not None:
-            facts = {"cores": node.facts.cores, "mem_mb": node.facts.mem_mb, "gpus": node.facts.gpus}
-            facts |= {"slots": node.slots, "host": node.facts.host, "python": node.facts.python}
-        load: dict[str, Any] | None = None
-        if node.load is not None:
-            ours = sum(node.load.ours.values()) + node.load.ended
-            load = {"busy": node.load.busy, "ours": ours, "load1": node.load.load1}
-            load |= {"mem_available_mb": node.load.mem_available_mb, "disk_free_mb": node.load.disk_free_mb}
-            load |= {"users": node.load.users, "running": len(node.held)}
-        self._journal.node(name, node.state.value, node.why, facts, load, time.time())
+    def _beat_node(self, name: str, now: float) -> None:
+        node = self._pool.nodes.get(name)
+        if node is not None:
+            self._journal.node(node, now)
 
     def _perform(self, actions: Iterable[ev.Action], posts: Iterable[_Post] = ()) -> None:
         outgoing: dict[str, list[Message]] = {}
@@ -302,31 +306,40 @@ class Dispatcher:
             match action:
                 case ev.JobChanged(job, attempt, state, node, reason):
                     self._journal.changed(job, attempt, state.value, node, reason, now, self.logs.get(job))
-                case ev.NodeChanged(name):
-                    self._record_node(name)
+                case ev.NodeChanged(name, node_state):
+                    if node_state == NodeState.REMOVED:
+                        self._journal.node_removed(name)
+                    else:
+                        self._beat_node(name, now)
+                    later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
+                case ev.Stalled():
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
                 case ev.Start(job, attempt, node):
-                    outgoing.setdefault(node, []).append(self._starts[(job, attempt)])
+                    outgoing.setdefault(node, []).append(self._launcher.message(job, attempt))
                 case ev.Send(node, message):
                     outgoing.setdefault(node, []).append(message)
                 case ev.Connect(spec):
-                    later.append(self._links[spec.name].connect)
+                    later.append(lambda spec=spec: self._links.connect(spec))  # type: ignore[misc]
+                case ev.Disconnect(name):
+                    self.known.pop(name, None)
+                    later.append(lambda name=name: self._links.disconnect(name))  # type: ignore[misc]
+                case ev.Cut(name):
+                    later.append(lambda name=name: self._links.cut(name))  # type: ignore[misc]
                 case ev.Launch():
                     launches.append(action)
-                case ev.Fence(job, attempt, _):
-                    self._fence(job, attempt)
+                case ev.Fence(job, fenced):
+                    self._project.fence(job, fenced)
+                case ev.Renamed(job, known_as):
+                    self._journal.renamed(job, known_as)
                 case ev.Settle(outcome):
                     self.logs.pop(outcome.job, None)
                     outcomes.append(outcome)
         for post in posts:
             outgoing.setdefault(post.node, []).append(post.message)
         self._journal.commit()
-        for node, messages in outgoing.items():
-            self._links[node].send(messages)
-        if launches:
-            self._launches.put(launches)
-        if outcomes:
-            self._reports.put(outcomes)
+        self._links.send(outgoing)
+        self._launcher.put(launches)
+        self._reporter.put(outcomes)
         for act in later:
             act()
 
@@ -337,73 +350,15 @@ class Dispatcher:
                 lines = [f"{name} {why}" for name, why in sorted(job.refusal.reasons.items())]
                 self._journal.waiting(job.spec.id, "; ".join(lines))
 
-    def _fence(self, job: JobId, attempt: int) -> None:
-        self._project.fences.mkdir(parents=True, exist_ok=True)
-        (self._project.fences / f"{job.replace('/', '.')}.{attempt}").touch()
-
     def _hear(self, node: str, message: Message) -> None:
         """Messages that are no event of the pool: a piece of a job's output."""
         if message["t"] == "output":
-            key = (message.get("job"), message.get("attempt"), message.get("offset"))
-            with self._changed:
-                if key in self._outputs:
-                    self._outputs[key] = message
-                    self._changed.notify_all()
+            self._outputs.hear(message)
 
-    def read_output(self, job: JobId, offset: int, timeout: float = 10.0) -> bytes | None:
+    def read_output(self, job: JobId, offset: int) -> bytes | None:
         """A piece of a running job's output from its node, from `offset` on; None if it does not run."""
         found = self._pool.jobs.get(job)
         if found is None or found.node is None or found.state not in ON_NODE:
             return None
-        key = (job, found.attempt, offset)
-        self._outputs[key] = None
-        try:
-            ask = {"t": "read", "job": job, "attempt": found.attempt, "offset": offset, "size": 1 << 18}
-            self._inbox.put(_Post(found.node, ask))
-            self.wait(lambda: self._outputs[key] is not None, timeout)
-            message = self._outputs[key]
-            return binascii.a2b_base64(str(message["data"])) if message else None
-        finally:
-            del self._outputs[key]
-
-    # --- the launcher's thread ------------------------------------------------------------------------------
-
-    def _launch(self) -> None:
-        while (launches := self._launches.get()) is not None:
-            for launch in launches:
-                self._prepare(launch)
-
-    def _prepare(self, launch: ev.Launch) -> None:
-        try:
-            answer = self._client.prepare(launch)
-        except Exception as error:
-            answer = ev.Unprepared(launch.job, launch.attempt, "unprepared", str(error))
-        if isinstance(answer, ev.Unprepared):
-            self.post(answer)
-        else:
-            self._starts[(launch.job, launch.attempt)] = answer
-            self.post(ev.Prepared(launch.job, launch.attempt))
-
-    # --- the reporter's thread ------------------------------------------------------------------------------
-
-    def _report(self) -> None:
-        waiting: list[Outcome] = []
-        reported = 0.0
-        while True:
-            try:
-                outcomes = self._reports.get(timeout=0.1 if waiting else None)
-            except queue.Empty:
-                outcomes = []
-            if outcomes is None:
-                return
-            if outcomes:
-                time.sleep(max(0.0, reported + PACE_S - time.monotonic()))
-                reported = time.monotonic()
-                while not self._reports.empty():
-                    more = self._reports.get()
-                    if more is None:
-                        self._reports.put(None)
-                        break
-                    outcomes += more
-            waiting = [outcome for outcome in waiting + outcomes if not self._client.report(outcome)]
-            self._client.reported()
+        node, attempt = found.node, found.attempt
+        return self._outputs.read(job, attempt, offset, lambda ask: self._inbox.put(_Post(node, ask)))

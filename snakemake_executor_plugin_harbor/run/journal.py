@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.lifecycle import TERMINAL
+from ..core.placement import NodeView
 from ..errors import HarborError
 
-VERSION = 1
+VERSION = 2
 KEEP_S = 30 * 86400
 """Journals of runs that ended longer ago than this are removed when a new run starts."""
 
@@ -28,7 +29,9 @@ CREATE TABLE jobs (
   id TEXT PRIMARY KEY, jobid TEXT, rule TEXT, wildcards TEXT, log TEXT, threads INTEGER, state TEXT, node TEXT,
   attempt INTEGER, done REAL, total REAL, submitted REAL, started REAL, ended REAL, reason TEXT
 ) WITHOUT ROWID;
-CREATE TABLE nodes (name TEXT PRIMARY KEY, state TEXT, reason TEXT, facts TEXT, load TEXT, updated REAL) WITHOUT ROWID;
+CREATE TABLE nodes (
+  name TEXT PRIMARY KEY, state TEXT, reason TEXT, facts TEXT, load TEXT, running INTEGER, updated REAL
+) WITHOUT ROWID;
 CREATE TABLE events (at REAL, job TEXT, attempt INTEGER, node TEXT, what TEXT, detail TEXT);
 """
 
@@ -67,7 +70,8 @@ class Journal:
         self._db.execute(f"PRAGMA user_version={VERSION}")
         self._changes: list[tuple[Any, ...]] = []
         self._jobs: list[tuple[Any, ...]] = []
-        self._nodes: dict[str, tuple[Any, ...]] = {}
+        self._renamed: list[tuple[str, str]] = []
+        self._nodes: dict[str, tuple[Any, ...] | None] = {}
         self._progress: dict[str, tuple[float, float]] = {}
         self._run: dict[str, Any] = {}
         self._waiting: dict[str, str] = {}
@@ -86,6 +90,10 @@ class Journal:
         """A job took a transition."""
         self._changes.append((id, attempt, state, node, reason, at, log))
 
+    def renamed(self, id: str, known_as: str) -> None:
+        """A job goes on under another id."""
+        self._renamed.append((id, known_as))
+
     def progress(self, id: str, done: float, total: float) -> None:
         """A job said how far it is."""
         self._progress[id] = (done, total)
@@ -94,9 +102,26 @@ class Journal:
         """Why a queued job waits."""
         self._waiting[id] = reason
 
-    def node(self, name: str, state: str, reason: str, facts: Any, load: Any, at: float) -> None:
-        """A node's state and last load."""
-        self._nodes[name] = (name, state, reason, json.dumps(facts), json.dumps(load), at)
+    def node(self, node: NodeView, at: float) -> None:
+        """A node's state, what it said of itself, and its last load."""
+        facts: dict[str, Any] | None = None
+        if node.facts is not None:
+            facts = {"cores": node.facts.cores, "mem_mb": node.facts.mem_mb, "gpus": node.facts.gpus}
+            facts |= {"slots": node.slots, "host": node.facts.host, "python": node.facts.python}
+        load: dict[str, Any] | None = None
+        if node.load is not None:
+            ours = sum(node.load.ours.values()) + node.load.ended
+            load = {"busy": node.load.busy, "ours": ours, "load1": node.load.load1}
+            load |= {"mem_available_mb": node.load.mem_available_mb, "disk_free_mb": node.load.disk_free_mb}
+            load |= {"users": node.load.users}
+        state, reason = shown_state(node)
+        running = len(node.held)
+        row = (node.spec.name, state, reason, json.dumps(facts), json.dumps(load), running, at)
+        self._nodes[node.spec.name] = row
+
+    def node_removed(self, name: str) -> None:
+        """A node has left the pool."""
+        self._nodes[name] = None
 
     def commit(self) -> None:
         """Write what was gathered, in one transaction."""
@@ -113,6 +138,9 @@ class Journal:
                 "VALUES (?, ?, ?, ?, ?, ?, 'queued', 1)",
                 self._jobs,
             )
+        if self._renamed:
+            db.executemany("UPDATE jobs SET id = ? WHERE id = ?", self._renamed)
+            db.executemany("UPDATE events SET job = ? WHERE job = ?", self._renamed)
         if self._changes:
             self._write_changes()
         if self._progress:
@@ -122,9 +150,12 @@ class Journal:
             rows = [(why, id) for id, why in self._waiting.items()]
             db.executemany("UPDATE jobs SET reason = ? WHERE id = ? AND state = 'queued'", rows)
         if self._nodes:
-            db.executemany("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?)", self._nodes.values())
+            there = [row for row in self._nodes.values() if row is not None]
+            db.executemany("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)", there)
+            gone = [(name,) for name, row in self._nodes.items() if row is None]
+            db.executemany("DELETE FROM nodes WHERE name = ?", gone)
         db.execute("COMMIT")
-        self._changes, self._jobs = [], []
+        self._changes, self._jobs, self._renamed = [], [], []
         self._nodes, self._progress, self._run, self._waiting = {}, {}, {}, {}
 
     def _write_changes(self) -> None:
@@ -147,6 +178,13 @@ class Journal:
         """Commit and close; the file stays for `harbor status` and `harbor report`."""
         self.commit()
         self._db.close()
+
+
+def shown_state(node: NodeView) -> tuple[str, str]:
+    """A node's state and reason as users see them: Slurm's draining and drained come before what the connection is."""
+    if node.closed:
+        return "draining" if node.held else "drained", node.drain or "taken out of the host list"
+    return node.state.value, node.why
 
 
 def remove_old(runs: Path, now: float | None = None) -> None:

@@ -15,8 +15,8 @@ from ..errors import HarborError
 
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
-FENCE_KEEP_S = 86400.0
 """A lock of another machine whose heartbeat is older than this is that of a dead controller."""
+FENCE_KEEP_S = 86400.0
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Owner:
     run: str
 
     def alive(self, heartbeat: float) -> bool:
-        """On this machine the process table knows; from elsewhere only the heartbeat tells."""
-        if self.host != socket.gethostname():
+        """On this machine the process table knows; from elsewhere only the heartbeat tells. (Another boot id under our
+        name is this machine before its reboot, or another one that is called so.)
+        """
+        if (self.host, self.boot_id) != (socket.gethostname(), boot_id()):
             return time.time() - heartbeat < STALE_S
-        if self.boot_id != boot_id():
-            return False
         try:
             return abs(psutil.Process(self.pid).create_time() - self.born) < 2.0
         except psutil.Error:
@@ -76,14 +76,8 @@ class Project:
         mine = self.directory / f"lock-{self.run}"
         mine.write_text(json.dumps(me.__dict__))
         try:
-            for _ in range(100):
-                try:
-                    # A hard link is the one creation that is atomic on every NFS.
-                    os.link(mine, self.lock)
-                    break
-                except FileExistsError:
-                    self._refuse_if_alive()
-                    self.lock.unlink(missing_ok=True)
+            while not self._link(mine):
+                self._bury()
         finally:
             mine.unlink(missing_ok=True)
         for old in self.directory.glob("probe-*"):
@@ -94,17 +88,36 @@ class Project:
                 old.unlink(missing_ok=True)
         self.probe.write_text(self.token)
 
-    def _refuse_if_alive(self) -> None:
+    def _link(self, mine: Path) -> bool:
+        """A hard link is the one creation that is atomic on every NFS."""
+        try:
+            os.link(mine, self.lock)
+        except FileExistsError:
+            return False
+        return True
+
+    def _bury(self) -> None:
+        """Take a dead controller's lock away. Raises HarborError if it lives."""
         found = read_lock(self.lock)
-        if found is None:
+        if found is not None and found[0].alive(found[1]):
+            raise self._refusal(found[0])
+        grave = self.directory / f"lock-{self.run}.old"
+        try:
+            self.lock.rename(grave)
+        except FileNotFoundError:
             return
-        owner, heartbeat = found
-        if owner.alive(heartbeat):
-            raise HarborError(
-                f"another harbor controller (process {owner.pid} on {owner.host}, run {owner.run}) works in "
-                f"{self.workdir}; two would start every job twice.",
-                "harbor status   # or wait for it to end",
-            )
+        taken = read_lock(grave)
+        if taken is not None and (found is None or taken[0] != found[0]):
+            # Another controller buried the dead one first: this is its lock.
+            self._link(grave)
+        grave.unlink(missing_ok=True)
+
+    def _refusal(self, owner: Owner) -> HarborError:
+        return HarborError(
+            f"another harbor controller (process {owner.pid} on {owner.host}, run {owner.run}) works in "
+            f"{self.workdir}; two would start every job twice.",
+            "harbor status   # or wait for it to end",
+        )
 
     def point_to(self, journal: Path) -> None:
         """Tell the `harbor` command where this run's journal is."""
@@ -114,15 +127,33 @@ class Project:
         temporary.replace(self.pointer)
 
     def beat(self) -> None:
-        """Show controllers on other machines that this one lives."""
-        now = time.monotonic()
-        if now - self._beat >= HEARTBEAT_S:
-            self._beat = now
-            try:
-                os.utime(self.lock)
-            except OSError:
-                # A full or unreachable filesystem is the jobs' trouble, not a reason to stop here.
-                pass
+        """Show controllers on other machines that this one lives. Raises HarborError if one of them has taken over, as
+        it may when this one slept.
+        """
+        now = time.time()
+        if 0 <= now - self._beat < HEARTBEAT_S:
+            return
+        self._beat = now
+        found = read_lock(self.lock)
+        if found is not None and found[0].run != self.run:
+            raise self._refusal(found[0])
+        try:
+            os.utime(self.lock)
+        except OSError:
+            # A full or unreachable filesystem is the jobs' trouble, not a reason to stop here.
+            pass
+
+    def fence(self, job: str, attempt: int | None) -> None:
+        """Tell the node that runs an attempt (None: any of the job), wherever it is, that this was given up.
+
+        Agents look for these files: `obey_fence`.
+        """
+        self.fences.mkdir(parents=True, exist_ok=True)
+        (self.fences / _fence_name(job, attempt)).touch()
+
+    def fenced(self, job: str, attempt: int) -> bool:
+        """Whether the attempt was given up, in this run or an earlier one."""
+        return any((self.fences / _fence_name(job, number)).exists() for number in (attempt, None))
 
     def release(self) -> None:
         """Give the lock back and remove the probe."""
@@ -130,6 +161,10 @@ class Project:
         found = read_lock(self.lock)
         if found is not None and found[0].run == self.run:
             self.lock.unlink(missing_ok=True)
+
+
+def _fence_name(job: str, attempt: int | None) -> str:
+    return f"{job.replace('/', '.')}.{'all' if attempt is None else attempt}"
 
 
 def read_lock(path: Path) -> tuple[Owner, float] | None:

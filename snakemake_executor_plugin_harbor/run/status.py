@@ -80,12 +80,14 @@ def status(reader: Reader) -> dict[str, Any]:
 
 
 def _state(reader: Reader, facts: dict[str, Any], counts: dict[str, int]) -> str:
+    unfinished = any(count for state, count in counts.items() if state not in ENDED)
+    if facts.get("state") == "detached" and unfinished:
+        return "detached"
     if facts.get("state") != "running":
         return "ended"
     found = read_lock(reader.workdir / ".snakemake" / "harbor" / "lock")
     if found is not None and found[0].run == reader.run and found[0].alive(found[1]):
         return "running"
-    unfinished = any(count for state, count in counts.items() if state not in ENDED)
     return "detached" if unfinished else "ended"
 
 
@@ -119,7 +121,7 @@ def _node(row: dict[str, Any]) -> dict[str, Any]:
         "busy": load.get("busy"),
         "ours": load.get("ours"),
         "mem_available_mb": load.get("mem_available_mb"),
-        "running": load.get("running", 0),
+        "running": row["running"] or 0,
         "reason": row["reason"] or "",
         "mem_mb": facts.get("mem_mb"),
         "gpus": facts.get("gpus") or [],

@@ -1,10 +1,13 @@
 """The reactor: scenarios as events in and actions out, and its invariants under any order of events."""
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from snakemake_executor_plugin_harbor.core import events as ev
+from snakemake_executor_plugin_harbor.core.jobs import LOST
 from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, JOB, NODE, ON_NODE, TERMINAL
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
@@ -21,8 +24,8 @@ from snakemake_executor_plugin_harbor.core.pool import Patience, Pool
 FACTS = NodeFacts(cores=2, mem_mb=8000, boot_id="b", shared=True)
 
 
-def make_pool(*names, cores=2):
-    pool = Pool([NodeSpec(name=n, host=n) for n in names], patience=Patience(lost_after=100, fence_wait=10))
+def make_pool(*names, cores=2, **patience):
+    pool = Pool([NodeSpec(name=n, host=n) for n in names], patience=Patience(100, 10, **patience))
     pool.start()
     events = []
     for n in names:
@@ -137,7 +140,7 @@ def test_an_unreachable_job_is_fenced_then_requeued_and_its_old_attempt_ends():
     other = "b" if launch.node == "a" else "a"
     pool.handle([ev.NodeDown(launch.node, "closed")], 2.0)
     actions = pool.handle([ev.Tick()], 102.0)
-    assert of(ev.Fence, actions) == [ev.Fence(launch.job, 1, launch.node)]
+    assert of(ev.Fence, actions) == [ev.Fence(launch.job, 1)]
     assert not of(ev.Launch, actions), "the fence needs its time"
     (again,) = of(ev.Launch, pool.handle([ev.Tick()], 112.0))
     assert (again.node, again.attempt) == (other, 2)
@@ -165,9 +168,9 @@ def test_a_missing_path_makes_the_node_infeasible_by_name():
     job = JobSpec("run/1", Request(needs=("/opt/py",)))
     (launch,) = of(ev.Launch, pool.handle([ev.Submitted((job,))], 1.0))
     pool.handle([ev.Prepared("run/1", 1)], 1.0)
-    (again,) = of(ev.Launch, pool.handle([ev.Refused(launch.node, "run/1", 1, "missing", "/opt/py")], 2.0))
+    (again,) = of(ev.Launch, pool.handle([ev.Refused(launch.node, "run/1", 1, "missing", path="/opt/py")], 2.0))
     pool.handle([ev.Prepared("run/1", 2)], 2.0)
-    done = outcome(pool.handle([ev.Refused(again.node, "run/1", 2, "missing", "/opt/py")], 3.0))
+    done = outcome(pool.handle([ev.Refused(again.node, "run/1", 2, "missing", path="/opt/py")], 3.0))
     assert done.reason.count("has no /opt/py") == 2
 
 
@@ -223,8 +226,145 @@ def test_a_job_of_an_earlier_run_keeps_its_seat_until_it_ends():
     assert of(ev.Launch, pool.handle([ev.Exited("a", "old/7", 1, 0, None)], 4.0))[0].seat.slots == (0,)
 
 
+def test_a_job_without_a_sign_of_life_is_warned_of_once_and_again_after_the_next_sign():
+    pool = make_pool("a", "b", stall_after=50)
+    launch = run_one(pool)
+    assert not of(ev.Stalled, pool.handle([ev.Tick()], 50.0))
+    assert of(ev.Stalled, pool.handle([ev.Tick()], 51.0)) == [ev.Stalled(launch.job, launch.node, 50, False)]
+    assert not of(ev.Stalled, pool.handle([ev.Tick()], 52.0))
+    pool.handle([ev.Alive(launch.node, ((launch.job, 1),))], 60.0)
+    assert not of(ev.Stalled, pool.handle([ev.Tick()], 109.0))
+    assert of(ev.Stalled, pool.handle([ev.Tick()], 110.0))
+
+
+def test_a_stalled_job_is_killed_and_tried_elsewhere():
+    pool = make_pool("a", "b", stall_after=50, kill_stalled=True)
+    launch = run_one(pool)
+    actions = pool.handle([ev.Tick()], 51.0)
+    assert of(ev.Stalled, actions)[0].killed
+    assert [a.message["t"] for a in of(ev.Send, actions)] == ["cancel"]
+    (again,) = of(ev.Launch, pool.handle([ev.Exited(launch.node, launch.job, 1, -15, "cancelled")], 52.0))
+    assert again.attempt == 2 and again.node != launch.node
+
+
+def test_a_rule_can_have_a_patience_of_its_own():
+    pool = make_pool("a", stall_after=50)
+    (launch,) = of(ev.Launch, pool.handle([ev.Submitted((replace(spec("1"), stall_after=5),))], 1.0))
+    pool.handle([ev.Prepared(launch.job, 1)], 1.0)
+    pool.handle([ev.Started("a", launch.job, 1)], 1.0)
+    assert of(ev.Stalled, pool.handle([ev.Tick()], 6.0))
+
+
+def test_a_start_that_is_never_answered_has_the_connection_made_anew():
+    pool = make_pool("a")
+    (launch,) = of(ev.Launch, pool.handle([ev.Submitted((spec("1"),))], 1.0))
+    pool.handle([ev.Prepared(launch.job, 1)], 1.0)
+    assert not of(ev.Cut, pool.handle([ev.Tick()], 100.0))
+    assert of(ev.Cut, pool.handle([ev.Tick()], 122.0)) == [ev.Cut("a")]
+
+
+def test_a_drained_node_gets_nothing_until_it_is_resumed():
+    pool = make_pool("a")
+    run_one(pool, "1")
+    pool.handle([ev.Drain("a", "new disk"), ev.Submitted((spec("2"),))], 2.0)
+    assert pool.jobs["run/2"].refusal.reasons == {"a": "is drained: new disk"} and pool.slots() == 0
+    assert not of(ev.Settle, pool.handle([ev.Tick()], 3.0)), "what runs goes on, what waits waits"
+    assert of(ev.Launch, pool.handle([ev.Drain("a", "")], 4.0))
+
+
+def test_hosts_that_are_added_join_and_those_taken_out_leave_when_their_jobs_have_ended():
+    pool = make_pool("a")
+    run_one(pool, "1")
+    actions = pool.handle([ev.Listed((NodeSpec("b", "b"),))], 2.0)
+    assert [a.node.name for a in of(ev.Connect, actions)] == ["b"] and "a" in pool.nodes
+    facts = NodeFacts(cores=2, mem_mb=8000, boot_id="boot-b")
+    pool.handle([ev.NodeUp("b", facts), ev.Measured("b", Load(mem_available_mb=8000)), ev.Submitted((spec("2"),))], 3.0)
+    assert pool.jobs["run/2"].node == "b"
+    actions = pool.handle([ev.Exited("a", "run/1", 1, 0, None)], 4.0)
+    assert of(ev.Disconnect, actions) == [ev.Disconnect("a")] and list(pool.nodes) == ["b"]
+
+
+def test_an_entry_that_is_edited_leaves_and_joins_again_without_failing_the_jobs_that_wait_for_it():
+    pool = make_pool("a", cores=1)
+    run_one(pool, "1")
+    pool.handle([ev.Submitted((spec("2", node="a"),))], 2.0)
+    assert not of(ev.Settle, pool.handle([ev.Listed((NodeSpec("a", "elsewhere"),))], 3.0))
+    actions = pool.handle([ev.Exited("a", "run/1", 1, 0, None)], 4.0)
+    assert [a.node.host for a in of(ev.Connect, actions)] == ["elsewhere"] and "run/2" in pool.jobs
+
+
+def test_slots_are_edited_without_a_new_connection():
+    pool = make_pool("a", cores=1)
+    run_one(pool, "1")
+    pool.handle([ev.Submitted((spec("2"),))], 2.0)
+    actions = pool.handle([ev.Listed((NodeSpec("a", "a", slots=2),))], 3.0)
+    assert of(ev.Launch, actions) and not of(ev.Connect, actions)
+
+
+def test_a_node_that_was_rejected_is_tried_again_by_an_edit_or_resume():
+    for event in (ev.Listed((NodeSpec("a", "a"), NodeSpec("b", "b"))), ev.Drain("b", "")):
+        pool = make_pool("a", "b")
+        pool.handle([ev.NodeDown("b", "closed")], 1.0)
+        pool.handle([ev.Tick()], 3.0)
+        pool.handle([ev.NodeDown("b", "wrong key", permanent=True)], 4.0)
+        assert [a.node.name for a in of(ev.Connect, pool.handle([event], 5.0))] == ["b"]
+
+
+def silent_pool():
+    """`a` has answered, `b` has not."""
+    pool = Pool([NodeSpec("a", "a"), NodeSpec("b", "b")], patience=Patience(lost_after=100, fence_wait=10))
+    pool.start()
+    pool.handle([ev.NodeUp("a", FACTS), ev.Measured("a", Load(mem_available_mb=8000)), ev.NodeDown("b", "x")], 0.0)
+    return pool
+
+
+def test_what_a_silent_node_may_still_run_waits_for_it_and_is_adopted():
+    pool = silent_pool()
+    assert not of(ev.Launch, pool.handle([ev.Submitted((replace(spec("1"), former=("old/7",)),))], 1.0))
+    assert "may still run it" in pool.jobs["run/1"].refusal.reasons["b"]
+    pool.handle([ev.Tick()], 2.0)
+    known = ev.Known("old/7", 3, running=True, meta={"slots": [0]})
+    adopted = ev.Adopted("old/7", 3, "b", Seat((0,)), known_as="run/1")
+    actions = pool.handle([ev.NodeUp("b", replace(FACTS, boot_id="c"), (known,)), adopted], 3.0)
+    assert of(ev.Renamed, actions) == [ev.Renamed("old/7", "run/1")] and not of(ev.Launch, actions)
+    assert outcome(pool.handle([ev.Exited("b", "old/7", 3, 0, None)], 4.0)).job == "old/7"
+
+
+def test_what_a_silent_node_may_still_run_starts_when_that_node_knows_nothing_of_it():
+    pool = silent_pool()
+    pool.handle([ev.Submitted((replace(spec("1"), former=("old/7",)),)), ev.Tick()], 2.0)
+    assert of(ev.Launch, pool.handle([ev.NodeUp("b", replace(FACTS, boot_id="c"))], 3.0))
+
+
+def test_what_a_silent_node_may_still_run_is_fenced_and_starts_elsewhere():
+    pool = silent_pool()
+    pool.handle([ev.Submitted((replace(spec("1"), former=("old/7",)),))], 1.0)
+    actions = pool.handle([ev.Tick()], 101.0)
+    assert of(ev.Fence, actions) == [ev.Fence("old/7", None)] and not of(ev.Launch, actions)
+    assert of(ev.Launch, pool.handle([ev.Tick()], 111.0))
+
+
+def test_an_end_by_a_controllers_will_says_nothing_of_the_job():
+    for reason in LOST:
+        pool = make_pool("a", "b")
+        launch = run_one(pool)
+        actions = pool.handle([ev.Exited(launch.node, launch.job, 1, -15, reason)], 2.0)
+        assert of(ev.Launch, actions)[0].attempt == 2, reason
+
+
+def test_a_full_disk_keeps_jobs_away_until_there_is_room():
+    pool = make_pool("a")
+    pool.handle([ev.Submitted((spec("1"),))], 1.0)
+    pool.handle([ev.Prepared("run/1", 1)], 1.0)
+    assert not of(ev.Launch, pool.handle([ev.Refused("a", "run/1", 1, "disk", "no space left")], 2.0))
+    assert "of scratch free" in pool.jobs["run/1"].refusal.reasons["a"]
+    assert pool.nodes["a"].state == NodeState.READY, "a full disk is no misbehaviour"
+    room = ev.Measured("a", Load(mem_available_mb=8000, disk_free_mb=100))
+    assert of(ev.Launch, pool.handle([room], 3.0))
+
+
 def test_tables_name_only_states_that_can_be_left_or_are_terminal():
-    for table, terminal in ((JOB, TERMINAL), (NODE, {NodeState.REJECTED})):
+    for table, terminal in ((JOB, TERMINAL), (NODE, {NodeState.REMOVED})):
         sources = {state for state, _ in table}
         assert set(table.values()) - sources == set(terminal)
 
@@ -250,12 +390,18 @@ class AnyOrder(RuleBasedStateMachine):
             assert id not in self.settled, "a job ends once"
             assert action.outcome.state in TERMINAL
             self.settled[id] = action.outcome.state
+        for launch in of(ev.Launch, actions):
+            # Only then: the user may give a node fewer slots than its jobs hold.
+            node = self.pool.nodes[launch.node]
+            assert node.reserved() <= node.slots
+            assert sum(r.mem_mb for r, _ in node.held.values()) <= node.mem_mb
         self.pending += of(ev.Launch, actions)
 
-    @rule(target=jobs, cores=st.integers(1, 3), mem=st.sampled_from([0, 4000, 9000]))
-    def submit(self, cores, mem):
+    @rule(target=jobs, cores=st.integers(1, 3), mem=st.sampled_from([0, 4000, 9000]), again=st.booleans())
+    def submit(self, cores, mem, again):
         self.count += 1
-        self.do(ev.Submitted((JobSpec(f"run/{self.count}", Request(cores=cores, mem_mb=mem)),)))
+        former = (f"old/{self.count}",) if again else ()
+        self.do(ev.Submitted((JobSpec(f"run/{self.count}", Request(cores=cores, mem_mb=mem), former=former),)))
         return f"run/{self.count}"
 
     @rule(data=st.data(), how=st.sampled_from(["ok", "ok", "ok", "unprepared", "withdraw", "cached"]))
@@ -268,7 +414,7 @@ class AnyOrder(RuleBasedStateMachine):
         else:
             self.do(ev.Unprepared(launch.job, launch.attempt, how))
 
-    @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), what=st.integers(0, 6))
+    @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), what=st.integers(0, 9))
     def message(self, job, node, attempt, what):
         self.do(
             [
@@ -279,6 +425,9 @@ class AnyOrder(RuleBasedStateMachine):
                 ev.Refused(node, job, attempt, "disk"),
                 ev.Gone(node, job, attempt),
                 ev.Progressed(node, job, attempt, 1, 2),
+                ev.Exited(node, job, attempt, -15, "cancelled"),
+                ev.Refused(node, job, attempt, "fork"),
+                ev.Alive(node, ((job, attempt),)),
             ][what]
         )
 
@@ -302,6 +451,30 @@ class AnyOrder(RuleBasedStateMachine):
     def time(self, seconds):
         self.now += seconds
         self.do(ev.Tick())
+
+    @rule(names=st.sets(st.sampled_from("abcd")), slots=st.sampled_from([None, 1, 3]), host=st.sampled_from("xy"))
+    def edit_hosts(self, names, slots, host):
+        self.do(ev.Listed(tuple(NodeSpec(n, n if n != "b" else host, slots=slots) for n in sorted(names))))
+
+    @rule(node=st.sampled_from("abc"), reason=st.sampled_from(["", "why"]))
+    def drain(self, node, reason):
+        self.do(ev.Drain(node, reason))
+
+    @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), ended=st.booleans())
+    def adopt(self, job, node, attempt, ended):
+        """As a node would say it that answers late."""
+        queued = self.pool.jobs.get(job)
+        if queued is None or queued.state != JobState.QUEUED or not queued.spec.former:
+            return
+        former, slot = queued.spec.former[0], self.free_slot(node)
+        if slot is not None:
+            exit = {"code": 0, "reason": None} if ended else None
+            self.do(ev.Adopted(former, attempt, node, Seat((slot,)), exit, known_as=job))
+
+    def free_slot(self, name):
+        node = self.pool.nodes.get(name)
+        free = set(range(node.slots)) - node.used_slots() if node is not None else None
+        return min(free) if free else None
 
     @rule(job=jobs)
     def cancel(self, job):
@@ -331,9 +504,6 @@ class AnyOrder(RuleBasedStateMachine):
             assert {k for k, n in holders.items() if n != name} & set(node.held) == set(), "on one node only"
             slots = [s for _, seat in node.held.values() for s in seat.slots]
             assert len(slots) == len(set(slots)), "no slot twice"
-            if node.facts is not None:
-                assert node.reserved() <= node.slots
-                assert sum(r.mem_mb for r, _ in node.held.values()) <= node.mem_mb
 
 
 TestAnyOrder = AnyOrder.TestCase

@@ -11,17 +11,15 @@ import binascii
 import errno
 import json
 import os
-import pwd
 import re
 import selectors
 import signal
 import sys
 import time
 
-from harbor_meter import Meter, memory, nvidia
+from harbor_meter import Meter, introduce, memory
 from harbor_processes import (
     BOOT_ID,
-    SUBREAPER,
     all_processes,
     family,
     kill_all,
@@ -31,6 +29,7 @@ from harbor_processes import (
     which,
 )
 from harbor_spool import (
+    ENDING,
     OUTPUT,
     RECORD,
     SCRIPT,
@@ -49,11 +48,12 @@ LOOK_EVERY = 0.25
 FENCE_EVERY = 2.0
 FIRST_LOAD = 0.2
 PROGRESS_EVERY = 0.5
-ALIVE_EVERY = 10.0
+ALIVE_EVERY = 2.0
 KEEP_DAYS = 14
 TRASH_AFTER = 5.0
 TRASH_MAX = 20000
 LONG_SCRIPT = 100000
+FULL = 65536  # bytes: with less than that, a disk is full
 GRACE = 5.0
 # $1 record, $2 shell, $3 script, $4 directory, $5 "-c" or nothing. The traps keep the guardian, and are not inherited.
 # A shell of 0.6 ms, where a fork of this Python took 2.5 (2,000 jobs on 2 cores: 14 s of CPU instead of 5).
@@ -157,44 +157,16 @@ class Agent:
             raise Fatal("protocol", "the first line is no welcome")
 
     def hello(self):
-        total, _ = memory()
-        probe = self.welcome.get("probe") or {}
-        shared = bool(probe) and read_file(probe.get("file", "")).strip() == probe.get("token")
-        same = []
-        for path, inode, mtime in self.welcome.get("same") or []:
-            try:
-                found = os.stat(path)
-            except (OSError, ValueError):
-                continue
-            if found.st_ino == inode and found.st_mtime_ns == mtime:
-                same.append(path)
-        gpus = [
-            {"index": int(row[0]), "name": row[1], "mem_mb": int(float(row[2]))}
-            for row in nvidia("index,name,memory.total")
-            if len(row) == 3 and row[0].isdigit()
-        ]
-        try:
-            user = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            user = str(os.getuid())
-        tmpdir = next((os.environ[n] for n in ("TMPDIR", "TEMP", "TMP") if os.environ.get(n)), "/tmp")
-        warnings = []
-        if not os.path.exists("/proc/stat"):
-            warnings.append("no /proc here: the load is the load average")
-        if not SUBREAPER:
-            warnings.append("no subreaper here: a job's daemons are found by their environment only")
-        if re.search(
-            r"^\s*KillUserProcesses\s*=\s*(yes|true|1|on)", read_file("/etc/systemd/logind.conf"), re.M | re.I
-        ):
-            if not os.path.exists("/var/lib/systemd/linger/" + user):
-                warnings.append("systemd kills jobs when the connection ends; type: loginctl enable-linger " + user)
-        return {
-            "t": "hello", "v": VERSION, "agent": os.getpid(), "python": "%d.%d.%d" % sys.version_info[:3],
-            "host": os.uname()[1], "user": user, "uid": os.getuid(), "boot_id": BOOT_ID,
-            "platform": sys.platform, "cores": self.meter.cores, "mem_mb": total, "gpus": gpus,
-            "scratch": self.scratch, "shared": shared, "same": same, "tmpdir": tmpdir,
-            "path": os.environ.get("PATH", ""), "time": time.time(), "warnings": warnings,
-        }  # fmt: skip
+        facts = introduce(self.welcome)
+        return dict(
+            facts,
+            t="hello",
+            v=VERSION,
+            agent=os.getpid(),
+            boot_id=BOOT_ID,
+            cores=self.meter.cores,
+            scratch=self.scratch,
+        )
 
     def load_records(self):
         limit = time.time() - KEEP_DAYS * 86400
@@ -216,6 +188,8 @@ class Agent:
                     # Read again: it may have ended between the first look and the second.
                     record.info.update(read_record(path))
                     self.conclude(record, os.stat(path).st_mtime)
+                if record.exit is None and info.get("runtime") and record.age() is not None:
+                    record.deadline = time.monotonic() + float(info["runtime"]) - record.age()
                 if info.get("forgotten") or (record.exit is not None and record.exit.get("end", 0) < limit):
                     self.remove(record)
                     continue
@@ -368,9 +342,10 @@ class Agent:
         record.spec = dict(message, shell=shell)
         try:
             if not os.path.isdir(os.path.dirname(base)):
-                os.makedirs(os.path.dirname(base), 0o700)
+                private_directory(private_directory(self.scratch) and self.spool)
+                os.makedirs(os.path.dirname(base), 0o700, exist_ok=True)
             # On disk before anything runs: no job without a trace.
-            append_json(base + RECORD, info)
+            append_json(base + RECORD, info, ENDING)
             self.spawn(record)
         except OSError as error:
             remove_files(base)
@@ -519,6 +494,8 @@ class Agent:
             kill_all(family(record.pid, record.key, all_processes()), signal.SIGKILL)
         elif code == 128 + signal.SIGKILL and record.reason is None and oom_count() > record.ooms:
             record.reason = "oom"
+        elif code != 0 and record.reason is None and self.disk_free() < FULL:
+            record.reason = "disk"
         record.info["code"] = code
         if record.reason is not None:
             record.add(reason=record.reason, code=code)
@@ -602,7 +579,8 @@ class Agent:
         except OSError:
             return
         for record in running:
-            if "%s.%d" % (record.job.replace("/", "."), record.attempt) in fenced:
+            name = record.job.replace("/", ".")
+            if fenced & {"%s.%d" % (name, record.attempt), name + ".all"}:
                 record.end("fenced", 1.0)
 
     def look(self, running, now):
@@ -624,12 +602,27 @@ class Agent:
     def load(self, running):
         self.ooms = oom_count()
         busy, ours, ended = self.meter.sample(running)
-        disk = os.statvfs(self.scratch)
         return {
             "t": "load", "at": time.time(), "busy": round(busy, 3), "ours": ours, "ended": round(ended, 3),
             "load1": os.getloadavg()[0], "mem_available_mb": memory()[1],
-            "disk_free_mb": disk.f_bavail * disk.f_frsize >> 20, "users": self.meter.who(),
+            "disk_free_mb": self.disk_free() >> 20, "users": self.meter.who(),
         }  # fmt: skip
+
+    def disk_free(self):
+        """Bytes that we may still write in scratch."""
+        try:
+            disk = os.statvfs(self.scratch)
+        except OSError:
+            return 0
+        return disk.f_bavail * disk.f_frsize
+
+    def tidy(self):
+        """Leave no empty directories; another agent may still use them."""
+        for path in (self.spool, self.scratch):
+            try:
+                os.rmdir(path)
+            except OSError:
+                return
 
 
 def main():
@@ -642,6 +635,7 @@ def main():
     try:
         agent.begin()
         agent.serve()
+        agent.tidy()
     except Fatal as error:
         agent.send({"t": "fatal", "code": error.code, "message": str(error)})
         os.set_blocking(out, True)

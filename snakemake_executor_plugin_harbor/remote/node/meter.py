@@ -1,9 +1,12 @@
 """What the node is and how busy it is: cores, memory, GPUs, users, and the part of the load that is ours."""
 
 import os
+import pwd
+import re
+import sys
 import time
 
-from harbor_processes import TICKS, all_processes, family, output_of, read_file
+from harbor_processes import SUBREAPER, TICKS, all_processes, family, output_of, read_file
 
 
 def cgroup_directories():
@@ -164,3 +167,46 @@ class Meter:
         if time.monotonic() - self.users_at > 30:
             self.users, self.users_at = users(), time.monotonic()
         return self.users
+
+
+def shared_files(welcome):
+    """Whether the working directory is the controller's, and which other paths are the same there and here."""
+    probe = welcome.get("probe") or {}
+    shared = bool(probe) and read_file(probe.get("file", "")).strip() == probe.get("token")
+    same = []
+    for path, inode, mtime in welcome.get("same") or []:
+        try:
+            found = os.stat(path)
+        except (OSError, ValueError):
+            continue
+        if found.st_ino == inode and found.st_mtime_ns == mtime:
+            same.append(path)
+    return shared, same
+
+
+def introduce(welcome):
+    """What this node says of itself in `hello`."""
+    gpus = [
+        {"index": int(row[0]), "name": row[1], "mem_mb": int(float(row[2]))}
+        for row in nvidia("index,name,memory.total")
+        if len(row) == 3 and row[0].isdigit()
+    ]
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    tmpdir = next((os.environ[n] for n in ("TMPDIR", "TEMP", "TMP") if os.environ.get(n)), "/tmp")
+    warnings = []
+    if not os.path.exists("/proc/stat"):
+        warnings.append("no /proc here: the load is the load average")
+    if not SUBREAPER:
+        warnings.append("no subreaper here: a job's daemons are found by their environment only")
+    if re.search(r"^\s*KillUserProcesses\s*=\s*(yes|true|1|on)", read_file("/etc/systemd/logind.conf"), re.M | re.I):
+        if not os.path.exists("/var/lib/systemd/linger/" + user):
+            warnings.append("systemd kills jobs when the connection ends; type: loginctl enable-linger " + user)
+    shared, same = shared_files(welcome)
+    return {
+        "python": "%d.%d.%d" % sys.version_info[:3], "host": os.uname()[1], "user": user, "uid": os.getuid(),
+        "platform": sys.platform, "mem_mb": memory()[0], "gpus": gpus, "shared": shared, "same": same,
+        "tmpdir": tmpdir, "path": os.environ.get("PATH", ""), "time": time.time(), "warnings": warnings,
+    }  # fmt: skip

@@ -1,5 +1,6 @@
 """The spool: the record, the output and the log of each attempt, on the node's own disk."""
 
+import errno
 import json
 import os
 import re
@@ -7,10 +8,13 @@ import signal
 import stat
 import time
 
-from harbor_processes import BOOT_ID, all_processes, family, kill_all, read_file
+from harbor_processes import BOOT_ID, TICKS, all_processes, family, kill_all, proc_stat, read_file
 
 READ_MAX = 1 << 20
 TAIL = 4096
+BLOCK = 4096
+# What is added to a record until its job has ended: pid, reason, code.
+ENDING = 512
 # An attempt's files in the spool are BASE plus these. No directory each: making one is the dearest thing ext4 does.
 RECORD = ".job"
 OUTPUT = ".out"
@@ -26,11 +30,18 @@ class Fatal(Exception):
         self.code = code
 
 
-def append_json(path, value):
-    """One line in one write: it is there whole, or (a power cut) does not parse and counts as absent."""
+def append_json(path, value, room=0):
+    """One line in one write: it is there whole, or (a power cut) does not parse and counts as absent. `room`: so many
+    bytes can follow in the block that the disk gave to it, even if the disk is full by then.
+    """
+    data = json.dumps(value).encode("ascii") + b"\n"
+    left = -len(data) % BLOCK
+    if left < room:
+        data += b"\n" * (left + 1)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, json.dumps(value).encode("ascii") + b"\n")
+        if os.write(fd, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(fd)
 
@@ -122,9 +133,17 @@ class Record:
         return wanted in read_file("/proc/%d/environ" % self.pid).encode().split(b"\0")
 
     def add(self, **facts):
-        """Append to the record on disk."""
+        """Append to the record on disk. One that is full must not keep the controller from hearing of it."""
         self.info.update(facts)
-        append_json(self.base + RECORD, facts)
+        try:
+            append_json(self.base + RECORD, facts)
+        except OSError:
+            pass
+
+    def age(self):
+        """Seconds since the guardian started, by the clock that nobody sets; None if it is not to be had."""
+        found, up = proc_stat(self.pid), read_file("/proc/uptime").split()
+        return float(up[0]) - found[4] / float(TICKS) if found and up else None
 
     def members(self, table):
         return family(self.pid, self.key if self.reason else None, table)

@@ -1,0 +1,21 @@
+"""End the running controller; its jobs go on, and the next run takes them over."""
+
+import argparse
+import json
+from pathlib import Path
+
+from ..run.control import ask
+from ..run.status import open_run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """It has none of its own."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    answer = ask(open_run(Path.cwd()).path.parent, {"op": "detach"})
+    if arguments.json:
+        print(json.dumps(answer))
+    else:
+        print(f"detached: {answer['jobs']} jobs go on or wait. The same snakemake command again takes them over.")
+    return 0

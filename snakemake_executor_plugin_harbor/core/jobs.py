@@ -1,0 +1,100 @@
+"""A job as the reactor keeps it, and what the messages about it mean."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import events as ev
+from .model import JobId, JobSpec, JobState, Seat, attempt_key
+from .placement import Refusal
+from .progress import Progress
+
+NO_SEAT = Seat(())
+LOST = {
+    "lost": "its guardian was killed",
+    "cancelled": "an earlier controller ended it",
+    "fenced": "it had been given up as unreachable",
+}
+"""Ends that say nothing of the job itself: it is tried again, and Snakemake does not hear of it."""
+
+
+@dataclass
+class Job:
+    """One job in the pool. Only the reactor changes it. `since` is when it came into its state, `sign` when it last
+    gave a sign of life. `suspects` are nodes that may still run it from an earlier run, and have not answered.
+    """
+
+    spec: JobSpec
+    order: int
+    state: JobState = JobState.QUEUED
+    attempt: int = 1
+    node: str | None = None
+    seat: Seat = NO_SEAT
+    since: float = 0.0
+    sign: float = 0.0
+    stalled: bool = False
+    not_before: float = 0.0
+    crashes: int = 0
+    doomed: bool = False
+    suspects: set[str] = field(default_factory=set)
+    avoid: set[str] = field(default_factory=set)
+    refusal: Refusal | None = None
+    progress: Progress | None = None
+    why: str = ""
+
+    @property
+    def key(self) -> str:
+        return attempt_key(self.spec.id, self.attempt)
+
+
+def impossible(refusal: Refusal) -> str:
+    """Each node's reason, one a line."""
+    lines = [f"  {name} {why}" for name, why in sorted(refusal.reasons.items())]
+    return "no node of the pool can ever hold it:\n" + "\n".join(lines)
+
+
+def exit_event(node: str, job: JobId, attempt: int, message: Mapping[str, Any]) -> ev.Exited:
+    """The event for an agent's `exited` message (or the copy of it that a spool record keeps)."""
+    reason = message.get("reason")
+    code = message.get("code")
+    return ev.Exited(
+        node,
+        job,
+        attempt,
+        code if isinstance(code, int) else -1,
+        reason if isinstance(reason, str) else None,
+        message,
+    )
+
+
+def seat_of(meta: Mapping[str, Any]) -> Seat:
+    """The seat that a spool record's `meta` keeps."""
+
+    def numbers(value: object) -> tuple[int, ...]:
+        return tuple(v for v in value if isinstance(v, int)) if isinstance(value, list) else ()
+
+    return Seat(numbers(meta.get("slots")), numbers(meta.get("gpus")))
+
+
+def elapsed(message: Mapping[str, Any], default: float) -> float:
+    """Seconds that an attempt took by its node's clock; `default` if that says nothing sensible."""
+    start, end = message.get("start"), message.get("end")
+    if isinstance(start, (int, float)) and isinstance(end, (int, float)) and 0 <= end - start < 1e9:
+        return float(end - start)
+    return default
+
+
+def exit_reason(event: ev.Exited) -> str:
+    """Why an attempt failed, in words."""
+    match event.reason:
+        case "timeout":
+            return "killed: its runtime was over"
+        case "oom":
+            return "killed: the node ran out of memory"
+        case "cancelled" | "fenced" | "lost":
+            return "cancelled"
+        case "disk":
+            return "the disk of the node's scratch directory is full"
+    if event.code < 0:
+        return f"killed by signal {-event.code}"
+    return f"exit code {event.code}"

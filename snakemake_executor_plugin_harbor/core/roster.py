@@ -1,0 +1,139 @@
+"""The nodes of the pool: which there are and what state each is in.
+
+Which jobs are on them is the reactor's business. Like the reactor, it changes only by the events that it is given.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from . import events as ev
+from .lifecycle import node_next
+from .model import NodeSpec, NodeState
+from .placement import NodeView
+
+STRIKES = 3
+QUARANTINE_S = 60.0
+BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+
+
+class Roster:
+    """All nodes by name; `emit` takes the actions that follow from a change."""
+
+    def __init__(self, specs: Iterable[NodeSpec], emit: Callable[[ev.Action], None]) -> None:
+        self.views: dict[str, NodeView] = {spec.name: NodeView(spec) for spec in specs}
+        self._emit = emit
+        self._strikes: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+        self._until: dict[str, float] = {}
+
+    def get(self, name: str | None) -> NodeView | None:
+        return self.views.get(name) if name is not None else None
+
+    def connect(self, node: NodeView) -> None:
+        if self._move(node, "connect", node.why):
+            self._emit(ev.Connect(node.spec))
+
+    def up(self, name: str) -> NodeView | None:
+        """The node, if it was awaited."""
+        node = self.get(name)
+        if node is None or not self._move(node, "ready"):
+            return None
+        self._failures.pop(name, None)
+        return node
+
+    def down(self, name: str, reason: str, permanent: bool, now: float) -> NodeView | None:
+        """The connection is gone: later another try, after a pause that grows; never again if `permanent`."""
+        node = self.get(name)
+        if node is None:
+            return None
+        if permanent:
+            self._move(node, "rejected", reason)
+        elif self._move(node, "failed", reason) or self._move(node, "lost", reason):
+            count = self._failures.get(name, 0)
+            self._failures[name] = count + 1
+            self._until[name] = now + BACKOFF_S[min(count, len(BACKOFF_S) - 1)]
+        return node
+
+    def strike(self, node: NodeView, why: str, now: float) -> None:
+        """Three refusals in a row: no placements for a minute, then a new chance."""
+        name = node.spec.name
+        self._strikes[name] = self._strikes.get(name, 0) + 1
+        if self._strikes[name] >= STRIKES and self._move(node, "misbehaved", why):
+            self._until[name] = now + QUARANTINE_S
+            self._strikes.pop(name)
+
+    def absolve(self, name: str) -> None:
+        """A job ended there as jobs do: refusals are no longer in a row."""
+        self._strikes.pop(name, None)
+
+    def tick(self, now: float) -> None:
+        """Connect again, and end quarantines."""
+        for name, until in list(self._until.items()):
+            if now >= until:
+                del self._until[name]
+                node = self.views[name]
+                if node.state == NodeState.BACKOFF:
+                    self.connect(node)
+                else:
+                    self._move(node, "probation")
+
+    # --- by the user's will ---------------------------------------------------------------------------
+
+    def listed(self, specs: Iterable[NodeSpec]) -> None:
+        """The host list is another one now. Who is new joins, who is missing leaves when its jobs have ended, and who
+        is to be reached in another way leaves and joins again.
+        """
+        wanted = {spec.name: spec for spec in specs}
+        for name, node in self.views.items():
+            spec = wanted.pop(name, None)
+            node.successor = None
+            node.leaving = spec is None
+            if spec is None:
+                continue
+            if _same_way(spec, node.spec) or (node.state == NodeState.REJECTED and not node.held):
+                node.spec = spec
+                if node.state == NodeState.REJECTED:  # the edit may be what mends it
+                    self.connect(node)
+            else:
+                node.leaving, node.successor = True, spec
+        for spec in wanted.values():
+            self._join(spec)
+
+    def drain(self, name: str, reason: str) -> None:
+        """Nothing more is placed there; "" lifts it, and has a node that is not connected tried again at once."""
+        node = self.get(name)
+        if node is not None:
+            node.drain = reason
+            self._emit(ev.NodeChanged(name, node.state, node.why))
+            if not reason and node.state in (NodeState.REJECTED, NodeState.BACKOFF):
+                self._until.pop(name, None)
+                self.connect(node)
+
+    def see_off(self) -> None:
+        """Nodes that leave and hold nothing any more are gone."""
+        for name, node in list(self.views.items()):
+            if node.leaving and not node.held:
+                self._move(node, "removed", "taken out of the host list")
+                for memory in (self.views, self._strikes, self._failures, self._until):
+                    memory.pop(name, None)
+                self._emit(ev.Disconnect(name))
+                if node.successor is not None:
+                    self._join(node.successor)
+
+    def _join(self, spec: NodeSpec) -> None:
+        self.views[spec.name] = NodeView(spec)
+        self.connect(self.views[spec.name])
+
+    def _move(self, node: NodeView, trigger: str, why: str = "") -> bool:
+        after = node_next(node.state, trigger)
+        if after is None:
+            return False
+        node.state, node.why = after, why
+        self._emit(ev.NodeChanged(node.spec.name, after, why))
+        return True
+
+
+def _same_way(one: NodeSpec, other: NodeSpec) -> bool:
+    """Whether the connection that there is serves both: they differ at most in what placement asks."""
+    shown = {"slots": None, "mem_mb": None, "gpus": None, "tags": frozenset[str](), "max_load": None, "hours": None}
+    return replace(one, **shown) == replace(other, **shown)  # type: ignore[arg-type]

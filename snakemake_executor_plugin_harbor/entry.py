@@ -1,0 +1,87 @@
+"""Jobs between submission and Snakemake's verdict, and the numbers that are given to them."""
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from .adoption import Found
+from .command import Command
+from .core.model import JobState, Outcome
+
+
+@dataclass
+class Entry:
+    """A job that Snakemake handed over. `printed`: it is in Snakemake's log; `prepared`: an attempt of it was."""
+
+    job: Any
+    id: str
+    hash: str
+    command: Command | None
+    proc_id: int | None = None
+    log: str | None = None
+    litter: tuple[str, ...] = ()
+    printed: bool = False
+    prepared: bool = False
+    cores: int = 1
+    conflicts: tuple[Found, ...] = ()
+
+    @property
+    def wildcards(self) -> dict[str, str]:
+        """A group has none of its own."""
+        return {} if self.job.is_group() else dict(self.job.wildcards_dict)
+
+
+class Entries:
+    """All of them, by id. Snakemake's main thread adds, the launcher's looks, the reporter's removes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[str, Entry] = {}
+        self._proc_ids: set[int] = set()
+        self._attempts: dict[str, int] = {}
+        self.cores = 0
+
+    def get(self, id: str) -> Entry | None:
+        return self._entries.get(id)
+
+    def first_attempt(self, id: str) -> int:
+        """The number of a job's next attempt: Snakemake may have had it before and tries it again."""
+        return self._attempts.pop(id, 0) + 1
+
+    def add(self, entry: Entry) -> None:
+        with self._lock:
+            self._entries[entry.id] = entry
+            self.cores += entry.cores
+
+    def number(self, entry: Entry, wanted: int | None = None) -> int:
+        """The entry's HARBOR_PROC_ID: the lowest that no other job has, or the one that it had in an earlier run."""
+        with self._lock:
+            if entry.proc_id is None:
+                free = next(i for i in range(len(self._proc_ids) + 1) if i not in self._proc_ids)
+                entry.proc_id = free if wanted is None else wanted
+                self._proc_ids.add(entry.proc_id)
+            return entry.proc_id
+
+    def rename(self, entry: Entry, id: str) -> None:
+        """The job goes on under the id that an earlier run gave it. What is on its way still has the other one."""
+        with self._lock:
+            entry.id = id
+            self._entries[id] = entry
+
+    def remove(self, entry: Entry, outcome: Outcome | None = None) -> bool:
+        """False if somebody else was first: only one thread may tell Snakemake what became of a job."""
+        with self._lock:
+            if entry.id not in self._entries:
+                return False
+            for id in [id for id, known in self._entries.items() if known is entry]:
+                del self._entries[id]
+            self.cores -= entry.cores
+            self._proc_ids.discard(-1 if entry.proc_id is None else entry.proc_id)
+        if outcome is not None and outcome.state != JobState.SUCCEEDED:
+            self._attempts[entry.id] = outcome.attempt
+        return True
+
+    def all(self) -> list[Entry]:
+        """Each once."""
+        with self._lock:
+            return list({id(entry): entry for entry in self._entries.values()}.values())

@@ -1,0 +1,169 @@
+"""The start message of an attempt: outputs removed, directories made, marker set, command captured."""
+
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+
+from . import command as cmd
+from . import outcome as out
+from .core import events as ev
+from .core.pool import Pool
+from .core.protocol import Message
+from .entry import Entries, Entry
+from .errors import HarborError
+from .jobspec import progress_pattern, runtime_s
+from .launch import CommandFactory, LaunchContext, log_path
+from .run.dispatcher import Dispatcher
+from .settings import PoolConfig
+
+END_WAIT_S = 15.0
+"""How long the end of an earlier run's attempt, which writes the same outputs, is waited for."""
+
+
+class Starter:
+    """Works for the launcher's thread."""
+
+    def __init__(
+        self,
+        executor: Any,
+        config: PoolConfig,
+        factory: CommandFactory | None,
+        workdir: str,
+        entries: Entries,
+        pool: Pool,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._executor = executor
+        self._workflow = executor.workflow
+        self._config = config
+        self._workdir = workdir
+        self._entries = entries
+        self._pool = pool
+        self._dispatcher = dispatcher
+        self._factory = factory
+        self._order = {name: index for index, name in enumerate(pool.nodes)}
+
+    def start(self, entry: Entry, launch: ev.Launch) -> Message | ev.Unprepared:
+        """The message, or why there is none. What is wrong with the job is printed as Snakemake prints it."""
+        try:
+            return self._start(entry, launch)
+        except Exception as error:
+            from snakemake.exceptions import print_exception
+
+            if not isinstance(error, WorkflowError):
+                error = _with_origin(error, self._workflow.linemaps)
+            print_exception(error, self._workflow.linemaps)
+            return ev.Unprepared(launch.job, launch.attempt, "unprepared", "it could not be started; see above")
+
+    def _start(self, entry: Entry, launch: ev.Launch) -> Message | ev.Unprepared:
+        job = entry.job
+        for conflict in entry.conflicts:
+            self._dispatcher.await_end(conflict.known.job, conflict.known.attempt, END_WAIT_S)
+        entry.conflicts = ()
+        if not entry.printed:
+            self._executor.run_job_pre(job)
+            entry.printed = True
+        if out.from_cache(self._workflow, job):
+            return ev.Unprepared(launch.job, launch.attempt, "cached")
+        facts = self._pool.nodes[launch.node].facts
+        assert facts is not None
+        out.clean(entry.litter)
+        command = entry.command
+        if command is None:
+            if entry.prepared:
+                out.undo(self._workflow, job)
+            entry.prepared = True
+            self._workflow.async_run(job.prepare())
+            command = cmd.direct(self._workflow, job, facts.tmpdir)
+        context = self._context(entry, launch, command)
+        self._executor.submitted(job, entry.id)
+        env: dict[str, str | None] = {}
+        if not self._pool.nodes[launch.node].spec.local:
+            env |= cmd.shared_environment(facts.same, facts.path)
+        env |= {**command.env, **cmd.declared_envvars(self._workflow), **context.environment()}
+        scripts = [self._final(replace(context, command=script)) for script in command.scripts]
+        entry.litter = command.litter
+        return {
+            "t": "start",
+            "job": launch.job,
+            "attempt": launch.attempt,
+            "name": job.name,
+            "scripts": scripts,
+            "shell": command.shell,
+            "env": env,
+            "cwd": command.cwd,
+            "log": entry.log,
+            "needs": list(command.needs),
+            "runtime": runtime_s(job),
+            "progress": progress_pattern(job),
+            "hash": entry.hash,
+            "meta": self._meta(entry, launch),
+            "cpus": max(1, len(launch.seat.slots)),
+        }
+
+    def _meta(self, entry: Entry, launch: ev.Launch) -> dict[str, Any]:
+        """What adoption needs to go on with the job in another process. No command, no environment."""
+        return {
+            "snakemake_attempt": entry.job.attempt,
+            "shadow_dir": None if entry.job.is_group() else entry.job.shadow_dir,
+            "slots": list(launch.seat.slots),
+            "gpus": list(launch.seat.gpus),
+            "proc_id": entry.proc_id,
+            "log": entry.log,
+            "litter": list(entry.litter),
+        }
+
+    def _final(self, context: LaunchContext) -> str:
+        if self._factory is None:
+            return context.command
+        option = f"--harbor-command-factory {self._config.command_factory}"
+        try:
+            line = self._factory(context)
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            raise HarborError(
+                f"{option}: raised {type(error).__name__}: {error} ({where.filename}:{where.lineno}) for job "
+                f"{context.job_name} on {context.node_name}."
+            ) from error
+        if not isinstance(line, str) or not line.strip():
+            raise HarborError(f"{option}: returned {line!r} for job {context.job_name}; it must return a command line.")
+        return line
+
+    def _context(self, entry: Entry, launch: ev.Launch, command: cmd.Command) -> LaunchContext:
+        job = entry.job
+        wildcards = entry.wildcards
+        log = Path(self._workdir) / log_path(self._config.log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
+        entry.log = str(log)
+        self._dispatcher.logs[entry.id] = entry.log
+        return LaunchContext(
+            node_name=launch.node,
+            node_id=self._order.setdefault(launch.node, len(self._order)),
+            local_id=min(launch.seat.slots, default=0),
+            proc_id=self._entries.number(entry),
+            nnodes=len(self._pool.nodes),
+            cpus_on_node=self._pool.nodes[launch.node].slots,
+            threads=job.threads,
+            job_name=job.name,
+            job_id=str(job.jobid),
+            attempt=launch.attempt,
+            output_dir=log.parent,
+            wildcards=wildcards,
+            gpus=launch.seat.gpus,
+        )
+
+
+def _with_origin(error: Exception, linemaps: Any) -> Exception:
+    """The error with the line of the Snakefile that it comes from, as the local executor shows it."""
+    from snakemake.exceptions import RuleException, format_error, get_exception_origin
+
+    origin = get_exception_origin(error, linemaps)
+    if origin is None:
+        return error
+    line, file = origin
+    wrapped: Exception = RuleException(
+        format_error(error, line, linemaps=linemaps, snakefile=file, show_traceback=True)
+    )
+    return wrapped
