@@ -4,6 +4,7 @@ It derives from RealExecutor, not RemoteExecutor: that one polls on a timer, fro
 subclass exists, and harbor is told of every end the moment it comes.
 """
 
+import gc
 import signal
 import sys
 import threading
@@ -30,7 +31,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         from .session import Session
 
         self.cancelling = False
-        self._signals_ready = False
+        self._begun = False
         self._stopping = False
         self.session: Session = Session(self)
 
@@ -38,7 +39,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def run_jobs(self, jobs: list[Any]) -> None:
         """Queue a batch. What is wrong with a job is reported for that job: an exception would end the workflow."""
-        self._mend_signals()
+        if not self._begun:
+            self._begun = True
+            self._mend_signals()
+            _quicken(self.workflow.scheduler)
         self.session.submit(jobs)
 
     def run_job(self, job: Any) -> None:
@@ -114,9 +118,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         in 2 of 3 tries. On a thread it cannot. SIGHUP, when the terminal is closed, detaches. Set here because the
         scheduler's constructor sets its handler later than ours.
         """
-        if self._signals_ready or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return
-        self._signals_ready = True
         if signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL):
             signal.signal(signal.SIGTERM, self._on_sigterm)
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
@@ -132,6 +135,19 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def _stop_gracefully(self) -> None:
         self.workflow.scheduler.exit_gracefully()
         self.session.halt()
+
+
+def _quicken(scheduler: Any) -> None:
+    """Settings of this process that trivial jobs gain from (2,000 of them on 2 cores: 7.1 s instead of 9)."""
+    # The DAG stays until the end: the collector need not look at it again and again.
+    gc.freeze()
+    # Threads that wait for Python's lock get it after this instead of 5 ms. Ends are known sooner, too.
+    sys.setswitchinterval(0.0005)
+    # A limit that cannot be reached costs a timer thread and an idle round a second later for each round.
+    limiter = scheduler.job_rate_limiter
+    if limiter is not None and limiter.max_jobs >= 10_000 * limiter.timespan:
+        scheduler.job_rate_limiter = None
+        scheduler.resources["_job_count"] = sys.maxsize
 
 
 def _aside(name: str, act: Callable[[], None]) -> None:

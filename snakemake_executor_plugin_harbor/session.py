@@ -209,6 +209,7 @@ class Session:
                 self._submit(job)
             except Exception as error:
                 self._fail(job, error)
+        self.dispatcher.launch()
 
     def _submit(self, job: Any) -> None:
         way = cmd.way(job, self.config.dispatch)
@@ -309,12 +310,19 @@ class Session:
 
     # --- from the launcher's thread -----------------------------------------------------------------------------
 
-    def prepare(self, launch: ev.Launch) -> Message | ev.Unprepared:
-        """The start message of an attempt, unless nothing is to start any more."""
-        entry = self._entries.get(launch.job)
-        if entry is None or self._stopping():
-            return ev.Unprepared(launch.job, launch.attempt, "withdraw")
-        return self._starter.start(entry, launch)
+    def prepare(self, launches: list[ev.Launch]) -> list[Message | ev.Unprepared]:
+        """The start messages of attempts, unless nothing is to start any more."""
+        entries = [None if self._stopping() else self._entries.get(launch.job) for launch in launches]
+        wanted = [(entry, launch) for entry, launch in zip(entries, launches, strict=True) if entry is not None]
+        answers = iter(self._starter.start(wanted))
+        return [
+            ev.Unprepared(launch.job, launch.attempt, "withdraw") if entry is None else next(answers)
+            for entry, launch in zip(entries, launches, strict=True)
+        ]
+
+    def busy(self) -> bool:
+        """Whether Snakemake will hand over more in the round that the last end has set off."""
+        return bool(self._workflow.dag._ready_jobs)
 
     def _stopping(self) -> bool:
         scheduler = self._workflow.scheduler

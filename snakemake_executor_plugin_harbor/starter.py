@@ -1,6 +1,7 @@
 """The start message of an attempt: outputs removed, directories made, marker set, command captured."""
 
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,38 +47,66 @@ class Starter:
         self._factory = factory
         self._order = {name: index for index, name in enumerate(pool.nodes)}
 
-    def start(self, entry: Entry, launch: ev.Launch) -> Message | ev.Unprepared:
-        """The message, or why there is none. What is wrong with the job is printed as Snakemake prints it."""
+    def start(self, wanted: list[tuple[Entry, ev.Launch]]) -> list[Message | ev.Unprepared]:
+        """The message for each, or why there is none. What is wrong with a job is printed as Snakemake prints it."""
+        answers = [self._try(self._announce, entry, launch) for entry, launch in wanted]
+        ready = [pair for pair, answer in zip(wanted, answers, strict=True) if answer is None]
+        errors = iter(self._workflow.async_run(self._prepare([entry for entry, _ in ready])))
+        return [
+            answer or self._failed(launch, next(errors)) or self._try(self._message, entry, launch)
+            for (entry, launch), answer in zip(wanted, answers, strict=True)
+        ]
+
+    def _try(self, act: Callable[[Entry, ev.Launch], Any], entry: Entry, launch: ev.Launch) -> Any:
         try:
-            return self._start(entry, launch)
+            return act(entry, launch)
         except Exception as error:
-            from snakemake.exceptions import print_exception
+            return self._failed(launch, error)
 
-            if not isinstance(error, WorkflowError):
-                error = _with_origin(error, self._workflow.linemaps)
-            print_exception(error, self._workflow.linemaps)
-            return ev.Unprepared(launch.job, launch.attempt, "unprepared", "it could not be started; see above")
+    def _failed(self, launch: ev.Launch, error: Exception | None) -> ev.Unprepared | None:
+        if error is None:
+            return None
+        from snakemake.exceptions import print_exception
 
-    def _start(self, entry: Entry, launch: ev.Launch) -> Message | ev.Unprepared:
-        job = entry.job
+        if not isinstance(error, WorkflowError):
+            error = _with_origin(error, self._workflow.linemaps)
+        print_exception(error, self._workflow.linemaps)
+        return ev.Unprepared(launch.job, launch.attempt, "unprepared", "it could not be started; see above")
+
+    def _announce(self, entry: Entry, launch: ev.Launch) -> ev.Unprepared | None:
+        """What comes before its files are touched."""
         for conflict in entry.conflicts:
             self._dispatcher.await_end(conflict.known.job, conflict.known.attempt, END_WAIT_S)
         entry.conflicts = ()
         if not entry.printed:
-            self._executor.run_job_pre(job)
+            self._executor.run_job_pre(entry.job)
             entry.printed = True
-        if out.from_cache(self._workflow, job):
+        out.clean(entry.litter)
+        if out.from_cache(self._workflow, entry.job):
             return ev.Unprepared(launch.job, launch.attempt, "cached")
+        return None
+
+    async def _prepare(self, entries: list[Entry]) -> list[Exception | None]:
+        """Have Snakemake remove old outputs and make directories; a spawned Snakemake does so itself."""
+        errors: list[Exception | None] = []
+        for entry in entries:
+            error = None
+            try:
+                if entry.command is None:
+                    if entry.prepared:
+                        out.undo(self._workflow, entry.job)
+                    entry.prepared = True
+                    await entry.job.prepare()
+            except Exception as raised:
+                error = raised
+            errors.append(error)
+        return errors
+
+    def _message(self, entry: Entry, launch: ev.Launch) -> Message:
+        job = entry.job
         facts = self._pool.nodes[launch.node].facts
         assert facts is not None
-        out.clean(entry.litter)
-        command = entry.command
-        if command is None:
-            if entry.prepared:
-                out.undo(self._workflow, job)
-            entry.prepared = True
-            self._workflow.async_run(job.prepare())
-            command = cmd.direct(self._workflow, job, facts.tmpdir)
+        command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir)
         context = self._context(entry, launch, command)
         self._executor.submitted(job, entry.id)
         env: dict[str, str | None] = {}

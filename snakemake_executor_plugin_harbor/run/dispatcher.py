@@ -27,9 +27,11 @@ from .project import Project
 from .workers import Launcher, Listener, Preparer, Reporter
 
 TICK_S = 1.0
-PACE_S = 0.005
+PACE_S = 0.01
 """Under load, events are taken together at this interval: each hand-over between threads costs Python's lock. An
 event that comes alone is taken at once."""
+ROUND_S = 0.5
+"""How long Snakemake's thread waits for the pool's decision; it takes about a millisecond."""
 INBOX_MAX = 20_000
 """Events that may wait to be taken before nodes have to; each is below a kilobyte."""
 CONNECTIONS_AT_ONCE = 8
@@ -74,7 +76,7 @@ class _Post:
     message: Message
 
 
-_Item = tuple[ev.Event, ...] | _Note | _Post | None
+_Item = tuple[ev.Event, ...] | _Note | _Post | threading.Event | None
 
 
 class Dispatcher:
@@ -136,6 +138,13 @@ class Dispatcher:
             with self._changed:
                 self._changed.wait(0.1)
         self.post(event)
+
+    def launch(self) -> None:
+        """For Snakemake's thread: once the pool has decided about what it handed over, prepare what is placed."""
+        round = threading.Event()
+        self._inbox.put(round)
+        round.wait(ROUND_S)
+        self._launcher.drain()
 
     def describe(self, id: JobId, jobid: str, rule: str, wildcards: Mapping[str, str], threads: int) -> None:
         """Tell the journal about a job, before it is submitted."""
@@ -224,6 +233,9 @@ class Dispatcher:
                     self._launcher.drop(event.job, event.attempt)
             with self._changed:
                 self._changed.notify_all()
+            for item in items:
+                if isinstance(item, threading.Event):
+                    item.set()
             if None in items:
                 return
 

@@ -23,6 +23,7 @@ from harbor_processes import (
     all_processes,
     family,
     kill_all,
+    lower_group,
     oom_count,
     read_file,
     start_process,
@@ -46,7 +47,8 @@ MAX_LINE = 1 << 20
 MAX_UNSENT = 8 << 20
 LOOK_EVERY = 0.25
 FENCE_EVERY = 2.0
-FIRST_LOAD = 0.2
+PACE = 0.01  # what is said within such a time of the last message goes out together
+FIRST_LOAD = 0.1
 PROGRESS_EVERY = 0.5
 ALIVE_EVERY = 2.0
 KEEP_DAYS = 14
@@ -102,9 +104,11 @@ class Agent:
         self.unsent = bytearray()
         self.records = {}
         self.leftovers = []
+        self.nice = 0
         self.trash = []
         self.trash_at = 0.0
         self.next_fence = 0.0
+        self.next_flush = 0.0
         self.next_load = 0.0
         self.next_look = 0.0
         self.alive_at = 0.0
@@ -133,13 +137,15 @@ class Agent:
         self.scratch = private_directory(welcome.get("scratch") or "/var/tmp/harbor-%d" % os.getuid())
         self.spool = private_directory(os.path.join(self.scratch, "spool"))
         self.every = max(0.1, float(welcome.get("load_every", 1.0)))
+        self.nice = int(self.welcome.get("nice", 0))
+        os.nice(self.nice)  # and so of all jobs
         self.meter = Meter()
         self.load_records()
         self.send(self.hello())
         for record in list(self.records.values()):
             self.send(self.known(record))
         self.send({"t": "ready"})
-        # A shorter first sample would measure nothing: the kernel counts in steps of 10 ms.
+        # A shorter first sample would measure little: the kernel counts in steps of 10 ms.
         self.next_load = time.monotonic() + FIRST_LOAD
 
     def read_welcome(self):
@@ -216,7 +222,8 @@ class Agent:
         self.selector.register(self.inp, selectors.EVENT_READ)
         self.selector.register(wake, selectors.EVENT_READ)
         while not self.finished:
-            self.flush()
+            if time.monotonic() >= self.next_flush:
+                self.flush()
             for selected, _ in self.selector.select(self.pause()):
                 if selected.fd == self.inp:
                     self.receive()
@@ -233,6 +240,8 @@ class Agent:
         due = [self.next_load] if self.out is not None else [time.monotonic() + 1.0]
         if running or self.leftovers:
             due.append(self.next_look)
+        if self.unsent and self.out not in self.selector.get_map():
+            due.append(self.next_flush)
         return max(0.0, min(due) - time.monotonic())
 
     def receive(self):
@@ -284,6 +293,8 @@ class Agent:
     def flush(self):
         if self.out is None:
             return
+        if self.unsent:
+            self.next_flush = time.monotonic() + PACE
         try:
             while self.unsent:
                 sent = os.write(self.out, self.unsent[: 1 << 16])
@@ -385,11 +396,8 @@ class Agent:
         record.pid = start_process(guardian, argv, env, record.base + OUTPUT)
         if record.deadline is None and spec.get("runtime"):
             record.deadline = time.monotonic() + float(spec["runtime"])
-        try:
-            # The group, not the process alone: the guardian may have started its job already.
-            os.setpriority(os.PRIO_PGRP, record.pid, int(self.welcome.get("nice", 0)))
-        except OSError:
-            pass
+
+        record.nice = lower_group(record.pid, self.nice)
 
     def refuse(self, job, attempt, reason, **more):
         self.send(dict(more, t="refused", job=job, attempt=attempt, reason=reason))
@@ -554,6 +562,8 @@ class Agent:
     def watch(self, running, now):
         """Limits, kills that are due, and guardians of earlier agents."""
         for record in running:
+            if not record.nice:
+                record.nice = lower_group(record.pid, self.nice)
             if record.deadline is not None and now >= record.deadline:
                 record.end("timeout", GRACE)
             if record.kill_at is not None and now >= record.kill_at:

@@ -111,6 +111,7 @@ class Record:
         self.told = None
         self.told_at = 0.0
         self.grew = False
+        self.nice = True
         try:
             self.pattern = re.compile(info["progress"].encode("utf-8")) if info.get("progress") else None
         except re.error:
