@@ -111,10 +111,12 @@ class Adoption:
             return running
 
     def leftovers(self) -> list[Found]:
-        """Ended records of earlier runs that no job claimed. (Nodes list those of this working directory only.)"""
-        with self._lock:
-            self._refresh()
-            return [found for group in self._by_id.values() for found in group if not found.known.running]
+        """All records that nodes listed, for when nothing is to be adopted any more: what has ended can go.
+
+        This run's own are among them if their node was away when their end was taken in.
+        """
+        known = dict(self._dispatcher.known)
+        return [Found(node, record) for node, records in known.items() for record in records]
 
     def former(self, job: Any) -> tuple[str, ...]:
         """The ids under which earlier runs started a job that has not ended, by Snakemake's incomplete markers."""

@@ -1,0 +1,339 @@
+"""Thousands of jobs under random faults of hosts, connections, disks and the controller: nothing lost, nothing twice.
+
+    python benchmarks/soak.py [--minutes 10] [--hosts 8] [--seed 1]
+
+Runs workflows of two-step chains, one after the other, on the project's lab (root on Linux). Meanwhile hosts lose
+power, reboot, are cut off, lose sshd or their connections, freeze, fill their disks; agents and guardians are killed;
+the controller is killed, suspended and detached, and the same command starts it again. The seed decides what happens
+and in which order. Every attempt of a job leaves a trace in a file of the job's own; judged are:
+
+  lost        an output that is not there, or not what it has to be
+  duplicated  a sign of life of an attempt after a newer one has started; or a job that ran again although its end could
+              be known (the one excuse: its host lost power, or its guardian was killed, within seconds after)
+  hung        two minutes without any output
+  left        a process or a file of ours on a host in the end
+
+Exit code 0 if all four are zero.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.lab import Lab, LabError
+
+SNAKEFILE = """
+    rule all:
+        input: expand("r{r}/second/{i}", r=config["round"], i=range(config["count"]))
+
+    rule first:
+        output: "r{r}/first/{i}"
+        retries: 9
+        shell: "bash work.sh {output}"
+
+    rule second:
+        input: "r{r}/first/{i}"
+        output: "r{r}/second/{i}"
+        retries: 9
+        shell: "bash work.sh {output}"
+"""
+WORK = """
+    # $1: the output. Every attempt leaves a trace.
+    say() { echo "$1 $HARBOR_NODE_NAME $HARBOR_JOB_KEY $(date +%s.%N)" >>"traces/${output//\\//_}"; }
+    output=$1
+    say start
+    for ((k = RANDOM % 10; k > 0; k--)); do sleep 0.2; say tick; done
+    echo "$output" >"$output"
+    say end
+"""
+HUNG_S = 120.0
+EXCUSE_S = 5.0
+"""A host whose power goes this soon after a job's last word may not have written the end down."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a host, what ends it after `least` to `most` seconds, and how often it is drawn."""
+
+    begin: Callable[[Lab, str], object]
+    end: Callable[[Lab, str], object] | None
+    least: float
+    most: float
+    weight: int = 2
+    excuse: bool = False
+
+
+def inflict(kind: str) -> Callable[[Lab, str], object]:
+    return lambda lab, host: lab.fault(host, kind)
+
+
+def kill(pattern: str) -> Callable[[Lab, str], object]:
+    return lambda lab, host: lab.exec(host, ["pkill", "-KILL", "-n", "-f", pattern])
+
+
+FAULTS = {
+    "power cut": Fault(inflict("crash"), inflict("reboot"), 3, 25, 3, excuse=True),
+    "reboot": Fault(inflict("reboot"), None, 0, 0, 2, excuse=True),
+    "short partition": Fault(inflict("partition"), inflict("heal"), 2, 15),
+    "long partition": Fault(inflict("partition"), inflict("heal"), 35, 45),
+    "slow link": Fault(inflict("slow"), inflict("heal"), 5, 15, 1),
+    "no sshd": Fault(inflict("kill-sshd"), inflict("start-sshd"), 3, 15, 1),
+    "dropped connections": Fault(inflict("drop-connections"), None, 0, 0, 3),
+    "freeze": Fault(inflict("freeze"), inflict("thaw"), 1, 6),
+    "full disk": Fault(inflict("disk-full"), inflict("disk-free"), 2, 10),
+    "killed agent": Fault(kill("binascii"), None, 0, 0),
+    "killed guardian": Fault(kill("^harbor-guardian"), None, 0, 0, excuse=True),
+}
+
+
+@dataclass
+class Weather:
+    """Draws faults, ends them in time, and remembers which could excuse a second run of a job."""
+
+    lab: Lab
+    random: random.Random
+    healthy: int
+    count: Counter[str] = field(default_factory=Counter)
+    excuses: list[tuple[str, float]] = field(default_factory=list)
+    _ailing: dict[str, tuple[float, Fault]] = field(default_factory=dict)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def raging(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._rage)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def _rage(self) -> None:
+        while not self._stop.wait(self.random.uniform(0.3, 3.0)):
+            self._relieve(time.monotonic())
+            well = [host for host in self.lab.hosts if host not in self._ailing]
+            if len(well) > self.healthy:
+                name = self.random.choices(list(FAULTS), [fault.weight for fault in FAULTS.values()])[0]
+                self._strike(self.random.choice(well), name)
+        self._relieve(float("inf"))
+
+    def _strike(self, host: str, name: str) -> None:
+        fault = FAULTS[name]
+        self.count[name] += 1
+        if fault.excuse:
+            self.excuses.append((host, time.time()))
+        fault.begin(self.lab, host)
+        if fault.end is not None:
+            self._ailing[host] = (time.monotonic() + self.random.uniform(fault.least, fault.most), fault)
+
+    def _relieve(self, now: float) -> None:
+        for host, (until, fault) in list(self._ailing.items()):
+            if now >= until and fault.end is not None:
+                fault.end(self.lab, host)
+                del self._ailing[host]
+
+
+class Controller:
+    """Snakemake, killed and started again as the dice say."""
+
+    def __init__(self, lab: Lab, directory: Path, dice: random.Random) -> None:
+        self._lab = lab
+        self._directory = directory
+        self._dice = dice
+        self.count: Counter[str] = Counter()
+
+    def run(self, number: int, jobs: int) -> None:
+        """One workflow to its end. Raises SystemExit if it fails or hangs."""
+        process, misfortune = self._start(number, jobs), self._misfortune()
+        progress, seen = time.monotonic(), 0
+        while True:
+            try:
+                code = process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                done = len(list(self._directory.glob(f"r{number}/*/*")))
+                if done != seen:
+                    progress, seen = time.monotonic(), done
+                if time.monotonic() - progress > HUNG_S:
+                    process.kill()
+                    self._give_up(f"hung: no output for {HUNG_S:.0f} s, {seen} of {2 * jobs}")
+                if time.monotonic() >= misfortune[0]:
+                    if self._suffer(process, misfortune[1]):
+                        process = self._start(number, jobs)
+                    misfortune = self._misfortune()
+                continue
+            if code == 0:
+                return
+            self._give_up(f"Snakemake ended with exit code {code}")
+
+    def _misfortune(self) -> tuple[float, str]:
+        kind = self._dice.choice(["kill -9", "kill -9", "suspended", "detached"])
+        return time.monotonic() + self._dice.uniform(8, 30), kind
+
+    def _suffer(self, process: "subprocess.Popen[bytes]", kind: str) -> bool:
+        """Whether the controller has ended."""
+        self.count[kind] += 1
+        if kind == "suspended":
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(self._dice.uniform(2, 25))
+            process.send_signal(signal.SIGCONT)
+            return False
+        process.send_signal(signal.SIGKILL if kind == "kill -9" else signal.SIGHUP)
+        try:
+            return process.wait(60) != 0
+        except subprocess.TimeoutExpired:
+            self._give_up(f"a controller that was to be {kind} has not ended")
+            raise AssertionError from None
+
+    def _start(self, number: int, jobs: int) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "snakemake", "--nocolor", "--executor", "harbor", "--jobs", "1000"]
+        command += ["--harbor-hosts", ",".join(f"3/{host}" for host in self._lab.hosts)]
+        command += ["--harbor-ssh-config", str(self._lab.ssh_config), "--harbor-max-load", "50"]
+        command += ["--harbor-lost-after", "8", "--harbor-fence-wait", "8", "--latency-wait", "10"]
+        command += ["--scheduler", "harbor", "--max-jobs-per-timespan", "100000/1s", "--rerun-triggers", "mtime"]
+        command += ["--rerun-incomplete", "--nolock", "--config", f"round={number}", f"count={jobs}"]
+        with (self._directory / "snakemake.log").open("ab") as log:
+            return subprocess.Popen(command, cwd=self._directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def _give_up(self, why: str) -> None:
+        print((self._directory / "snakemake.log").read_text(errors="replace")[-6000:], file=sys.stderr)
+        raise SystemExit(f"soak: {why}")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a trace."""
+
+    what: str
+    host: str
+    attempt: str
+    at: float
+
+
+def verdict(directory: Path, wanted: list[str], excuses: list[tuple[str, float]]) -> tuple[Counter[str], list[str]]:
+    """Counts over all traces, and what is wrong with them, in words."""
+    counts: Counter[str] = Counter()
+    wrong: list[str] = []
+    for output in wanted:
+        path = directory / output
+        if not path.exists() or path.read_text() != f"{output}\n":
+            counts["lost"] += 1
+            wrong.append(f"lost: {output}")
+        trace = directory / "traces" / output.replace("/", "_")
+        lines = [line_of(text) for text in trace.read_text().splitlines()] if trace.exists() else []
+        attempts = list(dict.fromkeys(line.attempt for line in lines))
+        counts["attempts"] += len(attempts)
+        newest = ""
+        for line in lines:
+            newest = line.attempt if line.what == "start" else newest
+            if line.attempt != newest:
+                counts["duplicated"] += 1
+                wrong.append(f"duplicated: {output}: {line} after the start of {newest}")
+                break
+        ends = [line for line in lines if line.what == "end"]
+        for end in ends[:-1]:
+            if any(host == end.host and -1 < at - end.at < EXCUSE_S for host, at in excuses):
+                counts["redone"] += 1
+            else:
+                counts["duplicated"] += 1
+                wrong.append(f"duplicated: {output}: ended as {end}, and ran again: {ends[-1]}")
+    return counts, wrong
+
+
+def line_of(text: str) -> Line:
+    what, host, attempt, at = text.split()
+    return Line(what, host, attempt, float(at))
+
+
+def left_on(lab: Lab) -> list[str]:
+    """Processes and files of ours on the hosts, after the time that agents take to see their jobs off."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = []
+        for host in lab.hosts:
+            found += [f"{host}: {argv}" for _, argv in lab.processes(host) if is_ours(argv)]
+            files = lab.exec(host, ["find", "/var/tmp", "-mindepth", "1"]).stdout.split()
+            found += [f"{host}: {path}" for path in files if "harbor" in path]
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)
+
+
+def is_ours(argv: list[str]) -> bool:
+    return any("harbor-guardian" in word or "binascii" in word or "work.sh" in word for word in argv)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--hosts", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=150, help="chains in a workflow; each is two jobs")
+    given = parser.parse_args()
+    reason = Lab.unavailable()
+    if reason:
+        raise SystemExit(f"soak: {reason}")
+    with tempfile.TemporaryDirectory(prefix="harbor-soak-") as base:
+        directory = Path(base) / "work"
+        (directory / "traces").mkdir(parents=True)
+        (directory / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
+        (directory / "work.sh").write_text(textwrap.dedent(WORK))
+        os.environ["HOME"] = base  # nothing of the user's is read or written
+        with Lab(given.hosts, [directory], Path(base) / "lab") as lab:
+            raise SystemExit(soak(lab, directory, given))
+
+
+def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
+    began = time.monotonic()
+    weather = Weather(lab, random.Random(given.seed), max(1, given.hosts // 3))
+    controller = Controller(lab, directory, random.Random(given.seed + 1))
+    rounds = 0
+    with weather.raging():
+        while time.monotonic() - began < given.minutes * 60:
+            controller.run(rounds, given.jobs)
+            rounds += 1
+    # A last one in fair weather: it takes away what hosts kept that were off when their jobs' results were taken in.
+    controller.run(rounds, len(lab.hosts) * 3)
+    wanted = [f"r{r}/{step}/{i}" for r in range(rounds) for step in ("first", "second") for i in range(given.jobs)]
+    counts, wrong = verdict(directory, wanted, weather.excuses)
+    left = left_on(lab)
+    figures = {
+        "seconds": round(time.monotonic() - began),
+        "hosts": given.hosts,
+        "seed": given.seed,
+        "workflows": rounds,
+        "jobs": len(wanted),
+        "attempts": counts["attempts"],
+        "faults": dict(weather.count),
+        "controller": dict(controller.count),
+        "ran again after a power cut": counts["redone"],
+        "lost": counts["lost"],
+        "duplicated": counts["duplicated"],
+        "hung": 0,
+        "left": len(left),
+    }
+    for text in (wrong + left)[:20]:
+        print(text, file=sys.stderr)
+    print(json.dumps(figures, indent=1))
+    return 1 if counts["lost"] or counts["duplicated"] or left else 0
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LabError as error:
+        raise SystemExit(f"soak: {error}") from error

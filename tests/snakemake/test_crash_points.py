@@ -1,0 +1,87 @@
+"""kill -9 of the controller before and after each thing that it does: run again, and every job ran once."""
+
+import textwrap
+
+import pytest
+
+from tests.snakemake.harness import on
+
+JOBS = """
+    rule all:
+        input: expand("out/{i}", i=range(6)), "end"
+
+    rule one:
+        output: "out/{i}"
+        shell: "echo {wildcards.i} >> effects; sleep 0.3; echo done > {output}"
+
+    rule end:
+        input: expand("out/{i}", i=range(6))
+        output: touch("end")
+        shell: "echo end >> effects"
+"""
+# Imported by Snakemake's interpreter at its start: the process kills itself at the wanted call.
+KILLER = """
+    import os, signal, sys
+    from importlib import import_module
+    from importlib.abc import MetaPathFinder
+
+    module, owner, name, when, number = {point!r}
+    calls = 0
+
+    class Finder(MetaPathFinder):
+        def find_spec(self, wanted, path, target=None):
+            if wanted == "snakemake.api" and not os.path.exists("killed"):
+                sys.meta_path.remove(self)
+                place = getattr(import_module(module), owner)
+                real = getattr(place, name)
+
+                def die():
+                    open("killed", "w").close()
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+                def counted(*args, **options):
+                    global calls
+                    calls += 1
+                    if calls == number and when == "before":
+                        die()
+                    found = real(*args, **options)
+                    if calls == number and when == "after":
+                        die()
+                    return found
+
+                setattr(place, name, counted)
+
+    if "snakemake" in sys.orig_argv:
+        sys.meta_path.insert(0, Finder())
+"""
+OURS = "snakemake_executor_plugin_harbor"
+POINTS = [
+    (module, owner, name, when, number)
+    for module, owner, name, number in [
+        (f"{OURS}.run.project", "Project", "point_to", 1),
+        (f"{OURS}.run.journal", "Journal", "commit", 3),
+        (f"{OURS}.session", "Session", "submit", 1),
+        (f"{OURS}.executor", "Executor", "submitted", 2),
+        (f"{OURS}.starter", "Starter", "_message", 2),
+        (f"{OURS}.remote.links", "Links", "send", 6),
+        (f"{OURS}.session", "Session", "report", 1),
+        (f"{OURS}.session", "Session", "report", 4),
+        (f"{OURS}.session", "Session", "settled", 2),
+        ("snakemake.persistence.file", "FilePersistence", "_write_record", 3),
+        (f"{OURS}.session", "Session", "close", 1),
+        (f"{OURS}.run.project", "Project", "release", 1),
+    ]
+    for when in ("before", "after")
+]
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: "-".join(map(str, (*point[1:3], point[4], point[3]))))
+def test_every_job_ran_once(project, pool, point, tmp_path):
+    work = project(JOBS)
+    (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(KILLER.format(point=point)))
+    options = [*on(pool, "3/node1", "3/node2"), "--scheduler", "harbor", "--rerun-incomplete", "--nolock"]
+    first = work.run(*options, env={"PYTHONPATH": str(tmp_path)})
+    assert (work.directory / "killed").exists() and first.code == -9, first.text
+    work.run(*options).expect(0)
+    effects = sorted((work.directory / "effects").read_text().split())
+    assert effects == ["0", "1", "2", "3", "4", "5", "end"]
