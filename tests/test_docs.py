@@ -1,0 +1,25 @@
+"""What the docs say is what the code says."""
+
+import runpy
+from dataclasses import fields
+from pathlib import Path
+
+from snakemake_executor_plugin_harbor.cli import COMMANDS
+from snakemake_executor_plugin_harbor.settings import ExecutorSettings
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_the_diagrams_are_those_of_the_tables():
+    drawn = runpy.run_path(str(DOCS / "draw_states.py"))["page"]()
+    assert (DOCS / "states.md").read_text() == drawn + "\n", "type: python docs/draw_states.py > docs/states.md"
+
+
+def test_every_command_is_documented():
+    text = (DOCS / "further.md").read_text()
+    for module in COMMANDS:
+        assert f"`harbor {module.__name__.rpartition('.')[2]}" in text, module.__name__
+
+
+def test_every_setting_has_a_help_text():
+    assert all(field.metadata["help"] for field in fields(ExecutorSettings))
