@@ -1,0 +1,184 @@
+"""A lab for each module, and scenes on it: jobs that tell what happens to them, and what has to be true in the end.
+
+A job appends a line to told/JOB for everything it does: `start HOST ATTEMPT`, then `tick` several times a second until
+go/JOB or go/all is there, then `end`. All hosts see the same file, so the order of its lines is the order of events.
+"""
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.lab import Lab
+from tests.snakemake.harness import Project, Run, on
+from tests.sshd import wait_until
+
+LOST_AFTER, FENCE_WAIT = 8, 6
+SCRATCH = "/var/tmp/harbor-0"
+OPTIONS = (
+    *("--harbor-lost-after", str(LOST_AFTER), "--harbor-fence-wait", str(FENCE_WAIT), "--latency-wait", "5"),
+    *("--rerun-incomplete", "--nolock", "--scheduler", "harbor"),
+)
+WORK = """\
+say() { echo "$1 $HARBOR_NODE_NAME $HARBOR_ATTEMPT" >>"told/$job"; }
+job=$1
+say start
+until [ -e "go/$job" ] || [ -e go/all ]; do sleep 0.2; say tick; done
+say end
+echo "$job" >"$2"
+"""
+RULES = """
+    rule all:
+        input: expand("out/{job}", job=JOBS)
+
+    rule one:
+        output: "out/{job}"
+        shell: "sh work {wildcards.job} {output}"
+"""
+
+
+class Line(NamedTuple):
+    """What a job said, where, and in which attempt."""
+
+    what: str
+    host: str
+    attempt: int
+
+
+class Scene:
+    """A project in the directory that a lab's hosts share, with `jobs`, and the check of what became of them."""
+
+    def __init__(self, lab: Lab, directory: Path, jobs: str, rules: str) -> None:
+        self.lab = lab
+        self.jobs = jobs.split()
+        self.work = Project(directory, f"JOBS = {self.jobs}\n{textwrap.dedent(rules)}")
+        self.directory = directory
+        for name in ("told", "go"):
+            (directory / name).mkdir()
+        (directory / "work").write_text(WORK)
+
+    def start(self, hosts: str, *options: str, env: dict[str, str] | None = None) -> Run:
+        return self.work.start(*on(self.lab, *hosts.split()), *OPTIONS, *options, env=env)
+
+    def told(self, job: str) -> list[Line]:
+        """All that a job has said, in order."""
+        path = self.directory / "told" / job
+        words = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        return [Line(what, host, int(attempt)) for what, host, attempt in words]
+
+    def starts(self, job: str) -> list[str]:
+        """The hosts on which a job started, in order."""
+        return [line.host for line in self.told(job) if line.what == "start"]
+
+    def await_start(self, job: str, number: int = 1, timeout: float = 30) -> str:
+        """The host of a job's `number`th start, when it has come."""
+        wait_until(lambda: len(self.starts(job)) >= number, timeout, f"start {number} of {job}")
+        return self.starts(job)[number - 1]
+
+    def await_end(self, job: str, timeout: float = 30) -> None:
+        wait_until(lambda: any(line.what == "end" for line in self.told(job)), timeout, f"the end of {job}")
+
+    def await_news(self, job: str, timeout: float = 10) -> None:
+        """The job lives: it says something more."""
+        heard = len(self.told(job))
+        wait_until(lambda: len(self.told(job)) > heard, timeout, f"news of {job}")
+
+    def go(self, *jobs: str) -> None:
+        for job in jobs or ("all",):
+            (self.directory / "go" / job).touch()
+
+    def fences(self) -> list[str]:
+        return self.work.files(".snakemake/harbor/fence/*")
+
+    def finish(self, run: Run, code: int = 0, timeout: float = 60) -> None:
+        """All jobs may end now: the run does, and left nothing on the hosts that are up."""
+        self.go()
+        run.wait(timeout)
+        run.expect(code)
+        self.nothing_left()
+
+    def ran_once(self, *jobs: str, attempts: int = 1) -> None:
+        """Each job (all, if none are named) ended once, after that many starts, of which no two overlapped."""
+        for job in jobs or self.jobs:
+            told = self.told(job)
+            assert [line.what for line in told].count("end") == 1, (job, told)
+            assert len(self.starts(job)) == attempts, (job, told)
+            assert told == sorted(told, key=lambda line: line.attempt), (job, told)
+            assert told[-1].what == "end", (job, told)
+            assert (self.directory / "out" / job).read_text() == f"{job}\n"
+
+    def nothing_left(self, timeout: float = 15) -> None:
+        """No process but the host's own, and no file in scratch, on every host that is up."""
+        for host in self.lab.hosts:
+            if self.lab.processes(host):
+                wait_until(lambda host=host: not self.leftovers(host), timeout, f"nothing left on {host}")
+
+    def leftovers(self, host: str) -> list[object]:
+        """Processes and files on a host that were not there at the start."""
+        own = (["sleep", "infinity"], [""])
+        processes = [(pid, argv) for pid, argv in self.lab.processes(host) if argv not in own]
+        found = self.lab.exec(host, ["find", SCRATCH, "!", "-type", "d"]).stdout.split()
+        return [*(pair for pair in processes if "[listener]" not in pair[1][0]), *found]
+
+    def pids(self, host: str, name: str) -> list[int]:
+        """Pids inside a host of processes whose command line holds `name`."""
+        return [pid for pid, argv in self.lab.processes(host) if name in " ".join(argv)]
+
+    def agents(self, host: str) -> list[int]:
+        return self.pids(host, "import binascii")
+
+    def guardians(self, host: str) -> list[int]:
+        return [pid for pid, argv in self.lab.processes(host) if argv[0] == "harbor-guardian"]
+
+    def kill(self, host: str, pids: list[int]) -> None:
+        """kill -9, inside the host."""
+        assert pids, f"nothing to kill on {host}"
+        self.lab.exec(host, ["kill", "-9", *map(str, pids)], check=True)
+
+
+def other(lab: Lab, *hosts: str) -> list[str]:
+    return [host for host in lab.hosts if host not in hosts]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that all hosts share."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="module")
+def hosts(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    reason = Lab.unavailable()
+    if reason:
+        pytest.skip(reason)
+    with Lab(3, [shared], tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(hosts: Lab) -> Iterator[Lab]:
+    """The module's lab; all hosts are well, idle and empty before and after a test."""
+    yield hosts
+    for host in hosts.hosts:
+        hosts.fault(host, "crash")
+        hosts.fault(host, "disk-free")
+    hosts.boot(hosts.hosts)
+    for host in hosts.hosts:
+        hosts.fault(host, "heal")
+        hosts.exec(host, ["rm", "-rf", SCRATCH], check=True)
+
+
+@pytest.fixture
+def scene(lab: Lab, shared: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Scene]]:
+    """Makes the scene of a test: `scene("a b")` has the jobs a and b."""
+    made: list[Scene] = []
+
+    def make(jobs: str, rules: str = RULES) -> Scene:
+        made.append(Scene(lab, shared / request.node.name.replace("/", "-"), jobs, rules))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.work.close()

@@ -1,0 +1,95 @@
+"""Connections that break, stall or crawl: jobs go on, each once, and nobody is asked for help."""
+
+import signal
+import time
+
+from snakemake_executor_plugin_harbor.remote.link import SILENCE_S
+from tests.faults.conftest import LOST_AFTER, RULES
+
+
+def test_connections_that_drop_twice_are_not_a_failure(lab, scene):
+    play = scene("a b c d e f")
+    run = play.start("2/host1 2/host2 2/host3")
+    for job in play.jobs:
+        play.await_start(job)
+    for number, job in enumerate("ab", 1):
+        for host in lab.hosts:
+            lab.fault(host, "drop-connections")
+        play.go(job)
+        run.until(rf"(node host. is back(.|\n)*){{{3 * number}}}")
+    play.finish(run)
+    play.ran_once()
+
+
+def test_a_server_that_is_killed_and_started_again_is_not_a_failure(lab, scene):
+    """What ends while nobody can log in is taken in afterwards."""
+    play = scene("a b c d")
+    run = play.start("2/host1 2/host2")
+    for job in play.jobs:
+        play.await_start(job)
+    for host in ("host1", "host2"):
+        lab.fault(host, "kill-sshd")
+        lab.fault(host, "drop-connections")
+    run.until(r"(node host. is not used .backoff.(.|\n)*){2}")
+    play.go("a", "b")
+    play.await_end("a")
+    play.await_end("b")
+    assert not play.work.files("out/*.incomplete") and "is back" not in run.text
+    for host in ("host1", "host2"):
+        lab.fault(host, "start-sshd")
+    run.until(r"(node host. is back(.|\n)*){2}")
+    play.await_news("c")
+    play.finish(run)
+    play.ran_once()
+
+
+def test_a_partition_that_heals_in_time_is_not_a_failure(lab, scene):
+    """Whether it ends before anybody has noticed it, or after."""
+    play = scene("a b")
+    run = play.start("1/host1 1/host2")
+    hosts = [play.await_start(job) for job in play.jobs]
+    brief, noticed = hosts
+    lab.fault(noticed, "partition")
+    lab.fault(brief, "partition")
+    time.sleep(5)  # shorter than any silence that is noticed
+    lab.fault(brief, "heal")
+    run.until(rf"node {noticed} is not used")
+    lab.fault(noticed, "heal")
+    run.until(rf"node {noticed} is back")
+    assert f"node {brief}" not in run.text
+    play.await_news("b")
+    play.finish(run)
+    play.ran_once()
+    assert play.fences() == []
+
+
+def test_a_slow_link_is_only_slow(lab, scene):
+    """256 kbit/s from the start: the agent comes through, and a job's flood of output stays away from the link."""
+    flood = RULES.replace('shell: "', 'shell: "head -c 3000000 /dev/zero | tr \\\\\\\\0 x; ')
+    play = scene("a b c d", flood)
+    lab.fault("host1", "slow")
+    run = play.start("2/host1 2/host2")
+    for job in play.jobs:
+        play.await_start(job)
+    assert "host1" in {play.starts(job)[0] for job in play.jobs}
+    play.finish(run)
+    play.ran_once()
+    assert "is not used" not in run.text
+
+
+def test_a_controller_that_sleeps_loses_nothing(lab, scene):
+    """Suspended for longer than silence and --harbor-lost-after together: what it missed is no fault of the nodes."""
+    play = scene("a b c d")
+    run = play.start("2/host1 2/host2")
+    for job in play.jobs:
+        play.await_start(job)
+    run.signal(signal.SIGSTOP)
+    play.go("a", "b")
+    play.await_end("a")
+    play.await_end("b")
+    time.sleep(SILENCE_S + LOST_AFTER + 2)
+    run.signal(signal.SIGCONT)
+    play.await_news("c")
+    play.finish(run)
+    play.ran_once()
+    assert "is not used" not in run.text and play.fences() == []
