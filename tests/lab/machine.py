@@ -108,7 +108,8 @@ class Network:
     def up(self) -> None:
         me = self.name
         self._ip(
-            f"link add {me} type bridge",
+            # Else a port that was plugged within the last 15 s would leave the state that `cut` sets by a timer.
+            f"link add {me} type bridge forward_delay 0",
             f"link set {me} address {self._mac(self.MACHINE)} addrgenmode none up",
             f"addr add {self.address(self.MACHINE)}/24 dev {me}",
             *self._neighbours(me, 0),
