@@ -8,8 +8,8 @@ import gc
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ CANCEL_GRACE_S = 3.0
 """Between TERM and KILL after Ctrl-C."""
 CANCEL_WAIT_S = 9.0
 """Ctrl-C leaves nothing running within 10 s."""
+UNWIND_S = 2.0
+"""From Ctrl-C until Snakemake, which has to unwind first, has called `cancel`."""
 
 
 class Executor(RealExecutor):  # type: ignore[misc]
@@ -33,6 +35,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self.cancelling = False
         self._begun = False
         self._stopping = False
+        self._cancelled = False
+        self._interrupted = -UNWIND_S
         self.session: Session = Session(self)
 
     # --- what Snakemake calls -------------------------------------------------------------------------------
@@ -60,12 +64,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self.session.halt()
 
     def cancel(self) -> None:
-        """Ctrl-C, or an exception in Snakemake: end every job on every node, then shut down. A second Ctrl-C does not
-        cut that short: it would leave jobs behind, and the kills are on their way.
-        """
+        """Ctrl-C, or an exception in Snakemake: end every job on every node, then shut down."""
         self.cancelling = True
-        with _deaf(signal.SIGINT, lambda: self.logger.info("harbor: ending jobs on the nodes, a few seconds more.")):
+        try:
             self.session.cancel(CANCEL_GRACE_S, CANCEL_WAIT_S)
+        finally:
+            self._cancelled = True
 
     def shutdown(self) -> None:
         """All jobs have ended."""
@@ -122,8 +126,21 @@ class Executor(RealExecutor):  # type: ignore[misc]
             return
         if signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL):
             signal.signal(signal.SIGTERM, self._on_sigterm)
+        if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._on_sigint)
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
             signal.signal(signal.SIGHUP, lambda *_: _aside("harbor-sighup", self.session.detach))
+
+    def _on_sigint(self, *_: object) -> None:
+        """The first is Snakemake's. Others do not cut the ending short, neither while it goes on nor on the way to it:
+        they would leave jobs behind, and the kills are on their way.
+        """
+        now = time.monotonic()
+        if now - self._interrupted < UNWIND_S or (self.cancelling and not self._cancelled):
+            _aside("harbor-sigint", lambda: self.logger.info("harbor: ending jobs on the nodes, a few seconds more."))
+            return
+        self._interrupted = now
+        raise KeyboardInterrupt
 
     def _on_sigterm(self, *_: object) -> None:
         """The first starts nothing more and lets run what runs; the second is Ctrl-C."""
@@ -153,16 +170,3 @@ def _quicken(scheduler: Any) -> None:
 def _aside(name: str, act: Callable[[], None]) -> None:
     """Out of a signal handler, which may have interrupted anything, into a thread of its own."""
     threading.Thread(target=act, name=name, daemon=True).start()
-
-
-@contextmanager
-def _deaf(number: signal.Signals, instead: Callable[[], None]) -> Iterator[None]:
-    """Within the block a signal does no more than `instead`. In the main thread only: others get none."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(number, lambda *_: instead())
-    try:
-        yield
-    finally:
-        signal.signal(number, before)

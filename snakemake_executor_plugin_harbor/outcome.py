@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .core.model import JobState, Outcome
+from .core.protocol import printable
 
 
 def missing_outputs(job: Any) -> list[str]:
@@ -144,6 +145,11 @@ def give_back(workflow: Any, job: Any) -> None:
     scheduler._open_jobs.release()
 
 
+def leave_directories(workflow: Any) -> None:
+    """Have Snakemake not tidy up at its end: it removes empty output directories, but jobs that live on write there."""
+    workflow.dag.cleanup_workdir = lambda: None
+
+
 def describe(outcome: Outcome, log: str | None) -> str:
     """Why a job failed, for Snakemake's error message: reason, node, the end of its output, its log."""
     where = f" on {outcome.node}" if outcome.node else ""
@@ -154,7 +160,7 @@ def describe(outcome: Outcome, log: str | None) -> str:
     if tail:
         last = tail.splitlines()[-20:]
         lines.append("  the end of its output:")
-        lines += [f"    {line}" for line in last]
+        lines += [f"    {printable(line)}" for line in last]
     if log and Path(log).exists():
         lines.append(f"  all of its output: {log}")
     return "\n".join(lines)

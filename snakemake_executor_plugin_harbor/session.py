@@ -106,8 +106,9 @@ class Session:
         dispatcher = self.dispatcher
         dispatcher.wait(lambda: dispatcher.nodes_settled() or dispatcher.slots > 0, FIRST_ANSWER_S)
         if not dispatcher.nodes_settled():
-            # A job that a slow node still runs must not be started twice: wait longer where one may be.
-            patience = FIRST_ANSWER_S if self.adoption.expected() else STRAGGLER_S
+            # What a slow node still runs must not be started twice. Jobs with outputs have markers, and wait for it.
+            unmarked = any(not job.is_local and not list(job.output) for job in self._workflow.dag.needrun_jobs())
+            patience = FIRST_ANSWER_S if self.project.unfinished and unmarked else STRAGGLER_S
             dispatcher.wait(dispatcher.nodes_settled, patience)
         states = dispatcher.reasons()
         if not dispatcher.slots:
@@ -290,6 +291,10 @@ class Session:
             f"harbor: detaching. {len(entries)} jobs stay on the nodes or in their queue; the same command again takes "
             "over what runs or has ended by then."
         )
+        out.leave_directories(self._workflow)
+        # Snakemake knows only success and failure; exit code 1 tells scripts enough.
+        self._workflow._onerror = lambda log: None
+        self._logger.addFilter(lambda record: "job did not complete successfully" not in record.getMessage())
         scheduler = self._workflow.scheduler
         scheduler._user_kill = "detach"
         for entry in entries:
@@ -301,6 +306,7 @@ class Session:
         """End connections and threads. Jobs that still run live on."""
         try:
             if state == "ended" and not self.detached and not self._workflow.scheduler.remaining_jobs:
+                self.project.point_to(self._journal.path, complete=True)
                 for found in self.adoption.leftovers():
                     self.dispatcher.forget(found.node, found.known.job, found.known.attempt)
             self._control.close()
@@ -433,6 +439,7 @@ class Session:
     def broken(self, error: BaseException) -> None:
         """A bug of ours on one of harbor's threads: the workflow ends with the traceback instead of waiting."""
         scheduler = self._workflow.scheduler
+        out.leave_directories(self._workflow)
         if isinstance(error, HarborError):
             failure: WorkflowError = error
         else:

@@ -126,3 +126,14 @@ def on(pool: object, *hosts: str) -> Sequence[str]:
     config = str(pool.ssh_config)  # type: ignore[attr-defined]
     common = ("--executor", "harbor", "--jobs", "1000", "--harbor-ssh-config", config, "--harbor-max-load", "50")
     return (*common, "--harbor-hosts", ",".join(hosts))
+
+
+def apart(pool: object, directory: Path, *hosts: str) -> Sequence[str]:
+    """Like `on`, with job records apart as on machines of their own: here, all nodes share one /var/tmp."""
+    lines = []
+    for host in hosts:
+        slots, _, name = host.rpartition("/")
+        lines.append(f"{name}: {{scratch: {directory / 'scratch' / name}{', slots: ' + slots if slots else ''}}}\n")
+    (directory / "scratch").mkdir(exist_ok=True)
+    (directory / "hosts.yaml").write_text("".join(lines))
+    return (*on(pool)[:-2], "--harbor-hostfile", str(directory / "hosts.yaml"))
