@@ -169,6 +169,7 @@ class Controller:
                 if done != seen:
                     progress, seen = time.monotonic(), done
                 if time.monotonic() - progress > HUNG_S:
+                    self._explain()
                     process.kill()
                     self._give_up(f"hung: no output for {HUNG_S:.0f} s, {seen} of {2 * jobs}")
                 if time.monotonic() >= misfortune[0]:
@@ -208,6 +209,19 @@ class Controller:
         command += ["--rerun-incomplete", "--nolock", "--config", f"round={number}", f"count={jobs}"]
         with (self._directory / "snakemake.log").open("ab") as log:
             return subprocess.Popen(command, cwd=self._directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def _explain(self) -> None:
+        """What harbor says of jobs that have not ended."""
+
+        def harbor(*words: str) -> str:
+            code = "import sys; from snakemake_executor_plugin_harbor.cli import main; sys.exit(main())"
+            argv = [sys.executable, "-c", code, *words]
+            return subprocess.run(argv, cwd=self._directory, capture_output=True, text=True, check=False).stdout
+
+        print(harbor("status"), file=sys.stderr)
+        for job in json.loads(harbor("status", "--json"))["jobs"]:
+            if job["state"] not in ("succeeded", "failed"):
+                print(harbor("explain", job["id"]), file=sys.stderr)
 
     def _give_up(self, why: str) -> None:
         print((self._directory / "snakemake.log").read_text(errors="replace")[-6000:], file=sys.stderr)

@@ -77,10 +77,6 @@ class Adoption:
         self._by_hash: dict[str, list[Found]] = {}
         self._by_id: dict[str, list[Found]] = {}
 
-    def expected(self) -> bool:
-        """Whether Snakemake's markers say that jobs of an earlier run did not end."""
-        return any(Path(".snakemake/incomplete").glob("*"))
-
     def find(self, job: Any, digest: str) -> Found | None:
         """The record that is this job, taken out of the index; the latest attempt if there are several."""
         with self._lock:
@@ -111,12 +107,16 @@ class Adoption:
             return running
 
     def leftovers(self) -> list[Found]:
-        """All records that nodes listed, for when nothing is to be adopted any more: what has ended can go.
+        """Records that nodes listed and that nobody will ask for: what has ended of them can go.
 
-        This run's own are among them if their node was away when their end was taken in.
+        This run's own are among them if their node was away when their end was taken in. Those of jobs with a marker
+        stay: they belong to other targets than this run's.
         """
+        markers = [path for path in Path(".snakemake/incomplete").rglob("*") if path.is_file()]
+        marked = "".join(path.read_text(errors="replace") for path in markers)
         known = dict(self._dispatcher.known)
-        return [Found(node, record) for node, records in known.items() for record in records]
+        found = [Found(node, record) for node, records in known.items() for record in records]
+        return [one for one in found if f'"harbor:{one.known.job}"' not in marked]
 
     def former(self, job: Any) -> tuple[str, ...]:
         """The ids under which earlier runs started a job that has not ended, by Snakemake's incomplete markers."""

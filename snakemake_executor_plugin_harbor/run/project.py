@@ -67,6 +67,7 @@ class Project:
         self.fences = self.directory / "fence"
         self.token = secrets.token_hex(16)
         self.started = time.time()
+        self.unfinished = False
         self._beat = 0.0
 
     def acquire(self) -> None:
@@ -80,6 +81,7 @@ class Project:
                 self._bury()
         finally:
             mine.unlink(missing_ok=True)
+        self.unfinished = _unfinished(self.pointer)
         for old in self.directory.glob("probe-*"):
             old.unlink(missing_ok=True)
         for old in self.fences.glob("*"):
@@ -119,11 +121,11 @@ class Project:
             "harbor status   # or wait for it to end",
         )
 
-    def point_to(self, journal: Path) -> None:
-        """Tell the `harbor` command where this run's journal is."""
-        text = json.dumps({"run": self.run, "journal": str(journal), "host": socket.gethostname()})
+    def point_to(self, journal: Path, complete: bool = False) -> None:
+        """Tell the `harbor` command where this run's journal is, and the next run whether this one left jobs behind."""
+        facts = {"run": self.run, "journal": str(journal), "host": socket.gethostname(), "complete": complete}
         temporary = self.pointer.with_suffix(".new")
-        temporary.write_text(text)
+        temporary.write_text(json.dumps(facts))
         temporary.replace(self.pointer)
 
     def beat(self) -> None:
@@ -161,6 +163,16 @@ class Project:
         found = read_lock(self.lock)
         if found is not None and found[0].run == self.run:
             self.lock.unlink(missing_ok=True)
+
+
+def _unfinished(pointer: Path) -> bool:
+    """Whether the run that a pointer names may have left jobs behind."""
+    try:
+        return json.loads(pointer.read_text()).get("complete") is not True
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, AttributeError):
+        return True
 
 
 def _fence_name(job: str, attempt: int | None) -> str:

@@ -85,7 +85,11 @@ def private_directory(path):
             f.write(b"x")
         os.unlink(trial)
     except OSError as error:
-        raise Fatal("scratch", "scratch %s cannot be used: %s" % (path, error.strerror or error))
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise Fatal("scratch", "scratch %s cannot be used: %s" % (path, error.strerror or error))
+        # What is in it can still be read, and there may be room later.
+        if not os.path.isdir(path):
+            raise Fatal("full", "no room to make scratch %s" % path)
     return path
 
 
