@@ -5,16 +5,33 @@ A node is not trusted: whatever it sends becomes a valid event or is dropped, an
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from . import events as ev
 from .jobs import exit_event
-from .model import Load, NodeFacts
+from .model import JobId, Load, NodeFacts
+from .progress import progress_of
 
 VERSION = 1
 MAX_LINE = 1 << 20
 """Bytes; the agent keeps to it too. A `start` with a long script is the longest that is ever sent."""
+
+MAX_CORES = 65_536
+MAX_MB = 1 << 40
+MAX_ATTEMPT = 999_999
+MAX_KNOWN_ATTEMPT = 99_999  # adopted and lost again, it has to leave room for attempts that honest nodes take
+MAX_ID = 200
+MAX_KEY = MAX_ID + 8
+MAX_TEXT = 2000
+MAX_PATH = 4096
+MAX_TAIL = 4096
+MAX_LIST = 4096
+MAX_META = 64
+"""How much a node may say: a number above its bound becomes that bound, text is cut, lists end there."""
+STEP = ("code", "start", "end", "cpu_s", "max_rss_mb", "in_mb", "out_mb")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 Message = Mapping[str, Any]
 
@@ -36,11 +53,8 @@ class Decoder:
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """The messages that `data` completes."""
-        while data:
-            line, newline, data = data.partition(b"\n")
-            if not newline:
-                self._keep(line)
-                return
+        *lines, begun = data.split(b"\n")
+        for line in lines:
             self._keep(line)
             message = None if self._skipping else _parse(b"".join(self._parts))
             self._parts, self._size, self._skipping = [], 0, False
@@ -48,6 +62,7 @@ class Decoder:
                 self.dropped += 1
             else:
                 yield message
+        self._keep(begun)
 
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -59,6 +74,8 @@ class Decoder:
 
 
 def _parse(line: bytes) -> Message | None:
+    if not line.startswith(b"{"):
+        return None
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):
@@ -68,37 +85,46 @@ def _parse(line: bytes) -> Message | None:
     return None
 
 
+def printable(text: str, limit: int | None = None) -> str:
+    """Text from a node as users may see it: no control characters but newline and tab, so no terminal escapes, and
+    nothing that a terminal or a database could not encode. Cut after `limit` characters.
+    """
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text[:limit])
+
+
 def facts_of(hello: Message) -> NodeFacts:
     """What a node says of itself; nonsense becomes the smallest sensible value."""
+    tmpdir = hello.get("tmpdir")
     return NodeFacts(
-        cores=max(1, _int(hello.get("cores"), 1)),
-        mem_mb=max(0, _int(hello.get("mem_mb"), 0)),
-        gpus=tuple(sorted(_int(g.get("index"), 0) for g in _dicts(hello.get("gpus")))),
-        boot_id=_str(hello.get("boot_id")),
-        host=_str(hello.get("host")),
-        user=_str(hello.get("user")),
-        python=_str(hello.get("python")),
-        scratch=_str(hello.get("scratch")),
-        tmpdir=_str(hello.get("tmpdir")) or "/tmp",
+        cores=_count(hello.get("cores"), 1, MAX_CORES) or 1,
+        mem_mb=_count(hello.get("mem_mb"), 0, MAX_MB) or 0,
+        gpus=_indices([gpu.get("index") for gpu in _dicts(hello.get("gpus"))]),
+        boot_id=_text(hello.get("boot_id")),
+        host=_text(hello.get("host")),
+        user=_text(hello.get("user")),
+        python=_text(hello.get("python")),
+        scratch=_text(hello.get("scratch"), MAX_PATH),
+        tmpdir=tmpdir if isinstance(tmpdir, str) and _text(tmpdir, MAX_PATH) == tmpdir != "" else "/tmp",
         path=_str(hello.get("path")),
         time=_float(hello.get("time")),
         shared=hello.get("shared") is True,
         same=frozenset(_strs(hello.get("same"))),
-        warnings=tuple(_strs(hello.get("warnings"))),
+        warnings=tuple(_text(warning, MAX_TEXT) for warning in _strs(hello.get("warnings"))[:20]),
     )
 
 
 def load_of(message: Message) -> Load:
     """One load sample."""
     ours = message.get("ours")
+    shares = list(ours.items())[:MAX_LIST] if isinstance(ours, dict) else []
     return Load(
-        busy=_float(message.get("busy")),
-        ours={k: _float(v) for k, v in ours.items() if isinstance(k, str)} if isinstance(ours, dict) else {},
-        ended=_float(message.get("ended")),
-        load1=_float(message.get("load1")),
-        mem_available_mb=_maybe_int(message.get("mem_available_mb")),
-        disk_free_mb=_maybe_int(message.get("disk_free_mb")),
-        users=tuple(_strs(message.get("users"))),
+        busy=_amount(message.get("busy")),
+        ours={key: _amount(share) for key, share in shares if len(key) <= MAX_KEY},
+        ended=_amount(message.get("ended")),
+        load1=_amount(message.get("load1")),
+        mem_available_mb=_megabytes(message.get("mem_available_mb")),
+        disk_free_mb=_megabytes(message.get("disk_free_mb")),
+        users=tuple(_text(user) for user in _strs(message.get("users"))[:100]),
     )
 
 
@@ -109,71 +135,129 @@ def event_of(node: str, message: Message) -> ev.Event | None:
         return ev.Measured(node, load_of(message))
     if kind == "alive":
         return ev.Alive(node, tuple(_attempts(message.get("jobs"))))
-    job, attempt = message.get("job"), message.get("attempt")
-    if not isinstance(job, str) or not isinstance(attempt, int):
+    names = _attempt(message.get("job"), message.get("attempt"))
+    if names is None:
         return None
     match kind:
         case "started":
-            return ev.Started(node, job, attempt)
+            return ev.Started(node, *names)
         case "refused":
-            path = message.get("path")
-            kind, why = _str(message.get("reason")) or "error", _str(message.get("message"))
-            return ev.Refused(node, job, attempt, kind, why, path if isinstance(path, str) else None)
+            reason, path = _text(message.get("reason"), 32) or "error", _text(message.get("path"), MAX_PATH)
+            return ev.Refused(node, *names, reason, _text(message.get("message"), MAX_TEXT), path or None)
         case "progress":
-            done, total = _float(message.get("done")), _float(message.get("total"))
-            return ev.Progressed(node, job, attempt, done, total) if total > 0 else None
+            progress = progress_of([message.get("done"), message.get("total")])
+            return ev.Progressed(node, *names, max(0.0, progress.done), progress.total) if progress else None
         case "exited":
-            return exit_event(node, job, attempt, message)
+            return exit_event(node, *names, exit_of(message))
         case "gone":
-            return ev.Gone(node, job, attempt)
+            return ev.Gone(node, *names)
     return None
+
+
+def exit_of(message: Message) -> Message:
+    """What is kept of an `exited` message, and only what makes sense: numbers that numbers should be, and no more text
+    than the end of a job's output.
+    """
+    progress, reason, code = progress_of(message.get("progress")), message.get("reason"), message.get("code")
+    kept: dict[str, Any] = {
+        "code": code if isinstance(code, int) and not isinstance(code, bool) and -256 < code < 256 else -1,
+        "reason": _text(reason, 32) if isinstance(reason, str) else None,
+        "steps": [_numbers(step, STEP) for step in _dicts(message.get("steps"))],
+        "tail": _str(message.get("tail"))[-MAX_TAIL:],
+        "log": message.get("log") is True,
+        "progress": [max(0.0, progress.done), progress.total] if progress else None,
+    }
+    return kept | _numbers(message, ("start", "end"))
 
 
 def known_of(message: Message) -> ev.Known | None:
     """One spool record that a node listed after hello."""
-    job, attempt, exit = message.get("job"), message.get("attempt"), message.get("exit")
-    if message["t"] != "known" or not isinstance(job, str) or not isinstance(attempt, int):
+    names, exit, meta = _attempt(message.get("job"), message.get("attempt")), message.get("exit"), message.get("meta")
+    if message["t"] != "known" or names is None or names[1] > MAX_KNOWN_ATTEMPT:
         return None
-    meta = message.get("meta")
     return ev.Known(
-        job,
-        attempt,
+        *names,
         running=message.get("state") == "running",
-        exit=exit if isinstance(exit, dict) else None,
-        hash=_str(message.get("hash")),
-        meta=meta if isinstance(meta, dict) else {},
+        exit=exit_of(exit) if isinstance(exit, dict) else None,
+        hash=_text(message.get("hash")),
+        meta=_meta(meta) if isinstance(meta, dict) else {},
     )
 
 
-def _attempts(value: object) -> Iterator[tuple[str, int]]:
-    for pair in value if isinstance(value, list) else []:
-        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], int):
-            yield pair[0], pair[1]
+def _meta(given: Message) -> dict[str, Any]:
+    """What we gave a node to keep is short and flat. Whether its values make sense, adoption looks."""
+    kept = {name: value for name, value in list(given.items())[:MAX_META] if len(name) <= MAX_META and _flat(value)}
+    for name in ("slots", "gpus"):
+        kept[name] = list(_indices(kept.get(name)))
+    return kept
 
 
-def _int(value: object, default: int) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+def _flat(value: object) -> bool:
+    if isinstance(value, list):
+        return len(value) <= MAX_LIST and all(not isinstance(item, list) and _flat(item) for item in value)
+    return not isinstance(value, dict) and not (isinstance(value, str) and len(value) > MAX_PATH)
 
 
-def _maybe_int(value: object) -> int | None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return int(value)
-    return None
+def _attempts(value: object) -> Iterator[tuple[JobId, int]]:
+    for pair in value[:MAX_LIST] if isinstance(value, list) else []:
+        names = _attempt(*pair) if isinstance(pair, list) and len(pair) == 2 else None
+        if names is not None:
+            yield names
+
+
+def _attempt(job: object, attempt: object) -> tuple[JobId, int] | None:
+    """A job and an attempt of it, if they can be such: they are shown, and the journal's integers have 64 bits."""
+    if not isinstance(job, str) or not 0 < len(job) <= MAX_ID or _UNPRINTABLE.search(job):
+        return None
+    if not isinstance(attempt, int) or isinstance(attempt, bool) or not 1 <= attempt <= MAX_ATTEMPT:
+        return None
+    return job, attempt
+
+
+def _indices(value: object) -> tuple[int, ...]:
+    """Slots or GPUs, each once, in order."""
+    found = value if isinstance(value, list) else []
+    return tuple(sorted({i for i in found if isinstance(i, int) and not isinstance(i, bool) and 0 <= i < MAX_CORES}))
+
+
+def _count(value: object, low: int, high: int) -> int | None:
+    return min(high, max(low, value)) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _megabytes(value: object) -> int | None:
+    """None for what is no number; of those, floats too."""
+    if isinstance(value, float):
+        value = int(value) if math.isfinite(value) else None
+    return _count(value, 0, MAX_MB)
 
 
 def _float(value: object) -> float:
+    """0 for what is no number, infinite, or larger than anything that is measured here."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15:
         return float(value)
     return 0.0
+
+
+def _amount(value: object) -> float:
+    return max(0.0, _float(value))
+
+
+def _numbers(given: Message, names: Iterable[str]) -> dict[str, float]:
+    """Those of the named values that are numbers."""
+    return {name: _float(given[name]) for name in names if isinstance(given.get(name), (int, float))}
 
 
 def _str(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _text(value: object, limit: int = MAX_ID) -> str:
+    return printable(_str(value), limit)
+
+
 def _strs(value: object) -> list[str]:
-    return [v for v in value if isinstance(v, str)] if isinstance(value, list) else []
+    return [v for v in value[:MAX_LIST] if isinstance(v, str)] if isinstance(value, list) else []
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:
-    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
+    return [v for v in value[:MAX_LIST] if isinstance(v, dict)] if isinstance(value, list) else []

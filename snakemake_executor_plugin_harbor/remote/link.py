@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core import events as ev
 from ..core.model import NodeSpec
-from ..core.protocol import Decoder, Message, encode, event_of, facts_of, known_of
+from ..core.protocol import Decoder, Message, encode, event_of, facts_of, known_of, printable
 from .bootstrap import command, payload
 from .transport import Channel, ConnectError, Transport
 
@@ -24,6 +24,16 @@ SILENCE_S = 20.0
 """A connection without a line for this long is given up; the agent sends a load sample every second."""
 KNOWN_MAX = 100_000
 """Records that a node may list; ten times what an agent keeps before it clears away what is forgotten."""
+KNOWN_BYTES = 16 << 20
+"""What it may say before it is ready."""
+BYTES_PER_S = 2 << 20
+LINE_BYTES = 200
+"""How fast a node may talk, each line counted as so many bytes more: several times what 300 short jobs a second
+take. One that says more waits, and does not keep other nodes' messages from being taken."""
+BURST_S = 2.0
+UNSENT_MAX = 100_000
+"""Messages that may wait for a node that does not read; then its connection is made anew."""
+REASON_MAX = 2000
 WRITE_BATCH = 256
 JITTER_S = 1.0
 
@@ -51,6 +61,9 @@ class Link:
         self._gate = gate
         self._outbox: queue.SimpleQueue[list[Message] | None] | None = None
         self._channel: Channel | None = None
+        self._queued = 0
+        self._written = 0
+        self._talked = 0.0
         self._heard = False
         self._quiet_since = 0.0
         self._closing = threading.Event()
@@ -71,9 +84,14 @@ class Link:
 
     def send(self, messages: Iterable[Message]) -> None:
         """Queue messages, in order. On a dead connection they are dropped: hello tells the truth later."""
-        outbox = self._outbox
-        if outbox is not None:
-            outbox.put(list(messages))
+        outbox, batch = self._outbox, list(messages)
+        if outbox is None:
+            return
+        if self._queued - self._written > UNSENT_MAX:
+            self.cut()
+            return
+        self._queued += len(batch)
+        outbox.put(batch)
 
     def check(self, now: float) -> None:
         """Give up a connection that has been silent for too long (a partition drops packets, it says nothing)."""
@@ -133,7 +151,8 @@ class Link:
             if channel is not None:
                 channel.close()
         if not self._closing.is_set():
-            self._post(ev.NodeDown(self.spec.name, reason or "the connection was closed", permanent))
+            reason = printable(reason, REASON_MAX) or "the connection was closed"
+            self._post(ev.NodeDown(self.spec.name, reason, permanent))
 
     def _session(self) -> tuple[str, bool]:
         transport = self._transport(self.spec)
@@ -175,7 +194,7 @@ class Link:
 
     def _converse(self, channel: Channel, decoder: Decoder, hello: Message, early: list[Message]) -> tuple[str, bool]:
         known: list[ev.Known] = []
-        ready = False
+        ready, said = False, 0
         messages = early
         while True:
             self._heard = True
@@ -198,6 +217,16 @@ class Link:
             if not data:
                 return _closed(channel), False
             messages = list(decoder.feed(data))
+            if ready:
+                self._pace(len(data) + LINE_BYTES * data.count(b"\n"))
+            elif (said := said + len(data)) > KNOWN_BYTES:
+                return f"it said more than {KNOWN_BYTES >> 20} MiB before it was ready", True
+
+    def _pace(self, size: int) -> None:
+        """Wait until the node may have said as much as it has."""
+        now = time.monotonic()
+        self._talked = max(self._talked, now - BURST_S) + size / BYTES_PER_S
+        self._closing.wait(max(0.0, self._talked - now))
 
     def _take(self, message: Message) -> None:
         event = event_of(self.spec.name, message)
@@ -210,13 +239,12 @@ class Link:
 
     def _begin_writing(self, channel: Channel) -> None:
         outbox: queue.SimpleQueue[list[Message] | None] = queue.SimpleQueue()
-        self._outbox = outbox
+        self._queued, self._written, self._outbox = 0, 0, outbox
         name = f"harbor-write-{self.spec.name}"
         self._writer = threading.Thread(target=self._write, args=(channel, outbox), name=name, daemon=True)
         self._writer.start()
 
-    @staticmethod
-    def _write(channel: Channel, outbox: "queue.SimpleQueue[list[Message] | None]") -> None:
+    def _write(self, channel: Channel, outbox: "queue.SimpleQueue[list[Message] | None]") -> None:
         while (batch := outbox.get()) is not None:
             try:
                 while len(batch) < WRITE_BATCH and not outbox.empty():
@@ -226,6 +254,7 @@ class Link:
                         break
                     batch = batch + more
                 channel.write(b"".join(map(encode, batch)))
+                self._written += len(batch)
             except OSError:
                 channel.close()
                 return

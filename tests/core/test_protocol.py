@@ -1,0 +1,308 @@
+"""The wire: any bytes, any JSON, any order of both become valid events or nothing."""
+
+import dataclasses
+import itertools
+import json
+import math
+import tracemalloc
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule
+
+from snakemake_executor_plugin_harbor.core import events as ev
+from snakemake_executor_plugin_harbor.core.jobs import seat_of
+from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING
+from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Seat
+from snakemake_executor_plugin_harbor.core.protocol import (
+    Decoder,
+    encode,
+    event_of,
+    facts_of,
+    known_of,
+    load_of,
+    printable,
+)
+from snakemake_executor_plugin_harbor.outcome import describe
+from tests.core.test_pool import AnyOrder
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
+ESCAPES = "\x1b]0;owned\x07\x1b[31m\x9b31m\x7f\r\x00\ud800"
+KINDS = ("hello", "known", "ready", "load", "alive", "started", "refused", "progress", "exited", "gone", "output")
+NAMES = (
+    *("job", "attempt", "state", "hash", "meta", "exit", "code", "reason", "steps", "tail", "log", "progress", "start"),
+    *("end", "done", "total", "message", "path", "jobs", "busy", "ours", "ended", "load1", "mem_available_mb", "users"),
+    *("disk_free_mb", "cores", "mem_mb", "gpus", "boot_id", "host", "user", "python", "scratch", "tmpdir", "time"),
+    *("shared", "same", "warnings", "index", "slots", "cpu_s", "max_rss_mb", "litter", "shadow_dir"),
+)
+
+
+def nest(depth):
+    value = 1
+    for level in range(depth):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+numbers = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.sampled_from([10**400, -(10**400), 2**63, -1, 0, 1, 999_999, 1_000_000, math.nan, math.inf, -math.inf, 1e308]),
+)
+texts = st.one_of(
+    st.text(st.one_of(st.characters(), st.characters(categories=["Cs", "Cc"])), max_size=30),
+    st.sampled_from([ESCAPES, "x" * 5000, "run/1", "lost", "running", "disk", "missing"]),
+)
+leaves = st.one_of(st.none(), st.booleans(), numbers, texts, st.sampled_from([40, 300]).map(nest))
+values = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5),
+        st.dictionaries(st.one_of(st.sampled_from(NAMES), texts), inner, max_size=5),
+    ),
+    max_leaves=12,
+)
+jobs = st.one_of(st.sampled_from(["run/1", "run/2", "run/3", "old/1", "x/1"]), values)
+attempts = st.one_of(st.integers(1, 3), values)
+fields = dict.fromkeys(NAMES, values) | {
+    "job": jobs,
+    "attempt": attempts,
+    "jobs": st.one_of(st.lists(st.tuples(jobs, attempts).map(list), max_size=5), values),
+    "gpus": st.one_of(st.lists(st.fixed_dictionaries({"index": numbers})), values),
+}
+
+
+@st.composite
+def messages(draw, kinds=KINDS):
+    """Any JSON object with a string "t"; most often of a kind that there is, with fields that there are."""
+    names = draw(st.sets(st.sampled_from(NAMES), max_size=12))
+    kind = draw(st.one_of(st.sampled_from(kinds), texts) if kinds is KINDS else st.sampled_from(kinds))
+    # A job and an attempt, or nearly nothing would be past the first check.
+    return {name: draw(fields[name]) for name in sorted({"job", "attempt", *names})} | {"t": kind}
+
+
+def wire(message):
+    """As it comes out of the decoder at the other end; None if it does not."""
+    return next(Decoder().feed(encode(message)), None)
+
+
+# --- bytes ------------------------------------------------------------------------------------------------
+
+LIMIT = 60
+lines = st.one_of(
+    st.binary(max_size=2 * LIMIT),
+    st.sampled_from(
+        [b'{"t":"a"}', b"{}", b"[1]", b'{"t":1}', b'{"t":"' + b"x" * (LIMIT - 8) + b'"}', b"\xff\xfe", b""]
+    ),
+    st.sampled_from(
+        [b'{"t":"' + b"x" * (LIMIT - 7) + b'"}', b"[" * 50, b'{"t":"b","n":NaN}', b'{"t":"\\ud800"}', b"{"]
+    ),
+    messages().map(lambda message: encode(message)[:-1]),
+)
+
+
+def decoded(chunks, limit=LIMIT):
+    decoder = Decoder(limit)
+    found = [repr(message) for chunk in chunks for message in decoder.feed(chunk)]
+    return found, decoder.dropped
+
+
+@patient
+@given(lines=st.lists(lines, max_size=8), cuts=st.lists(st.integers(0, 500), max_size=12), end=st.booleans())
+def test_messages_do_not_depend_on_where_chunks_end(lines, cuts, end):
+    data = b"\n".join(lines) + (b"\n" if end else b"")
+    borders = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    whole = decoded([data])
+    assert decoded([data[a:b] for a, b in itertools.pairwise(borders)]) == whole
+    assert decoded([data[i : i + 1] for i in range(len(data))]) == whole
+
+
+@patient
+@given(lines=st.lists(lines, max_size=8))
+def test_every_whole_line_is_a_message_or_dropped_and_long_ones_are_dropped(lines):
+    data = b"".join(line + b"\n" for line in lines)
+    found, dropped = decoded([data])
+    assert len(found) + dropped == data.count(b"\n")
+    assert len(found) <= sum(len(line) <= LIMIT for line in data.split(b"\n"))
+    assert decoded([data, b'{"t":"fine"}\n'])[0] == [*found, "{'t': 'fine'}"], "it goes on"
+
+
+def test_a_line_of_exactly_the_limit_passes():
+    line = b'{"t":"' + b"x" * (LIMIT - 8) + b'"}'
+    assert len(line) == LIMIT
+    assert decoded([line + b"\n"])[1] == 0
+    assert decoded([b" " + line + b"\n"]) == ([], 1)
+
+
+@pytest.mark.parametrize("piece", [b"x" * 65536, b"\n" * 65536, b"[" * 65535 + b"\n"], ids=["endless", "empty", "deep"])
+def test_a_decoder_holds_no_more_than_its_limit(piece):
+    decoder = Decoder(1 << 20)
+    tracemalloc.start()
+    try:
+        for _ in range(40):
+            assert not list(decoder.feed(piece))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Its limit, what joins it, and 65,536 lines of one chunk, of 33 bytes each and a pointer.
+    assert peak < 6 << 20, f"{peak >> 10} KiB"
+
+
+# --- messages ---------------------------------------------------------------------------------------------
+
+
+def numbers_in(value):
+    """Every number in an event, however deep."""
+    if dataclasses.is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from numbers_in(item)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield value
+
+
+def assert_shown(*given):
+    for text in given:
+        assert len(text) <= 4096 and text == printable(text)
+        text.encode()  # the database and the terminal can
+        assert not any(c != "\n" and c != "\t" and (c < " " or "\x7f" <= c < "\xa0") for c in text)
+
+
+@patient
+@given(message=messages())
+@example({"t": "load", "mem_available_mb": 10**400, "busy": 10**400})
+@example({"t": "exited", "job": "run/1", "attempt": 1, "code": 0, "start": 10**400, "end": 1.5})
+@example({"t": "exited", "job": "run/1", "attempt": True})
+def test_any_message_becomes_a_sane_event_or_none(message):
+    event = event_of("a", message)
+    for number in numbers_in(event):
+        assert math.isfinite(number) and abs(number) <= 1e15
+    if event is None:
+        return
+    assert event.node == "a"
+    pairs = event.attempts if isinstance(event, ev.Alive) else ()
+    if hasattr(event, "attempt"):
+        pairs = [(event.job, event.attempt)]
+    for job, attempt in pairs:
+        assert type(attempt) is int and 1 <= attempt <= 999_999
+        assert 0 < len(job) <= 200
+        assert_shown(job)
+    match event:
+        case ev.Refused():
+            assert_shown(event.kind, event.reason, event.path or "")
+        case ev.Progressed():
+            assert event.done >= 0 and event.total > 0
+        case ev.Exited():
+            assert type(event.code) is int and -256 < event.code < 256
+            assert_shown(event.reason or "")
+            assert len(event.message["tail"]) <= 4096
+            assert_shown(describe(Outcome(event.job, event.attempt, JobState.FAILED, "a", "why", event.message), None))
+        case ev.Measured():
+            assert_shown(*event.load.users)
+            assert event.load.busy >= 0 and event.load.foreign >= 0
+
+
+@patient
+@given(message=messages())
+@example({"t": "hello", "cores": 2**63, "mem_mb": 10**30, "host": ESCAPES, "tmpdir": ESCAPES})
+def test_any_hello_is_a_node_of_sane_size(message):
+    facts = facts_of(message)
+    assert 1 <= facts.cores <= 65_536 and 0 <= facts.mem_mb <= 2**40
+    assert len(facts.gpus) == len(set(facts.gpus)) <= 4096 and all(0 <= gpu < 65_536 for gpu in facts.gpus)
+    assert math.isfinite(facts.time)
+    assert_shown(facts.host, facts.user, facts.python, facts.scratch, facts.tmpdir, facts.boot_id, *facts.warnings)
+    assert facts.tmpdir
+    load_of(message)
+
+
+@patient
+@given(message=messages(["known"]))
+@example({"t": "known", "job": "a/1", "attempt": 1, "exit": {"start": 10**400, "end": 0.5, "code": 10**400}})
+def test_any_record_is_known_within_bounds_or_not_at_all(message):
+    known = known_of(message)
+    if known is None:
+        return
+    assert type(known.attempt) is int and 1 <= known.attempt < 100_000
+    assert_shown(known.job, known.hash)
+    seat = seat_of(known.meta)
+    assert len(seat.slots) == len(set(seat.slots)) and all(0 <= slot < 65_536 for slot in seat.slots)
+    assert not any(isinstance(value, dict) for value in known.meta.values())
+    for number in numbers_in(known.exit):
+        assert math.isfinite(number) and abs(number) <= 1e15
+
+
+@pytest.mark.parametrize("attempt", [True, 0, -1, 1_000_000, 2**63, 1.0, "1", None])
+@pytest.mark.parametrize("kind", ["started", "refused", "exited", "gone", "known"])
+def test_what_is_no_attempt_is_dropped(kind, attempt):
+    message = {"t": kind, "job": "run/1", "attempt": attempt}
+    assert (known_of if kind == "known" else lambda m: event_of("a", m))(message) is None
+    assert event_of("a", {"t": "alive", "jobs": [["run/1", attempt], ["run/2", 7]]}).attempts == (("run/2", 7),)
+
+
+@pytest.mark.parametrize("job", ["", "x" * 201, "run/\x1b[1m", "run/\ud800", 1, None, ["run/1"]])
+def test_what_is_no_job_is_dropped(job):
+    assert event_of("a", {"t": "started", "job": job, "attempt": 1}) is None
+    assert known_of({"t": "known", "job": job, "attempt": 1}) is None
+
+
+def test_text_of_nodes_has_no_terminal_escapes():
+    assert printable("a\tb\nc") == "a\tb\nc"
+    assert printable("grün ☃ \U0001f600") == "grün ☃ \U0001f600"
+    assert printable(ESCAPES) == "\ufffd]0;owned\ufffd\ufffd[31m\ufffd31m\ufffd\ufffd\ufffd\ufffd"
+    assert printable("x" * 50, 7) == "x" * 7
+    shown = describe(Outcome("run/1", 1, JobState.FAILED, "a", "why", {"tail": "10%\r20%\r\n" + ESCAPES}), None)
+    assert_shown(shown)
+    assert "    10%\n    20%\n" in shown
+
+
+# --- the reactor ------------------------------------------------------------------------------------------
+
+
+class Garbage(AnyOrder):
+    """What nodes make up, between what is real: nothing of it raises, and the pool stays whole."""
+
+    @rule(node=st.sampled_from("abcx"), given=st.lists(messages(), min_size=1, max_size=4))
+    def garbage(self, node, given):
+        heard = [event for message in given if (line := wire(message)) and (event := event_of(node, line))]
+        self.do(*heard)
+
+    @rule(node=st.sampled_from("abc"), hello=messages(["hello"]), given=st.lists(messages(["known"]), max_size=4))
+    def made_up(self, node, hello, given):
+        known = [record for message in given if (line := wire(message)) and (record := known_of(line))]
+        self.do(ev.NodeUp(node, facts_of(wire(hello) or hello), tuple(known)))
+
+    @rule(node=st.sampled_from("abc"), message=messages(["known"]))
+    def adopted(self, node, message):
+        """A node made up the end of an earlier run's job."""
+        record = known_of(wire(message) or message)
+        waiting = [id for id, job in self.pool.jobs.items() if job.state == JobState.QUEUED and job.spec.former]
+        slot = self.free_slot(node)
+        if record is not None and waiting and slot is not None:
+            job = self.pool.jobs[waiting[0]].spec
+            event = ev.Adopted(job.former[0], record.attempt, node, Seat((slot,)), record.exit, known_as=job.id)
+            self.do(event)
+
+    @invariant()
+    def whole(self):
+        """As for honest nodes; but of its own slots a node may lie as it likes."""
+        holders = {job.key: job for job in self.pool.jobs.values() if job.state in HOLDING}
+        for name, node in self.pool.nodes.items():
+            ours = {key for key, job in holders.items() if job.node == name}
+            assert ours <= set(node.held), "a holder has a reservation"
+            assert (set(holders) - ours) & set(node.held) == set(), "on one node only"
+            slots = [slot for key in ours for slot in node.held[key][1].slots]
+            assert len(slots) == len(set(slots)), "no slot twice"
+        for job in self.pool.jobs.values():
+            assert job.spec.id not in self.settled, "terminal states stay"
+            json.dumps(job.progress and dataclasses.asdict(job.progress), allow_nan=False)
+
+
+TestGarbage = Garbage.TestCase
+TestGarbage.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
