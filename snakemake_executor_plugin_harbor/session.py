@@ -411,6 +411,12 @@ class Session:
             "on every node, or take the node out of the host list"
         )
 
+    def grown(self) -> None:
+        """Snakemake has handed over what the slots before could hold: have it come again."""
+        scheduler = self._workflow.scheduler
+        if scheduler is not None:
+            scheduler._open_jobs.release()
+
     def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
         """Warn of a node that is lost or unusable, once for each reason, and of a job that seems to hang."""
         match change:

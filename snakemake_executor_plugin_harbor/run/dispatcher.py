@@ -50,6 +50,9 @@ class Client(Preparer, Listener, Protocol):
     def hosts(self) -> tuple[NodeSpec, ...] | None:
         """The host list, if it has changed."""
 
+    def grown(self) -> None:
+        """The pool has more slots than it had."""
+
     def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
         """What the user should hear of."""
 
@@ -227,7 +230,9 @@ class Dispatcher:
             events = [noticed for event in events for noticed in self._notice(event)]
             actions = self._pool.handle(events, self._clock.now())
             self._perform(actions, [item for item in items if isinstance(item, _Post)])
-            self.slots = self._pool.slots()
+            before, self.slots = self.slots, self._pool.slots()
+            if self.slots > before:
+                self._client.grown()
             for event in events:
                 if isinstance(event, ev.Prepared):
                     self._launcher.drop(event.job, event.attempt)

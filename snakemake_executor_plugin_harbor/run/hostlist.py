@@ -16,7 +16,7 @@ class HostList:
 
     def changed(self) -> tuple[NodeSpec, ...] | None:
         """The new host list, once for each change. A change counts when it is seen twice alike: editors write in
-        pieces.
+        pieces, and may remove the file before they put another in its place.
         """
         seen, self._seen = self._seen, self._stamp()
         if self._seen is None or seen != self._seen or self._seen == self._read_at:
@@ -24,12 +24,12 @@ class HostList:
         self._read_at = self._seen
         return self._read()
 
-    def _stamp(self) -> tuple[int, int, int] | None:
-        """None while there is no file: it may be about to be renamed into place."""
+    def _stamp(self) -> tuple[int, ...] | None:
+        """What tells one state of the file from another; None if there is none to look at."""
         if self._path is None:
             return None
         try:
             found = self._path.stat()
         except OSError:
-            return None
+            return ()
         return found.st_mtime_ns, found.st_size, found.st_ino
