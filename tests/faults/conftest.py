@@ -112,22 +112,23 @@ class Scene:
     def nothing_left(self, timeout: float = 15) -> None:
         """No process but the host's own, and no file in scratch, on every host that is up."""
         for host in self.lab.hosts:
-            if self.lab.processes(host):
-                wait_until(lambda host=host: not self.leftovers(host), timeout, f"nothing left on {host}")
+            try:
+                wait_until(lambda host=host: not self.leftovers(host), timeout)
+            except TimeoutError:
+                raise AssertionError(f"left on {host}: {self.leftovers(host)}") from None
 
     def leftovers(self, host: str) -> list[object]:
         """Processes and files on a host that were not there at the start."""
+        if not self.lab.processes(host):
+            return []  # it is off
         own = (["sleep", "infinity"], [""])
         processes = [(pid, argv) for pid, argv in self.lab.processes(host) if argv not in own]
         found = self.lab.exec(host, ["find", SCRATCH, "!", "-type", "d"]).stdout.split()
         return [*(pair for pair in processes if "[listener]" not in pair[1][0]), *found]
 
-    def pids(self, host: str, name: str) -> list[int]:
-        """Pids inside a host of processes whose command line holds `name`."""
-        return [pid for pid, argv in self.lab.processes(host) if name in " ".join(argv)]
-
     def agents(self, host: str) -> list[int]:
-        return self.pids(host, "import binascii")
+        """Pids inside a host."""
+        return [pid for pid, argv in self.lab.processes(host) if any("import binascii" in word for word in argv[1:4])]
 
     def guardians(self, host: str) -> list[int]:
         return [pid for pid, argv in self.lab.processes(host) if argv[0] == "harbor-guardian"]
