@@ -69,7 +69,8 @@ def test_a_flood_costs_bounded_memory_and_its_last_marker_is_found(agent, flood)
 def test_a_line_that_never_ends_costs_bounded_memory_while_an_expression_looks_for_progress(agent, tmp_path):
     """By an expression progress is looked for in whole lines: as long as none ends, there is none."""
     memory, go = Memory(agent), tmp_path / "go"
-    script = f"until [ -e {go} ]; do head -c 3000000 /dev/zero | tr '\\0' x; sleep 0.1; done; echo; echo step 3 of 9; sleep 60"
+    script = f"until [ -e {go} ]; do head -c 3000000 /dev/zero | tr '\\0' x; sleep 0.1; done; echo; "
+    script += "echo step 3 of 9; sleep 60"
     agent.start(script, progress=r"step (\d+) of (\d+)")
     out = tmp_path / f"scratch/spool/{RUN}/1.1.out"
     wait_until(lambda: out.exists() and out.stat().st_size > 60_000_000, 60, "60 MB of one line")
