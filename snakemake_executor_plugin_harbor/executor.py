@@ -145,7 +145,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def _on_sigterm(self, *_: object) -> None:
         """The first starts nothing more and lets run what runs; the second is Ctrl-C."""
         if self._stopping:
-            signal.raise_signal(signal.SIGINT)
+            self._on_sigint()  # a script's background job would ignore the signal itself
         self._stopping = True
         _aside("harbor-sigterm", self._stop_gracefully)
 

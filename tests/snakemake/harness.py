@@ -31,6 +31,9 @@ class Project:
         self._count += 1
         log = self.directory / f"snakemake.{self._count}.log"
         command = [sys.executable, "-m", "snakemake", "--nocolor", *LIMITS, *options]
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            # Tests that run in the background of a script: Snakemake would inherit it, and be deaf to Ctrl-C.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with log.open("w") as out:
             process = subprocess.Popen(
                 command,
