@@ -9,7 +9,7 @@ and in which order. Every attempt of a job leaves a trace in a file of the job's
 
   lost        an output that is not there, or not what it has to be
   duplicated  a sign of life of an attempt after a newer one has started; or a job that ran again although its end could
-              be known (the one excuse: its host lost power, or its guardian was killed, within seconds after)
+              be known (the one excuse: its host lost power, or a guardian there was killed, in between)
   hung        two minutes without any output
   left        a process or a file of ours on a host in the end
 
@@ -31,6 +31,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -62,8 +63,6 @@ WORK = """
     say end
 """
 HUNG_S = 120.0
-EXCUSE_S = 5.0
-"""A host whose power goes this soon after a job's last word may not have written the end down."""
 
 
 @dataclass(frozen=True)
@@ -259,12 +258,13 @@ def verdict(directory: Path, wanted: list[str], excuses: list[tuple[str, float]]
                 wrong.append(f"duplicated: {output}: {line} after the start of {newest}")
                 break
         ends = [line for line in lines if line.what == "end"]
-        for end in ends[:-1]:
-            if any(host == end.host and -1 < at - end.at < EXCUSE_S for host, at in excuses):
+        for end, later in pairwise(ends):
+            again = next(line.at for line in lines if line.attempt == later.attempt)
+            if any(host == end.host and end.at - 1 < at < again for host, at in excuses):
                 counts["redone"] += 1
             else:
                 counts["duplicated"] += 1
-                wrong.append(f"duplicated: {output}: ended as {end}, and ran again: {ends[-1]}")
+                wrong.append(f"duplicated: {output}: ended as {end}, and ran again: {later}")
     return counts, wrong
 
 

@@ -126,10 +126,11 @@ class Adoption:
         return tuple(sorted({id for id in ours if not id.startswith(self._prefix)}))
 
     def _valid(self, found: Found) -> bool:
-        """Whether a record stands for its job: not if the attempt was given up, or ended by a controller's will."""
+        """Whether a record stands for its job: not if it runs and was given up, or ended by a controller's will."""
         known = found.known
-        ended = known.exit is not None and known.exit.get("reason") in LOST
-        return not ended and not self._fenced(known.job, known.attempt)
+        if known.exit is not None:
+            return known.exit.get("reason") not in LOST
+        return not self._fenced(known.job, known.attempt)
 
     def _refresh(self) -> None:
         known = dict(self._dispatcher.known)

@@ -34,6 +34,7 @@ class Job:
     sign: float = 0.0
     stalled: bool = False
     not_before: float = 0.0
+    fenced_at: float | None = None
     crashes: int = 0
     doomed: bool = False
     suspects: set[str] = field(default_factory=set)

@@ -292,6 +292,7 @@ class Pool:
         if job is None or after is None:
             return
         before, job.state, job.since, job.why = job.state, after, now, why
+        job.fenced_at = None
         if before in HOLDING and after not in HOLDING and job.node is not None:
             self._release(job, now)
         self._record(job)
@@ -383,10 +384,12 @@ class Pool:
         unanswered = set()
         for job in [j for j in self.jobs.values() if j.state in ON_NODE]:
             waited = now - job.since
-            if job.state == JobState.UNREACHABLE and waited >= self.patience.lost_after:
+            if job.state == JobState.UNREACHABLE and job.fenced_at is None and waited >= self.patience.lost_after:
+                # Until the fence bites, word may come that it had ended by itself.
+                job.fenced_at = now
                 self._fence(job)
-                job.not_before = now + self.patience.fence_wait
-                self._lost(job, f"unreachable for {self.patience.lost_after:.0f} s", now)
+            elif job.fenced_at is not None and now - job.fenced_at >= self.patience.fence_wait:
+                self._lost(job, f"unreachable for {waited:.0f} s", now)
             elif job.state == JobState.STARTING and waited >= UNANSWERED_S and job.node is not None:
                 unanswered.add(job.node)
             elif job.state == JobState.RUNNING and not job.stalled and now - job.sign >= self._stall_after(job):

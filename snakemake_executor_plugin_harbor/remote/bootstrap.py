@@ -32,7 +32,7 @@ _CANDIDATES = " ".join(
 )
 
 
-_MODULES = ("processes", "spool", "meter")
+_MODULES = ("processes", "spool", "meter", "fence")
 
 
 @cache

@@ -9,14 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..core import events as ev
+from ..core.jobs import exit_event
 from ..core.lifecycle import HOLDING, ON_NODE
-from ..core.model import JobId, NodeFacts, NodeSpec, NodeState, Outcome
+from ..core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
-from ..core.protocol import Message
+from ..core.protocol import Message, known_of
 from ..remote.link import Link
 from ..remote.links import Links
 from ..remote.transport import Transport
@@ -155,6 +156,7 @@ class Dispatcher:
 
     def forget(self, node: str, job: JobId, attempt: int) -> None:
         """Snakemake has a job's result on record: the node's copy of it is of no more use."""
+        self._project.forget_word(job, attempt)
         self._inbox.put(_Post(node, {"t": "forget", "job": job, "attempt": attempt}))
 
     def end(self, node: str, job: JobId, attempt: int) -> None:
@@ -305,8 +307,24 @@ class Dispatcher:
         for name in self._pool.nodes:
             self._beat_node(name, now)
         self._record_waiting()
+        events = [event for message in self._project.words() for event in self._take_word(message)]
         listed = self._client.hosts()
-        return [] if listed is None else [ev.Listed(listed)]
+        return events if listed is None else [*events, ev.Listed(listed)]
+
+    def _take_word(self, message: Any) -> list[ev.Event]:
+        """How an attempt has ended on a node that could not tell us: the present one of a job, or an earlier run's."""
+        record = known_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
+        node = self._pool.nodes.get(str(message["node"])) if record is not None and "node" in message else None
+        if record is None or record.exit is None or node is None:
+            return []
+        job = self._pool.jobs.get(record.job)
+        if job is not None and job.attempt == record.attempt:
+            return [exit_event(node.spec.name, record.job, record.attempt, record.exit)]
+        if node.state == NodeState.READY:
+            return []  # it says so itself
+        self.known[node.spec.name] = (*self.known.get(node.spec.name, ()), record)
+        queued = [id for id, job in self._pool.jobs.items() if job.spec.former and job.state == JobState.QUEUED]
+        return list(self._client.reunite(queued))
 
     def _beat_node(self, name: str, now: float) -> None:
         node = self._pool.nodes.get(name)

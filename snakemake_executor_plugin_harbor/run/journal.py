@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.lifecycle import TERMINAL
+from ..core.model import JobState
 from ..core.placement import NodeView
 from ..errors import HarborError
 
@@ -88,7 +89,7 @@ class Journal:
         self, id: str, attempt: int, state: str, node: str | None, reason: str, at: float, log: str | None
     ) -> None:
         """A job took a transition."""
-        self._changes.append((id, attempt, state, node, reason, at, log))
+        self._changes.append((id, attempt, state, node, _text(reason), at, log))
 
     def renamed(self, id: str, known_as: str) -> None:
         """A job goes on under another id."""
@@ -100,7 +101,7 @@ class Journal:
 
     def waiting(self, id: str, reason: str) -> None:
         """Why a queued job waits."""
-        self._waiting[id] = reason
+        self._waiting[id] = _text(reason)
 
     def node(self, node: NodeView, at: float) -> None:
         """A node's state, what it said of itself, and its last load."""
@@ -116,7 +117,7 @@ class Journal:
             load |= {"users": node.load.users}
         state, reason = shown_state(node)
         running = len(node.held)
-        row = (node.spec.name, state, reason, json.dumps(facts), json.dumps(load), running, at)
+        row = (node.spec.name, state, _text(reason), json.dumps(facts), json.dumps(load), running, at)
         self._nodes[node.spec.name] = row
 
     def node_removed(self, name: str) -> None:
@@ -159,19 +160,24 @@ class Journal:
         self._nodes, self._progress, self._run, self._waiting = {}, {}, {}, {}
 
     def _write_changes(self) -> None:
+        """One statement a table, whatever the number of rows: each step of SQLite's gives Python's lock away."""
         ends = {state.value for state in TERMINAL}
-        self._db.executemany(
-            "UPDATE jobs SET attempt = ?, state = ?, node = ?, reason = ?, log = coalesce(?, log), "
-            "started = CASE WHEN ? = 'running' THEN ? ELSE started END, "
-            "ended = CASE WHEN ? THEN ? ELSE NULL END WHERE id = ?",
-            [
-                (attempt, state, node, reason, log, state, at, state in ends, at, id)
-                for id, attempt, state, node, reason, at, log in self._changes
-            ],
+        last: dict[str, list[Any]] = {}
+        for id, attempt, state, node, reason, at, log in self._changes:
+            _, _, _, _, _, log_before, started, _ = last.get(id, [None] * 8)
+            started = at if state == JobState.RUNNING else started
+            ended = at if state in ends else None
+            last[id] = [id, attempt, state, node, reason, log or log_before, started, ended]
+        self._db.execute(
+            f"UPDATE jobs SET attempt = c.attempt, state = c.state, node = c.node, reason = c.reason, "
+            f"log = coalesce(c.log, jobs.log), started = coalesce(c.started, jobs.started), ended = c.ended "
+            f"FROM ({_columns('id', 'attempt', 'state', 'node', 'reason', 'log', 'started', 'ended')}) c "
+            f"WHERE jobs.id = c.id",
+            [json.dumps(list(last.values()))],
         )
-        self._db.executemany(
-            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
-            [(at, id, attempt, node, state, reason) for id, attempt, state, node, reason, at, _ in self._changes],
+        events = [(at, id, attempt, node, state, reason) for id, attempt, state, node, reason, at, _ in self._changes]
+        self._db.execute(
+            f"INSERT INTO events {_columns('at', 'job', 'attempt', 'node', 'what', 'detail')}", [json.dumps(events)]
         )
 
     def close(self) -> None:
@@ -185,6 +191,17 @@ def shown_state(node: NodeView) -> tuple[str, str]:
     if node.closed:
         return "draining" if node.held else "drained", node.drain or "taken out of the host list"
     return node.state.value, node.why
+
+
+def _text(words: str) -> str:
+    """What SQLite takes: names that are not valid Unicode hold lone surrogates."""
+    return words.encode("utf-8", "replace").decode()
+
+
+def _columns(*names: str) -> str:
+    """A query that makes rows of a JSON array of arrays."""
+    values = (f"json_extract(value, '$[{i}]') AS {name}" for i, name in enumerate(names))
+    return f"SELECT {', '.join(values)} FROM json_each(?)"
 
 
 def remove_old(runs: Path, now: float | None = None) -> None:

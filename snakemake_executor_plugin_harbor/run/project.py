@@ -17,6 +17,9 @@ HEARTBEAT_S = 10.0
 STALE_S = 60.0
 """A lock of another machine whose heartbeat is older than this is that of a dead controller."""
 FENCE_KEEP_S = 86400.0
+WORD_KEEP_S = 30 * FENCE_KEEP_S
+WORD = ".word"
+"""The agent's `leave_word` makes such files: how an attempt ended while nobody could be told."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Project:
         self.token = secrets.token_hex(16)
         self.started = time.time()
         self.unfinished = False
+        self._heard: set[str] = set()
         self._beat = 0.0
 
     def acquire(self) -> None:
@@ -86,7 +90,7 @@ class Project:
             old.unlink(missing_ok=True)
         for old in self.fences.glob("*"):
             # A fence is for a node that was cut off; one that still is after a day has lost its jobs long ago.
-            if time.time() - old.stat().st_mtime > FENCE_KEEP_S:
+            if time.time() - old.stat().st_mtime > (WORD_KEEP_S if old.suffix == WORD else FENCE_KEEP_S):
                 old.unlink(missing_ok=True)
         self.probe.write_text(self.token)
 
@@ -156,6 +160,25 @@ class Project:
     def fenced(self, job: str, attempt: int) -> bool:
         """Whether the attempt was given up, in this run or an earlier one."""
         return any((self.fences / _fence_name(job, number)).exists() for number in (attempt, None))
+
+    def words(self) -> list[Any]:
+        """What nodes have left word of since the last call: one message of the agent's each, as it came."""
+        found = []
+        try:
+            fresh = {path.name for path in self.fences.iterdir() if path.suffix == WORD} - self._heard
+            self._heard |= fresh
+            for name in sorted(fresh):
+                found.append(json.loads((self.fences / name).read_bytes()))
+        except (OSError, ValueError):
+            # No such directory, or not readable now. A file is renamed into place: what is no JSON never will be.
+            pass
+        return found
+
+    def forget_word(self, job: str, attempt: int) -> None:
+        """The job's end is on Snakemake's record."""
+        name = _fence_name(job, attempt) + WORD
+        if name in self._heard:
+            (self.fences / name).unlink(missing_ok=True)
 
     def release(self) -> None:
         """Give the lock back and remove the probe."""

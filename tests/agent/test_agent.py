@@ -1,6 +1,7 @@
 """What the agent promises: exit codes and output, limits, cancels, adoption, and survival of whatever dies."""
 
 import base64
+import json
 import os
 import random
 import signal
@@ -107,6 +108,39 @@ def test_a_new_agent_finds_what_runs_and_what_has_ended(agents, tmp_path, how):
     assert second.of("started", "r/3"), "a start of a known attempt is answered, not repeated"
     second.send(t="cancel", job="r/3", attempt=1, grace=1)
     assert second.exited("r/3")["reason"] == "cancelled"
+
+
+@pytest.mark.parametrize("how", ["part", "fence"])
+def test_word_is_left_of_an_end_that_nobody_could_be_told(agents, tmp_path, how):
+    """The controller is gone when the job ends, or gives the attempt up without hearing that it has ended."""
+    shared = tmp_path / "project" / "fence"
+    shared.mkdir(parents=True)
+    agent = agents(fence=str(shared), node="ada")
+    agent.of("ready")
+    agent.start(f"until [ -e {tmp_path}/go ]; do sleep 0.05; done; exit 3")
+    agent.of("started")
+    if how == "part":
+        agent.process.stdin.close()
+    (tmp_path / "go").touch()
+    if how == "fence":
+        agent.exited()
+        (shared / f"{RUN}.1.1").touch()
+    path = shared / f"{RUN}.1.1.word"
+    wait_until(path.exists, 10, "a word")
+    word = json.loads(path.read_text())
+    assert (word["t"], word["node"], word["hash"], word["exit"]["code"]) == ("known", "ada", "h", 3)
+
+
+def test_a_fenced_job_ends_and_leaves_no_word(agents, tmp_path):
+    agent = agents(fence=str(tmp_path / "fence"), node="ada")
+    agent.of("ready")
+    agent.start("sleep 100")
+    agent.of("started")
+    (tmp_path / "fence").mkdir()
+    (tmp_path / "fence" / f"{RUN}.1.all").touch()
+    assert agent.exited()["reason"] == "fenced"
+    agent.close()
+    assert [path.name for path in (tmp_path / "fence").iterdir()] == [f"{RUN}.1.all"]
 
 
 def test_a_killed_guardian_is_a_lost_job_and_takes_it_along(agent):

@@ -151,6 +151,17 @@ def test_an_unreachable_job_is_fenced_then_requeued_and_its_old_attempt_ends():
     assert not of(ev.Settle, pool.handle([ev.Exited(launch.node, launch.job, 1, 0, None)], 114.0)), "fenced"
 
 
+def test_word_of_an_end_comes_before_the_fence_bites():
+    """The node told nobody that the job had ended, but left word of it where both can look."""
+    pool = make_pool("a", "b")
+    launch = run_one(pool)
+    pool.handle([ev.NodeDown(launch.node, "closed")], 2.0)
+    assert of(ev.Fence, pool.handle([ev.Tick()], 102.0))
+    assert not of(ev.Fence, pool.handle([ev.Tick()], 103.0)), "once"
+    done = outcome(pool.handle([ev.Exited(launch.node, launch.job, 1, 0, None)], 105.0))
+    assert done.state == JobState.SUCCEEDED
+
+
 def test_a_job_that_takes_three_nodes_down_fails():
     pool = make_pool("a", "b", "c", "d")
     launch = run_one(pool)

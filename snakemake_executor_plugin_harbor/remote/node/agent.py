@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 
+from harbor_fence import Fence
 from harbor_meter import Meter, introduce, memory
 from harbor_processes import (
     BOOT_ID,
@@ -136,6 +137,7 @@ class Agent:
         os.environ["SHLVL"] = "1"
         self.scratch = private_directory(welcome.get("scratch") or "/var/tmp/harbor-%d" % os.getuid())
         self.spool = private_directory(os.path.join(self.scratch, "spool"))
+        self.fence = Fence(welcome.get("fence"))
         self.every = max(0.1, float(welcome.get("load_every", 1.0)))
         self.nice = int(self.welcome.get("nice", 0))
         os.nice(self.nice)  # and so of all jobs
@@ -320,6 +322,9 @@ class Agent:
             os.close(fd)
         self.out = None
         self.empty_trash()
+        for record in self.records.values():
+            if record.exit is not None:
+                self.leave_word(record)  # it was sent, and may not have arrived
         # stderr is the connection's as well.
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
@@ -536,6 +541,8 @@ class Agent:
             "start": start, "end": end, "steps": record.steps, "tail": tail, "log": kept, "progress": record.progress,
         }  # fmt: skip
         record.spec = None
+        if self.out is None:
+            self.leave_word(record)
 
     def remove(self, record):
         remove_files(record.base)
@@ -551,6 +558,9 @@ class Agent:
             self.next_look = now + LOOK_EVERY
             self.watch(running, now)
             self.look(running, now)
+        if self.records and now >= self.next_fence:
+            self.next_fence = now + FENCE_EVERY
+            self.obey_fence()
         if self.trash and now >= self.trash_at:
             self.empty_trash()
         if self.out is None:
@@ -573,28 +583,22 @@ class Agent:
                 record.info.update(read_record(record.base + RECORD))
                 self.conclude(record, time.time())
                 self.send(dict(record.exit, t="exited"))
-        if now >= self.next_fence:
-            self.next_fence = now + FENCE_EVERY
-            self.obey_fence(running)
         for due in [due for due in self.leftovers if now >= due[0]]:
             self.leftovers.remove(due)
             kill_all(family(due[1], due[2], all_processes()), signal.SIGKILL)
 
-    def obey_fence(self, running):
-        """End attempts that were given up. Looked for with and without a connection, as one that is cut silently still
-        seems to be there.
+    def obey_fence(self):
+        """End attempts that were given up, and leave word of those that had ended. With and without a connection: one
+        that is cut silently still seems to be there.
         """
-        for record in self.given_up(running):
-            record.end("fenced", 1.0)
+        for record in self.fence.given_up(list(self.records.values())):
+            if record.exit is None:
+                record.end("fenced", 1.0)
+            else:
+                self.leave_word(record)
 
-    def given_up(self, records):
-        """Those that the controller has given up while it could not reach us: files of the shared directory say so."""
-        try:
-            fenced = set(os.listdir(self.welcome["fence"])) if self.welcome.get("fence") else set()
-        except OSError:
-            fenced = set()
-        names = [(record, record.job.replace("/", ".")) for record in records] if fenced else []
-        return [record for record, name in names if fenced & {"%s.%d" % (name, record.attempt), name + ".all"}]
+    def leave_word(self, record):
+        self.fence.leave_word(record, dict(self.known(record), node=self.welcome.get("node")))
 
     def look(self, running, now):
         """Progress and signs of life, for the controller."""
@@ -631,14 +635,15 @@ class Agent:
 
     def tidy(self):
         """Leave no record that nobody will ask for, and no empty directories; another agent may still use them."""
-        for record in self.given_up(list(self.records.values())):
+        for record in self.fence.given_up(list(self.records.values())):
             del self.records[(record.job, record.attempt)]
             self.remove(record)
-        for path in (self.spool, self.scratch):
+        runs = [os.path.join(self.spool, run) for run in os.listdir(self.spool)] if os.path.isdir(self.spool) else []
+        for path in runs + [self.spool, self.scratch]:
             try:
                 os.rmdir(path)
             except OSError:
-                return
+                pass
 
 
 def main():

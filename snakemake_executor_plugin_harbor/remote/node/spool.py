@@ -115,6 +115,7 @@ class Record:
         self.told = None
         self.told_at = 0.0
         self.grew = False
+        self.word_left = False
         self.nice = True
         try:
             self.pattern = re.compile(info["progress"].encode("utf-8")) if info.get("progress") else None

@@ -1,0 +1,43 @@
+"""What controller and agent tell each other without a connection, in a directory that both see.
+
+The controller leaves a fence for an attempt that it has given up. The agent leaves word of an attempt that has ended
+while nobody could be told, so that it need not run again.
+"""
+
+import json
+import os
+
+# Ends that say nothing of the job: it runs again in any case.
+VOID = ("lost", "fenced", "cancelled")
+
+
+class Fence:
+    """The directory; None: there is none, or it cannot be seen from here."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def given_up(self, records):
+        """Those of the records that the controller has given up while it could not reach us."""
+        try:
+            fenced = set(os.listdir(self.directory)) if self.directory and records else set()
+        except OSError:
+            fenced = set()
+        names = [(record, record.job.replace("/", ".")) for record in records] if fenced else []
+        return [record for record, name in names if fenced & {"%s.%d" % (name, record.attempt), name + ".all"}]
+
+    def leave_word(self, record, message):
+        """How an attempt ended, once."""
+        if record.word_left or not self.directory or record.exit.get("reason") in VOID:
+            return
+        path = os.path.join(self.directory, "%s.%d.word" % (record.job.replace("/", "."), record.attempt))
+        part = "%s.%d" % (path, os.getpid())
+        try:
+            if not os.path.isdir(self.directory):
+                os.mkdir(self.directory)
+            with open(part, "wb") as f:
+                f.write(json.dumps(message).encode("ascii") + b"\n")
+            os.rename(part, path)
+            record.word_left = True
+        except OSError:
+            pass
