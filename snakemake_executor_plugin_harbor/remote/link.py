@@ -26,8 +26,8 @@ KNOWN_MAX = 100_000
 """Records that a node may list; ten times what an agent keeps before it clears away what is forgotten."""
 KNOWN_BYTES = 16 << 20
 """What it may say before it is ready."""
-BYTES_PER_S = 2 << 20
-LINE_BYTES = 200
+BYTES_PER_S = 8 << 20
+LINE_BYTES = 1000
 """How fast a node may talk, each line counted as so many bytes more: several times what 300 short jobs a second
 take. One that says more waits, and does not keep other nodes' messages from being taken."""
 BURST_S = 2.0
