@@ -188,6 +188,7 @@ class Pool:
         self._roster.absolve(event.node)
         if event.reason in LOST and not job.doomed:
             stall = f"no output and no progress for {self._stall_after(job):.0f} s"
+            self._forget(event.node, event.job, event.attempt)
             self._lost(job, stall if job.stalled else LOST[event.reason], now)
             return
         if event.code == 0 and event.reason is None:

@@ -1,0 +1,87 @@
+"""Machines that reboot, and programs of ours on them that are killed."""
+
+import time
+
+from tests.faults.conftest import RULES
+from tests.sshd import wait_until
+
+# Snakemake knows whole minutes only.
+QUARTERS = """\
+from snakemake_executor_plugin_harbor import jobspec
+runtime_s = jobspec.runtime_s
+jobspec.runtime_s = lambda job: (runtime_s(job) or 0) / 4 or None
+"""
+
+
+def test_a_reboot_costs_one_attempt(lab, scene):
+    """A node that is back says so itself: nobody waits for --harbor-lost-after, and no retry is used up."""
+    play = scene("a b")
+    run = play.start("1/host1 1/host2", "--harbor-lost-after", "100")
+    host = play.await_start("a")
+    play.await_start("b")
+    lab.fault(host, "reboot")
+    run.until(rf"node {host} is back", 45)
+    play.go("b")
+    play.await_start("a", 2)
+    play.finish(run)
+    play.ran_once("a", attempts=2)
+    play.ran_once("b")
+    assert play.fences() == []
+
+
+def test_jobs_outlive_their_agent_and_keep_their_limits(lab, scene, tmp_path):
+    """The agent is killed twice: its jobs go on, the next agent knows how they ended, also meanwhile, and ends the one
+    whose `runtime` is over.
+    """
+    (tmp_path / "sitecustomize.py").write_text(QUARTERS)
+    limit = "lambda wildcards, attempt: 1 if (wildcards.job, attempt) == ('slow', 1) else None"
+    play = scene(
+        "a b slow", RULES.replace("    shell", f"    retries: 1\n        resources: runtime={limit}\n        shell")
+    )
+    run = play.start("3/host1", env={"PYTHONPATH": str(tmp_path)})
+    for job in play.jobs:
+        play.await_start(job)
+    began = time.monotonic()
+    play.kill("host1", play.agents("host1"))
+    play.go("a")
+    play.await_end("a")
+    run.until("node host1 is back")
+    play.kill("host1", play.agents("host1"))
+    run.until(r"(node host1 is back(.|\n)*){2}")
+    play.go("b")
+    play.await_end("b")
+    play.await_start("slow", 2)
+    assert "its runtime was over" in run.text
+    assert 14 < time.monotonic() - began < 25
+    play.finish(run)
+    play.ran_once("a", "b")
+    play.ran_once("slow", attempts=2)
+
+
+def test_a_job_whose_guardian_is_killed_runs_elsewhere(lab, scene):
+    """It ends with its guardian, and no retry is used up."""
+    play = scene("a")
+    run = play.start("1/host1 1/host2")
+    host = play.await_start("a")
+    play.kill(host, play.guardians(host))
+    assert play.await_start("a", 2) != host
+    wait_until(lambda: not [argv for _, argv in lab.processes(host) if argv[:2] == ["sh", "work"]], 5)
+    play.finish(run)
+    play.ran_once(attempts=2)
+
+
+def test_a_job_that_takes_its_machines_down_fails_alone(lab, scene):
+    """Each host on which it starts loses power. The third time it is given up; all other jobs succeed."""
+    others = [f"j{number}" for number in range(8)]
+    play = scene(" ".join(["killer", *others]))
+    play.go(*others)
+    run = play.start("2/host1 2/host2 2/host3", "--keep-going")
+    for number in (1, 2, 3):
+        lab.fault(play.await_start("killer", number, 45), "reboot")
+    run.wait()
+    run.expect(1)
+    assert "it was lost on 3 nodes" in run.text
+    play.nothing_left()
+    assert len(set(play.starts("killer"))) == len(play.starts("killer")) == 3
+    for job in others:
+        play.ran_once(job, attempts=len(play.starts(job)))
