@@ -10,7 +10,7 @@ and in which order. Every attempt of a job leaves a trace in a file of the job's
   lost        an output that is not there, or not what it has to be
   duplicated  a sign of life of an attempt after a newer one has started; or a job that ran again although its end could
               be known (the one excuse: its host lost power, or a guardian there was killed, in between)
-  hung        two minutes without any output
+  hung        three minutes without any output
   left        a process or a file of ours on a host in the end
 
 Exit code 0 if all four are zero.
@@ -62,7 +62,7 @@ WORK = """
     echo "$output" >"$output"
     say end
 """
-HUNG_S = 120.0
+HUNG_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Controller:
 
     def _misfortune(self) -> tuple[float, str]:
         kind = self._dice.choice(["kill -9", "kill -9", "suspended", "detached"])
-        return time.monotonic() + self._dice.uniform(8, 30), kind
+        return time.monotonic() + self._dice.uniform(20, 60), kind
 
     def _suffer(self, process: "subprocess.Popen[bytes]", kind: str) -> bool:
         """Whether the controller has ended."""
@@ -203,7 +203,7 @@ class Controller:
         command = [sys.executable, "-m", "snakemake", "--nocolor", "--executor", "harbor", "--jobs", "1000"]
         command += ["--harbor-hosts", ",".join(f"3/{host}" for host in self._lab.hosts)]
         command += ["--harbor-ssh-config", str(self._lab.ssh_config), "--harbor-max-load", "50"]
-        command += ["--harbor-lost-after", "8", "--harbor-fence-wait", "8", "--latency-wait", "10"]
+        command += ["--harbor-lost-after", "6", "--harbor-fence-wait", "8", "--latency-wait", "10"]
         command += ["--scheduler", "harbor", "--max-jobs-per-timespan", "100000/1s", "--rerun-triggers", "mtime"]
         command += ["--rerun-incomplete", "--nolock", "--config", f"round={number}", f"count={jobs}"]
         with (self._directory / "snakemake.log").open("ab") as log:

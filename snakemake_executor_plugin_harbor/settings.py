@@ -14,9 +14,9 @@ from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 from .errors import HarborError
 
 if TYPE_CHECKING:
+    from .core.ledger import Patience
     from .core.model import NodeSpec
     from .core.placement import Policy
-    from .core.pool import Patience
 
 STALL_MIN_S = 5
 """Agents tell every two seconds which jobs have written something."""
@@ -169,8 +169,8 @@ class PoolConfig:
 
 def pool_config(settings: ExecutorSettings) -> PoolConfig:
     """Check every setting and read the host list. Raises HarborError for the first that is wrong."""
+    from .core.ledger import Patience
     from .core.placement import Policy
-    from .core.pool import Patience
 
     _check_numbers(settings)
     if settings.staging == "always":

@@ -8,6 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.jobs import LOST
+from snakemake_executor_plugin_harbor.core.ledger import Patience
 from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, JOB, NODE, ON_NODE, TERMINAL
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
@@ -19,7 +20,7 @@ from snakemake_executor_plugin_harbor.core.model import (
     Request,
     Seat,
 )
-from snakemake_executor_plugin_harbor.core.pool import Patience, Pool
+from snakemake_executor_plugin_harbor.core.pool import Pool
 
 FACTS = NodeFacts(cores=2, mem_mb=8000, boot_id="b", shared=True)
 

@@ -1,0 +1,200 @@
+"""The jobs of the pool: which there are, what state each is in, and what every transition entails.
+
+Which nodes there are is the roster's business; what an event means, the reactor's. It changes only through them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import events as ev
+from .jobs import Job
+from .lifecycle import HOLDING, ON_NODE, TERMINAL, job_next
+from .model import JobId, JobSpec, JobState, Outcome
+from .placement import NodeView
+
+MAX_CRASHES = 3
+CANCEL_GRACE_S = 5.0
+"""Between TERM and KILL, for a single job."""
+UNANSWERED_S = 120.0
+"""A start that a node neither confirms nor refuses for this long: the connection is made anew, and hello tells."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an unreachable node's jobs are waited for, how long a fence takes to bite, and how long a job may
+    show no sign of life (seconds); `kill_stalled` says what happens then.
+    """
+
+    lost_after: float = 120.0
+    fence_wait: float = 90.0
+    stall_after: float = 7200.0
+    kill_stalled: bool = False
+
+
+class Ledger:
+    """All unfinished jobs by id; `emit` takes the actions that follow from a change, `nodes` hold their seats."""
+
+    def __init__(self, nodes: Mapping[str, NodeView], patience: Patience, emit: Callable[[ev.Action], None]) -> None:
+        self.jobs: dict[JobId, Job] = {}
+        self.halted = False
+        self._nodes = nodes
+        self._patience = patience
+        self._emit = emit
+        self._order = 0
+        self._grace: float | None = None
+
+    def attempt(self, job_id: JobId, attempt: int) -> Job | None:
+        """The job, if that is its present attempt: the fence against late messages."""
+        job = self.jobs.get(job_id)
+        return job if job is not None and job.attempt == attempt else None
+
+    def on(self, node: str, job_id: JobId, attempt: int) -> Job | None:
+        """The job, if that attempt of it is on that node."""
+        job = self.attempt(job_id, attempt)
+        return job if job is not None and job.node == node and job.state in ON_NODE else None
+
+    def submit(self, specs: Iterable[JobSpec], now: float) -> None:
+        """Take jobs in; those that come after the end has been rung go at once."""
+        for spec in specs:
+            self._order += 1
+            job = Job(spec, self._order, attempt=spec.attempt, since=now)
+            if spec.former:
+                job.suspects = {name for name, node in self._nodes.items() if node.facts is None}
+            self.jobs[spec.id] = job
+            self._record(job)
+            if self._grace is not None:
+                self.cancel(job, self._grace, now)
+            elif self.halted:
+                self.step(job, "withdraw", now)
+
+    def step(
+        self,
+        job: Job | None,
+        trigger: str,
+        now: float,
+        why: str = "",
+        exit: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take one transition of lifecycle's table, with what every such transition entails."""
+        after = job_next(job.state, trigger) if job is not None else None
+        if job is None or after is None:
+            return
+        before, job.state, job.since, job.why = job.state, after, now, why
+        job.fenced_at = None
+        if before in HOLDING and after not in HOLDING and job.node is not None:
+            self._release(job, now)
+        self._record(job)
+        if after in TERMINAL:
+            del self.jobs[job.spec.id]
+            node = job.node if before in HOLDING else None
+            self._emit(ev.Settle(Outcome(job.spec.id, job.attempt, after, node, why, exit)))
+        elif after == JobState.QUEUED:
+            job.attempt += 1
+            job.node, job.progress, job.stalled = None, None, False
+            if self.halted:
+                self.step(job, "withdraw", now)
+
+    def _release(self, job: Job, now: float) -> None:
+        node = self._nodes.get(job.node or "")
+        if node is not None:
+            node.held.pop(job.key, None)
+            if not node.held:
+                node.idle_since = now
+
+    def _record(self, job: Job) -> None:
+        self._emit(ev.JobChanged(job.spec.id, job.attempt, job.state, job.node, job.why))
+
+    def alive(self, job: Job | None, now: float, trigger: str | None = None, why: str = "") -> None:
+        """A sign of life, perhaps with a transition."""
+        if job is not None:
+            job.sign, job.stalled = now, job.stalled and self._patience.kill_stalled
+            if trigger is not None:
+                self.step(job, trigger, now, why)
+
+    def lost(self, job: Job | None, why: str, now: float) -> None:
+        """What became of the attempt is not known: another one, on another node, unless it was lost too often."""
+        if job is None or job.node is None:
+            return
+        job.crashes += 1
+        job.avoid.add(job.node)
+        if job.crashes >= MAX_CRASHES and job.state != JobState.CANCELLING:
+            self.step(job, "crashed", now, f"it was lost on {job.crashes} nodes, the last time because {why}")
+        else:
+            self.step(job, "lost", now, f"lost on {job.node}: {why}")
+
+    def cancel(self, job: Job | None, grace: float, now: float) -> None:
+        """End a job, wherever it is; TERM first, KILL after `grace` seconds."""
+        if job is None:
+            return
+        job.doomed = True
+        if job.state in (JobState.STARTING, JobState.RUNNING) and job.node is not None:
+            message = {"t": "cancel", "job": job.spec.id, "attempt": job.attempt, "grace": grace}
+            self._emit(ev.Send(job.node, message))
+        elif job.state == JobState.UNREACHABLE:
+            self.fence(job)
+        elif job.suspects:
+            self._clear_suspects(job)
+        self.step(job, "cancel", now, "cancelled")
+
+    def cancel_all(self, grace: float, now: float) -> None:
+        """End every job, also those that are still to come."""
+        self._grace = grace
+        for job in list(self.jobs.values()):
+            self.cancel(job, grace, now)
+
+    def halt(self, now: float) -> None:
+        """Nothing more is to start; what waits goes back."""
+        self.halted = True
+        for job in [j for j in self.jobs.values() if j.state == JobState.QUEUED]:
+            self.step(job, "withdraw", now)
+
+    def fence(self, job: Job) -> None:
+        """Give the present attempt up, where it cannot be reached."""
+        self._emit(ev.Fence(job.spec.id, job.attempt))
+
+    def _clear_suspects(self, job: Job) -> None:
+        """Whatever an earlier run started of this job, and wherever: it is to end."""
+        job.suspects.clear()
+        for former in job.spec.former:
+            self._emit(ev.Fence(former, None))
+
+    def forget(self, node: str, job: JobId, attempt: int) -> None:
+        """A node's record of an attempt is of no more use."""
+        self._emit(ev.Send(node, {"t": "forget", "job": job, "attempt": attempt}))
+
+    def tick(self, now: float) -> None:
+        """Limits that have passed: of nodes that do not answer, and of jobs that do not stir."""
+        unanswered = set()
+        for job in [j for j in self.jobs.values() if j.state in ON_NODE]:
+            waited = now - job.since
+            if job.state == JobState.UNREACHABLE and job.fenced_at is None and waited >= self._patience.lost_after:
+                # Until the fence bites, word may come that it had ended by itself.
+                job.fenced_at = now
+                self.fence(job)
+            elif job.fenced_at is not None and now - job.fenced_at >= self._patience.fence_wait:
+                self.lost(job, f"unreachable for {waited:.0f} s", now)
+            elif job.state == JobState.STARTING and waited >= UNANSWERED_S and job.node is not None:
+                unanswered.add(job.node)
+            elif job.state == JobState.RUNNING and not job.stalled and now - job.sign >= self.stall_after(job):
+                self._stall(job)
+        for job in [j for j in self.jobs.values() if j.suspects and now - j.since >= self._patience.lost_after]:
+            self._clear_suspects(job)
+            job.not_before = now + self._patience.fence_wait
+        for name in sorted(unanswered):
+            self._emit(ev.Cut(name))
+
+    def _stall(self, job: Job) -> None:
+        """A job gave no sign of life for too long: the user hears of it, or it ends and is tried elsewhere."""
+        job.stalled = True
+        assert job.node is not None
+        kill = self._patience.kill_stalled
+        self._emit(ev.Stalled(job.spec.id, job.node, self.stall_after(job), kill))
+        if kill:
+            message = {"t": "cancel", "job": job.spec.id, "attempt": job.attempt, "grace": CANCEL_GRACE_S}
+            self._emit(ev.Send(job.node, message))
+
+    def stall_after(self, job: Job) -> float:
+        """Seconds without a sign of life that the job may take."""
+        own = job.spec.stall_after
+        return self._patience.stall_after if own is None else own
