@@ -5,8 +5,10 @@ equal and, for a job with outputs, Snakemake's incomplete marker names it: a rec
 finished run would otherwise pass for the result of `--forceall`.
 """
 
+import contextlib
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from typing import Any
 from .core import events as ev
 from .core.jobs import LOST, seat_of
 from .core.model import Seat
+from .identity import job_hash
 from .run.dispatcher import Dispatcher
 
 
@@ -63,11 +66,50 @@ class Found:
         )
 
 
+class Notes:
+    """Under which ids jobs were started that run in a Snakemake of their own on the node: that one writes Snakemake's
+    incomplete markers anew, without our id. Kept a job, not a group, as a group may have lost members by the next run.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def write(self, job: Any, id: str) -> None:
+        """The job is about to start."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for path in self._paths(job):
+            path.with_suffix(".new").write_text(id)
+            path.with_suffix(".new").replace(path)
+
+    def read(self, job: Any) -> list[str]:
+        """The ids under which a job was started, as far as is known."""
+        found = []
+        for path in self._paths(job) if self._directory.exists() else []:
+            with contextlib.suppress(OSError, ValueError):
+                found.append(path.read_text())
+        return found
+
+    def drop(self, job: Any) -> None:
+        """Snakemake knows how it ended."""
+        for path in self._paths(job) if self._directory.exists() else []:
+            path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """All jobs of the workflow are done."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _paths(self, job: Any) -> list[Path]:
+        return [self._directory / job_hash(member) for member in (job.jobs if job.is_group() else [job])]
+
+
 class Adoption:
     """The records of other runs that nodes listed, by hash and by id."""
 
-    def __init__(self, dispatcher: Dispatcher, persistence: Any, run: str, fenced: Callable[[str, int], bool]) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, persistence: Any, run: str, fenced: Callable[[str, int], bool], notes: Notes
+    ) -> None:
         self._fenced = fenced
+        self._notes = notes
         self._lock = threading.RLock()
         self._dispatcher = dispatcher
         self._persistence = persistence
@@ -119,11 +161,22 @@ class Adoption:
         return [one for one in found if f'"harbor:{one.known.job}"' not in marked]
 
     def former(self, job: Any) -> tuple[str, ...]:
-        """The ids under which earlier runs started a job that has not ended, by Snakemake's incomplete markers."""
+        """The ids under which earlier runs started a job that has not ended, by Snakemake's incomplete markers (and our
+        notes).
+        """
         jobs = job.jobs if job.is_group() else [job]
         ids = [str(id) for member in jobs for id in self._persistence.external_jobids(member)]
-        ours = (id.removeprefix("harbor:") for id in ids if id.startswith("harbor:"))
+        ours = [id.removeprefix("harbor:") for id in ids if id.startswith("harbor:")]
+        ours += [id for member in jobs if self._marked(member) for id in self._notes.read(member)]
         return tuple(sorted({id for id in ours if not id.startswith(self._prefix)}))
+
+    def _marked(self, job: Any) -> bool:
+        """Whether Snakemake has the job as begun and not ended, under whatever id: the node's own Snakemake takes the
+        marker away when it is done.
+        """
+        persistence = self._persistence
+        keys = [persistence._get_key(file) for file in job.output]
+        return not keys or bool(persistence._filter_incomplete_keys(keys))
 
     def _valid(self, found: Found) -> bool:
         """Whether a record stands for its job: not if it runs and was given up, or ended by a controller's will."""

@@ -91,7 +91,8 @@ def write_benchmark(workflow: Any, job: Any, steps: Iterable[Mapping[str, Any]])
         record.jobid, record.rule_name = job.jobid, job.rule.name
         record.wildcards, record.params = job.wildcards, job.params
         record.resources, record.input, record.threads = job.resources, job.input, job.threads
-        record.data_collected = True
+        record.data_collected = "cpu_s" in step
+        record.process_gone = True  # says that NA is nothing to warn of
         records.append(record)
     write_benchmark_records(records, str(job.benchmark), workflow.output_settings.benchmark_extended)
 
@@ -124,8 +125,9 @@ def complete(workflow: Any, job: Any, outcome: Outcome, missing: list[str], wait
         )
     if outcome.exit is None or job.is_group():
         return None
-    if job.benchmark and not (job.is_run or job.is_notebook or job.is_cwl) and outcome.exit.get("steps"):
-        write_benchmark(workflow, job, outcome.exit["steps"])
+    if job.benchmark and not (job.is_run or job.is_notebook or job.is_cwl):
+        # An agent that has not started the job itself knows only how long it took.
+        write_benchmark(workflow, job, outcome.exit.get("steps") or [outcome.exit])
     if _cached(workflow, job):
         workflow.async_run(job.rule.cache.store(job))
     return None

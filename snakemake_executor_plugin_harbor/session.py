@@ -13,7 +13,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
-from .adoption import Adoption, Found
+from .adoption import Adoption, Found, Notes
 from .core import events as ev
 from .core.jobs import impossible
 from .core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
@@ -89,10 +89,20 @@ class Session:
         )
         self.pool = Pool(self.config.nodes, self.config.policy, self.config.patience)
         self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
+        self._notes = Notes(self.project.directory / "started")
         self._starter = Starter(
-            self._executor, self.config, self._factory, self._workdir, self._entries, self.pool, self.dispatcher
+            self._executor,
+            self.config,
+            self._factory,
+            self._workdir,
+            self._entries,
+            self.pool,
+            self.dispatcher,
+            self._notes,
         )
-        self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project.fenced)
+        self.adoption = Adoption(
+            self.dispatcher, self._workflow.persistence, self.run, self.project.fenced, self._notes
+        )
         self._control = Control(self._journal.directory, self._answer)
         self.dispatcher.start()
         try:
@@ -264,6 +274,7 @@ class Session:
 
     def settled(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
+        self._notes.drop(job)
         ended = self._reported.pop(str(job.jobid), None)
         if ended is not None and ended.node is not None:
             self.dispatcher.forget(ended.node, ended.job, ended.attempt)
@@ -307,6 +318,7 @@ class Session:
         try:
             if state == "ended" and not self.detached and not self._workflow.scheduler.remaining_jobs:
                 self.project.point_to(self._journal.path, complete=True)
+                self._notes.clear()
                 for found in self.adoption.leftovers():
                     self.dispatcher.forget(found.node, found.known.job, found.known.attempt)
             self._control.close()

@@ -10,6 +10,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
+from .adoption import Notes
 from .core import events as ev
 from .core.pool import Pool
 from .core.protocol import Message
@@ -36,7 +37,9 @@ class Starter:
         entries: Entries,
         pool: Pool,
         dispatcher: Dispatcher,
+        notes: Notes,
     ) -> None:
+        self._notes = notes
         self._executor = executor
         self._workflow = executor.workflow
         self._config = config
@@ -109,6 +112,8 @@ class Starter:
         command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir)
         context = self._context(entry, launch, command)
         self._executor.submitted(job, entry.id)
+        if entry.command is not None:
+            self._notes.write(job, entry.id)
         env: dict[str, str | None] = {}
         if not self._pool.nodes[launch.node].spec.local:
             env |= cmd.shared_environment(facts.same, facts.path)

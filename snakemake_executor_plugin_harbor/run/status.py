@@ -11,6 +11,7 @@ from typing import Any
 from ..core.lifecycle import TERMINAL
 from ..core.progress import Progress, progress_of
 from ..errors import HarborError
+from .journal import VERSION
 from .project import read_lock
 
 ENDED = {state.value for state in TERMINAL}
@@ -27,9 +28,12 @@ class Reader:
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """The result as dicts."""
-        cursor = self.db.execute(query, values)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
+        try:
+            cursor = self.db.execute(query, values)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+        except sqlite3.Error as error:
+            raise _unreadable(self.path, self.run, error) from error
 
     def facts(self) -> dict[str, Any]:
         """The run's own description."""
@@ -53,10 +57,19 @@ def open_run(workdir: Path) -> Reader:
         raise HarborError(f"the run {run} was started on {host}; its journal is there.", f"ssh {host}")
     try:
         db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
         db.execute("SELECT 1 FROM run LIMIT 1")
     except sqlite3.Error as error:
-        raise HarborError(f"the journal {path} of run {run} cannot be read: {error}.") from error
+        raise _unreadable(path, run, error) from error
+    if version != VERSION:
+        raise HarborError(
+            f"the journal {path} of run {run} is of another version of harbor ({version}, not {VERSION})."
+        )
     return Reader(run, path, db, workdir)
+
+
+def _unreadable(path: Path, run: str, error: Exception) -> HarborError:
+    return HarborError(f"the journal {path} of run {run} cannot be read: {error}.")
 
 
 def status(reader: Reader) -> dict[str, Any]:
