@@ -316,10 +316,14 @@ class Session:
     def close(self, state: str) -> None:
         """End connections and threads. Jobs that still run live on."""
         try:
-            if state == "ended" and not self.detached and not self._workflow.scheduler.remaining_jobs:
+            over = state == "ended" and not self.detached
+            whole = over and not self._workflow.scheduler.remaining_jobs
+            if whole:
                 self.project.point_to(self._journal.path, complete=True)
                 self._notes.clear()
-                for found in self.adoption.leftovers():
+            for found in self.adoption.leftovers() if over else ():
+                # Of a run that failed only its own: a later one may still want those of earlier ones.
+                if whole or found.known.job.startswith(f"{self.run}/"):
                     self.dispatcher.forget(found.node, found.known.job, found.known.attempt)
             self._control.close()
             self.dispatcher.close("detached" if self.detached else state)
