@@ -32,7 +32,7 @@ _CANDIDATES = " ".join(
 )
 
 
-_MODULES = ("processes", "spool", "meter", "fence")
+_MODULES = ("processes", "spool", "meter", "fence", "wire")
 
 
 @cache

@@ -15,6 +15,7 @@ from ..core import events as ev
 from ..core.model import NodeSpec
 from ..core.protocol import Decoder, Message, encode, event_of, facts_of, known_of, printable
 from .bootstrap import command, payload
+from .given import Given
 from .transport import Channel, ConnectError, Transport
 
 NOISE_LIMIT = 64 * 1024
@@ -30,7 +31,7 @@ BYTES_PER_S = 8 << 20
 LINE_BYTES = 1000
 """How fast a node may talk, each line counted as so many bytes more: several times what 300 short jobs a second
 take. One that says more waits, and does not keep other nodes' messages from being taken."""
-BURST_S = 2.0
+BURST_S = 0.5
 UNSENT_MAX = 100_000
 """Messages that may wait for a node that does not read; then its connection is made anew."""
 REASON_MAX = 2000
@@ -61,6 +62,7 @@ class Link:
         self._gate = gate
         self._outbox: queue.SimpleQueue[list[Message] | None] | None = None
         self._channel: Channel | None = None
+        self._given = Given()
         self._queued = 0
         self._written = 0
         self._talked = 0.0
@@ -90,6 +92,7 @@ class Link:
         if self._queued - self._written > UNSENT_MAX:
             self.cut()
             return
+        self._given.sent(batch)
         self._queued += len(batch)
         outbox.put(batch)
 
@@ -207,6 +210,7 @@ class Link:
                         return f"it lists more than {KNOWN_MAX} jobs", True
                 elif not ready and message["t"] == "ready":
                     ready = self._met = True
+                    self._given.listed(known)
                     self._begin_writing(channel)
                     self._post(ev.NodeUp(self.spec.name, facts_of(hello), tuple(known)))
                 elif message["t"] == "fatal":
@@ -230,10 +234,10 @@ class Link:
 
     def _take(self, message: Message) -> None:
         event = event_of(self.spec.name, message)
-        if event is not None:
-            self._post(event)
-        else:
+        if event is None:
             self._hear(self.spec.name, message)
+        elif (event := self._given.known(event)) is not None:
+            self._post(event)
 
     # --- the writing thread -----------------------------------------------------------------------------
 

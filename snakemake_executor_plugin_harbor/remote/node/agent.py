@@ -42,13 +42,11 @@ from harbor_spool import (
     read_record,
     remove_files,
 )
+from harbor_wire import MAX_LINE, Wire, native
 
 VERSION = 1
-MAX_LINE = 1 << 20
-MAX_UNSENT = 8 << 20
 LOOK_EVERY = 0.25
 FENCE_EVERY = 2.0
-PACE = 0.01  # what is said within such a time of the last message goes out together
 FIRST_LOAD = 0.1
 PROGRESS_EVERY = 0.5
 ALIVE_EVERY = 2.0
@@ -70,24 +68,6 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 ODD_NAME = re.compile(rb"[^A-Za-z0-9_]|^[0-9]")
 
 
-def native(message):
-    """A message with its paths as this Python's file functions want them: under LC_ALL=C the locale is not UTF-8."""
-    for name in ("cwd", "log", "shell", "scratch", "needs", "probe", "same"):
-        if isinstance(message, dict) and name in message:
-            message[name] = native_text(message[name])
-    return message
-
-
-def native_text(value):
-    if isinstance(value, str):
-        return os.fsdecode(value.encode("utf-8", "surrogateescape"))
-    if isinstance(value, list):
-        return [native_text(item) for item in value]
-    if isinstance(value, dict):
-        return {name: native_text(item) for name, item in value.items()}
-    return value
-
-
 def format_exception():
     import traceback
 
@@ -98,24 +78,21 @@ class Agent:
     """Answers the controller. Every `on_X` is the message of type X."""
 
     def __init__(self, inp, out):
-        self.inp = inp
-        self.out = out
-        self.buffer = b""
-        self.skipping = False
-        self.unsent = bytearray()
         self.records = {}
         self.leftovers = []
         self.nice = 0
         self.trash = []
         self.trash_at = 0.0
         self.next_fence = 0.0
-        self.next_flush = 0.0
         self.next_load = 0.0
         self.next_look = 0.0
         self.alive_at = 0.0
+        self.parted = False
         self.finished = False
         self.ooms = oom_count()
         self.selector = selectors.DefaultSelector()
+        self.wire = Wire(inp, out, self.selector)
+        self.send = self.wire.send
 
     # --- beginning ---
 
@@ -151,14 +128,9 @@ class Agent:
         self.next_load = time.monotonic() + FIRST_LOAD
 
     def read_welcome(self):
-        line = b""
-        while not line.endswith(b"\n"):
-            data = os.read(self.inp, 1)
-            if not data:
-                raise SystemExit(0)
-            line += data
-            if len(line) > MAX_LINE:
-                raise Fatal("protocol", "the first line is too long")
+        line = self.wire.first_line()
+        if not line:
+            raise SystemExit(0)
         try:
             return native(json.loads(line.decode("utf-8")))
         except ValueError:
@@ -214,63 +186,42 @@ class Agent:
     # --- the loop ---
 
     def serve(self):
-        os.set_blocking(self.inp, False)
-        os.set_blocking(self.out, False)
+        self.wire.watch()
         wake, poke = os.pipe()
         for fd in (wake, poke):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(poke)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self.selector.register(self.inp, selectors.EVENT_READ)
         self.selector.register(wake, selectors.EVENT_READ)
         while not self.finished:
-            if time.monotonic() >= self.next_flush:
-                self.flush()
+            self.wire.flush()
             for selected, _ in self.selector.select(self.pause()):
-                if selected.fd == self.inp:
-                    self.receive()
+                if selected.fd == self.wire.inp:
+                    for line in self.wire.receive():
+                        self.take(line)
                 elif selected.fd == wake:
                     try:
                         os.read(wake, 4096)
                     except OSError:
                         pass
+            if self.wire.closed and not self.parted:
+                self.part()
             self.reap()
             self.tick(time.monotonic())
 
     def pause(self):
         running = [r for r in self.records.values() if r.exit is None]
-        due = [self.next_load] if self.out is not None else [time.monotonic() + 1.0]
+        due = [self.next_load] if not self.wire.closed else [time.monotonic() + 1.0]
         if running or self.leftovers:
             due.append(self.next_look)
-        if self.unsent and self.out not in self.selector.get_map():
-            due.append(self.next_flush)
+        if self.wire.due() is not None:
+            due.append(self.wire.due())
         return max(0.0, min(due) - time.monotonic())
 
-    def receive(self):
-        try:
-            data = os.read(self.inp, 1 << 16)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.part()
-            return
-        self.buffer += data
-        while True:
-            line, newline, rest = self.buffer.partition(b"\n")
-            if not newline:
-                if len(self.buffer) > MAX_LINE:
-                    self.skipping, self.buffer = True, b""
-                return
-            self.buffer = rest
-            if self.skipping or len(line) > MAX_LINE:
-                self.skipping = False
-                self.send({"t": "error", "message": "a line of more than %d bytes was dropped" % MAX_LINE})
-            elif line.strip():
-                self.take(line)
-
     def take(self, line):
+        if line is None:
+            self.send({"t": "error", "message": "a line of more than %d bytes was dropped" % MAX_LINE})
+            return
         message = None
         try:
             message = native(json.loads(line.decode("utf-8")))
@@ -287,48 +238,13 @@ class Agent:
             else:
                 self.send({"t": "error", "message": "not understood: %s" % text[:500]})
 
-    def send(self, message):
-        if self.out is None or (len(self.unsent) > MAX_UNSENT and message["t"] in ("load", "progress", "alive")):
-            return
-        self.unsent += json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
-
-    def flush(self):
-        if self.out is None:
-            return
-        if self.unsent:
-            self.next_flush = time.monotonic() + PACE
-        try:
-            while self.unsent:
-                sent = os.write(self.out, self.unsent[: 1 << 16])
-                del self.unsent[:sent]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.part()
-            return
-        waits = self.out in self.selector.get_map()
-        if self.unsent and not waits:
-            self.selector.register(self.out, selectors.EVENT_WRITE)
-        elif not self.unsent and waits:
-            self.selector.unregister(self.out)
-
     def part(self):
         """The controller is gone. Stay for the jobs: their limits, their logs, kills that are under way."""
-        if self.out is None:
-            return
-        for fd in (self.inp, self.out):
-            if fd in self.selector.get_map():
-                self.selector.unregister(fd)
-            os.close(fd)
-        self.out = None
+        self.parted = True
         self.empty_trash()
         for record in self.records.values():
             if record.exit is not None:
                 self.leave_word(record)  # it was sent, and may not have arrived
-        # stderr is the connection's as well.
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
         self.next_look = 0.0
 
     # --- messages ---
@@ -357,11 +273,7 @@ class Agent:
         record = Record(base, job, attempt, info)
         record.spec = dict(message, shell=shell)
         try:
-            if not os.path.isdir(os.path.dirname(base)):
-                private_directory(private_directory(self.scratch) and self.spool)
-                os.makedirs(os.path.dirname(base), 0o700, exist_ok=True)
-            # On disk before anything runs: no job without a trace.
-            append_json(base + RECORD, info, ENDING)
+            self.note(record)
             self.spawn(record)
         except OSError as error:
             remove_files(base)
@@ -370,6 +282,19 @@ class Agent:
             return
         self.records[(job, attempt)] = record
         self.send({"t": "started", "job": job, "attempt": attempt, "pid": record.pid, "at": time.time()})
+
+    def note(self, record):
+        """On disk before anything runs: no job without a trace. Agents that end remove directories that are empty."""
+        for last in (False, False, True):
+            try:
+                if not os.path.isdir(os.path.dirname(record.base)):
+                    private_directory(private_directory(self.scratch) and self.spool)
+                    os.makedirs(os.path.dirname(record.base), 0o700, exist_ok=True)
+                append_json(record.base + RECORD, record.info, ENDING)
+                return
+            except OSError as error:
+                if last or error.errno != errno.ENOENT:
+                    raise
 
     def spawn(self, record):
         """Start the guardian of a record's next script. OSError if that cannot be."""
@@ -460,8 +385,8 @@ class Agent:
         self.send({"t": "pong", "n": message.get("n")})
 
     def on_bye(self, message):
-        self.flush()
-        self.part()
+        self.wire.flush()
+        self.wire.close()
 
     @staticmethod
     def names(message):
@@ -541,7 +466,7 @@ class Agent:
             "start": start, "end": end, "steps": record.steps, "tail": tail, "log": kept, "progress": record.progress,
         }  # fmt: skip
         record.spec = None
-        if self.out is None:
+        if self.wire.closed:
             self.leave_word(record)
 
     def remove(self, record):
@@ -563,7 +488,7 @@ class Agent:
             self.obey_fence()
         if self.trash and now >= self.trash_at:
             self.empty_trash()
-        if self.out is None:
+        if self.wire.closed:
             self.finished = not running and not self.leftovers
         elif now >= self.next_load:
             self.next_load = now + self.every
@@ -658,14 +583,10 @@ def main():
         agent.serve()
         agent.tidy()
     except Fatal as error:
-        agent.send({"t": "fatal", "code": error.code, "message": str(error)})
-        os.set_blocking(out, True)
-        agent.flush()
+        agent.wire.last_words({"t": "fatal", "code": error.code, "message": str(error)})
         os._exit(1)
     except Exception:
-        agent.send({"t": "fatal", "code": "bug", "message": format_exception()[-3000:]})
-        os.set_blocking(out, True)
-        agent.flush()
+        agent.wire.last_words({"t": "fatal", "code": "bug", "message": format_exception()[-3000:]})
         os._exit(1)
     os._exit(0)
 

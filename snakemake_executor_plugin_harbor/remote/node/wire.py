@@ -1,0 +1,134 @@
+"""The connection to the controller as the agent sees it: JSON objects, one a line, each way. Nothing here blocks."""
+
+import json
+import os
+import selectors
+import time
+
+MAX_LINE = 1 << 20
+MAX_UNSENT = 8 << 20
+PACE = 0.01  # what is said within such a time of the last message goes out together
+
+
+def native(message):
+    """A message with its paths as this Python's file functions want them: under LC_ALL=C the locale is not UTF-8."""
+    for name in ("cwd", "log", "shell", "scratch", "needs", "probe", "same", "fence"):
+        if isinstance(message, dict) and name in message:
+            message[name] = native_text(message[name])
+    return message
+
+
+def native_text(value):
+    if isinstance(value, str):
+        return os.fsdecode(value.encode("utf-8", "surrogateescape"))
+    if isinstance(value, list):
+        return [native_text(item) for item in value]
+    if isinstance(value, dict):
+        return {name: native_text(item) for name, item in value.items()}
+    return value
+
+
+class Wire:
+    """`inp` and `out` are file descriptors; `closed` once the controller is gone."""
+
+    def __init__(self, inp, out, selector):
+        self.inp = inp
+        self.out = out
+        self.selector = selector
+        self.closed = False
+        self.buffer = b""
+        self.skipping = False
+        self.unsent = bytearray()
+        self.next_flush = 0.0
+
+    def first_line(self):
+        """Blocks, and takes no byte more than the line; b"" if there is none, or it is too long."""
+        line = b""
+        while not line.endswith(b"\n"):
+            data = os.read(self.inp, 1)
+            line += data
+            if not data or len(line) > MAX_LINE:
+                return b""
+        return line
+
+    def watch(self):
+        """From now on the selector says when there is something to receive."""
+        os.set_blocking(self.inp, False)
+        os.set_blocking(self.out, False)
+        self.selector.register(self.inp, selectors.EVENT_READ)
+
+    def receive(self):
+        """Lines that have come; None stands for one that was too long. Closes at the end."""
+        try:
+            data = os.read(self.inp, 1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        lines = (self.buffer + data).split(b"\n")
+        self.buffer = lines.pop()
+        for line in lines:
+            if self.skipping or len(line) > MAX_LINE:
+                self.skipping = False
+                yield None
+            elif line.strip():
+                yield line
+        if len(self.buffer) > MAX_LINE:
+            self.skipping, self.buffer = True, b""
+
+    def send(self, message):
+        """Queue a message; one that the next of its kind replaces is dropped while the controller does not read."""
+        if self.closed or (len(self.unsent) > MAX_UNSENT and message["t"] in ("load", "progress", "alive")):
+            return
+        self.unsent += json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+
+    def due(self):
+        """When to flush; None: when the selector says so, or there is nothing."""
+        return self.next_flush if self.unsent and self.out not in self.selector.get_map() else None
+
+    def flush(self):
+        """Write what can be written."""
+        now = time.monotonic()
+        if self.closed or now < self.next_flush:
+            return
+        if self.unsent:
+            self.next_flush = now + PACE
+        try:
+            while self.unsent:
+                sent = os.write(self.out, self.unsent[: 1 << 16])
+                del self.unsent[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return
+        waits = self.out in self.selector.get_map()
+        if self.unsent and not waits:
+            self.selector.register(self.out, selectors.EVENT_WRITE)
+        elif not self.unsent and waits:
+            self.selector.unregister(self.out)
+
+    def last_words(self, message):
+        """Send a message whatever it takes: the agent ends."""
+        if not self.closed:
+            self.send(message)
+            os.set_blocking(self.out, True)
+            self.next_flush = 0.0
+            self.flush()
+
+    def close(self):
+        """The controller is gone, or was told all."""
+        if self.closed:
+            return
+        self.closed = True
+        for fd in (self.inp, self.out):
+            if fd in self.selector.get_map():
+                self.selector.unregister(fd)
+            os.close(fd)
+        # stderr is the connection's as well.
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
