@@ -296,7 +296,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--hosts", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=150, help="chains in a workflow; each is two jobs")
+    parser.add_argument("--jobs", type=int, default=500, help="chains in a workflow; each is two jobs")
     given = parser.parse_args()
     reason = Lab.unavailable()
     if reason:

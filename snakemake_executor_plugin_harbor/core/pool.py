@@ -211,6 +211,9 @@ class Pool:
             record = known.pop((job.spec.id, job.attempt), None)
             if record is None:
                 self._ledger.lost(job, "the node was rebooted" if rebooted else "the node does not know it", now)
+            elif rebooted and record.exit is not None and record.exit.get("reason") == "lost":
+                self._ledger.forget(event.node, record.job, record.attempt)
+                self._ledger.lost(job, "the node was rebooted", now)
             elif record.exit is not None:
                 self._apply(exit_event(event.node, record.job, record.attempt, record.exit), now)
             else:

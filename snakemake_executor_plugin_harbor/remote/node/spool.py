@@ -81,9 +81,12 @@ def private_directory(path):
         if stat.S_IMODE(found.st_mode) & 0o077:
             os.chmod(path, 0o700)
         trial = os.path.join(path, ".trial.%d" % os.getpid())
-        with open(trial, "wb") as f:
-            f.write(b"x")
-        os.unlink(trial)
+        try:
+            with open(trial, "wb") as f:
+                f.write(b"x")
+        finally:
+            if os.path.lexists(trial):
+                os.unlink(trial)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise Fatal("scratch", "scratch %s cannot be used: %s" % (path, error.strerror or error))
