@@ -113,6 +113,21 @@ def test_a_job_is_recognised_and_runs_once(project, pool, kind, ended):
         assert "Nothing to be done" in work.run(*options).expect(0).text
 
 
+@pytest.mark.xfail(reason="another agent than the one that started a job takes the end of its first repeat for the end")
+def test_a_benchmark_that_is_repeated_runs_to_its_end(project, pool):
+    rule = ONE.replace("params:", 'benchmark: repeat("times", 3)\n    params:').replace(
+        "echo done", "sleep 2; echo done"
+    )
+    work = make(project, rule)
+    options = [*on(pool, "2/node1"), *AGAIN]
+    crash(work, options)
+    again = work.start(*options)
+    again.until("adopted", 40)
+    finish(work, again)
+    assert len(effects(work)) in (3, 4), "all repeats, perhaps anew"
+    assert len((work.directory / "times").read_text().splitlines()) == 4
+
+
 def test_what_runs_of_a_group_ends_before_the_rest_of_it_starts(project, pool):
     """Its first job is done, so the next run has a smaller group: not the same job, and not two at once."""
     first = 'rule first:\n    output: "first"\n    group: "both"\n    shell: "touch {output}"\n'
