@@ -64,10 +64,17 @@ class Project:
         return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, timeout=60, check=False)
 
     def close(self) -> None:
+        """End what a failed test has left: Snakemake, and the jobs that wait for a file which nobody makes any more."""
         for process in self.runs:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+        for found in psutil.process_iter():
+            try:
+                if "HARBOR_JOB_KEY" in found.environ() and Path(found.cwd()).is_relative_to(self.directory):
+                    found.kill()
+            except psutil.Error:
+                continue
 
 
 class Run:
