@@ -62,6 +62,12 @@ class Scene:
     def start(self, hosts: str, *options: str, env: dict[str, str] | None = None) -> Run:
         return self.work.start(*on(self.lab, *hosts.split()), *OPTIONS, *options, env=env)
 
+    def settle(self) -> tuple[Run, list[str], list[str]]:
+        """Start a run with one job on a host: the run, the hosts of the jobs, and all other hosts."""
+        run = self.start("1/host1 1/host2 1/host3")
+        hosts = [self.await_start(job) for job in self.jobs]
+        return run, hosts, [host for host in self.lab.hosts if host not in hosts]
+
     def told(self, job: str) -> list[Line]:
         """All that a job has said, in order."""
         path = self.directory / "told" / job
@@ -90,7 +96,8 @@ class Scene:
             (self.directory / "go" / job).touch()
 
     def fences(self) -> list[str]:
-        return self.work.files(".snakemake/harbor/fence/*")
+        """Of attempts that were given up. (Nodes leave word of ends in the same directory.)"""
+        return [name for name in self.work.files(".snakemake/harbor/fence/*") if ".word" not in name]
 
     def finish(self, run: Run, code: int = 0, timeout: float = 60) -> None:
         """All jobs may end now: the run does, and left nothing on the hosts that are up."""
@@ -137,10 +144,6 @@ class Scene:
         """kill -9, inside the host."""
         assert pids, f"nothing to kill on {host}"
         self.lab.exec(host, ["kill", "-9", *map(str, pids)], check=True)
-
-
-def other(lab: Lab, *hosts: str) -> list[str]:
-    return [host for host in lab.hosts if host not in hosts]
 
 
 @pytest.fixture(scope="module")

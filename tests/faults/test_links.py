@@ -1,10 +1,8 @@
 """Connections that break, stall or crawl: jobs go on, each once, and nobody is asked for help."""
 
-import signal
 import time
 
-from snakemake_executor_plugin_harbor.remote.link import SILENCE_S
-from tests.faults.conftest import LOST_AFTER, RULES
+from tests.faults.conftest import RULES
 
 
 def test_connections_that_drop_twice_are_not_a_failure(lab, scene):
@@ -75,21 +73,3 @@ def test_a_slow_link_is_only_slow(lab, scene):
     play.finish(run)
     play.ran_once()
     assert "is not used" not in run.text
-
-
-def test_a_controller_that_sleeps_loses_nothing(lab, scene):
-    """Suspended for longer than silence and --harbor-lost-after together: what it missed is no fault of the nodes."""
-    play = scene("a b c d")
-    run = play.start("2/host1 2/host2")
-    for job in play.jobs:
-        play.await_start(job)
-    run.signal(signal.SIGSTOP)
-    play.go("a", "b")
-    play.await_end("a")
-    play.await_end("b")
-    time.sleep(SILENCE_S + LOST_AFTER + 2)
-    run.signal(signal.SIGCONT)
-    play.await_news("c")
-    play.finish(run)
-    play.ran_once()
-    assert "is not used" not in run.text and play.fences() == []

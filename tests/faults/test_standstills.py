@@ -1,0 +1,64 @@
+"""Hosts and controllers that stand still for a while and go on as if nothing had been."""
+
+import signal
+import time
+
+from snakemake_executor_plugin_harbor.remote.link import SILENCE_S
+from tests.faults.conftest import LOST_AFTER, Line
+from tests.sshd import wait_until
+
+
+def test_a_controller_that_sleeps_loses_nothing(lab, scene):
+    """Suspended for longer than silence and --harbor-lost-after together: what it missed is no fault of the nodes."""
+    play = scene("a b c d")
+    run = play.start("2/host1 2/host2")
+    for job in play.jobs:
+        play.await_start(job)
+    run.signal(signal.SIGSTOP)
+    play.go("a", "b")
+    play.await_end("a")
+    play.await_end("b")
+    time.sleep(SILENCE_S + LOST_AFTER + 2)
+    run.signal(signal.SIGCONT)
+    play.await_news("c")
+    play.finish(run)
+    play.ran_once()
+    assert "is not used" not in run.text and play.fences() == []
+
+
+def test_a_host_that_stands_still_for_a_moment_loses_nothing(lab, scene):
+    play = scene("a")
+    run, (host,), _ = play.settle()
+    lab.fault(host, "freeze")
+    time.sleep(LOST_AFTER)  # the same time again has to pass before the silence is noticed
+    lab.fault(host, "thaw")
+    play.await_news("a")
+    play.finish(run)
+    play.ran_once()
+    assert "is not used" not in run.text and play.fences() == []
+
+
+def test_a_job_that_stood_still_for_too_long_ends_when_it_wakes(lab, scene):
+    """A host is frozen until its job runs elsewhere, then goes on.
+
+    That the old attempt does nothing any more cannot be guaranteed: job and agent wake together, and the agent has to
+    read the fence first. It does so at once, hence a few ticks at most. What is written once at the end is written once
+    unless the end falls into these moments.
+    """
+    play = scene("a")
+    run, (host,), _ = play.settle()
+    lab.fault(host, "freeze")
+    play.await_start("a", 2, 60)
+    lab.fault(host, "thaw")
+    wait_until(lambda: not play.guardians(host), 5, "the end of the fenced job")
+    count = len(play.told("a"))
+    play.finish(run)
+    told = play.told("a")
+    late = [
+        number
+        for number, line in enumerate(told)
+        if line.attempt == 1 and number > told.index(("start", *told[-1][1:]))
+    ]
+    assert len(late) <= 10 and all(told[number].what == "tick" and number < count for number in late), told
+    assert [line for line in told if line.what == "end"] == [Line("end", play.starts("a")[1], 2)]
+    assert (play.directory / "out/a").read_text() == "a\n"
