@@ -135,6 +135,19 @@ def test_a_node_that_does_not_know_the_job_lost_it():
     assert again.attempt == 2 and again.node != launch.node
 
 
+def test_a_reboot_is_called_by_its_name():
+    """The node finds a record without an end: to the node alone that could be a guardian that somebody killed."""
+    pool = make_pool("a", "b")
+    launch = run_one(pool)
+    pool.handle([ev.NodeDown(launch.node, "closed")], 1.0)
+    pool.handle([ev.Tick()], 2.0)
+    known = ev.Known(launch.job, 1, running=False, exit={"code": -9, "reason": "lost"})
+    actions = pool.handle([ev.NodeUp(launch.node, FACTS, (known,))], 3.0)
+    assert of(ev.Launch, actions)[0].attempt == 2
+    assert "the node was rebooted" in next(a.reason for a in of(ev.JobChanged, actions) if a.state == JobState.QUEUED)
+    assert ev.Send(launch.node, {"t": "forget", "job": launch.job, "attempt": 1}) in actions
+
+
 def test_an_unreachable_job_is_fenced_then_requeued_and_its_old_attempt_ends():
     pool = make_pool("a", "b")
     launch = run_one(pool)
@@ -362,6 +375,8 @@ def test_an_end_by_a_controllers_will_says_nothing_of_the_job():
         launch = run_one(pool)
         actions = pool.handle([ev.Exited(launch.node, launch.job, 1, -15, reason)], 2.0)
         assert of(ev.Launch, actions)[0].attempt == 2, reason
+        forget = {"t": "forget", "job": launch.job, "attempt": 1}
+        assert ev.Send(launch.node, forget) in actions, "its record is of no more use"
 
 
 def test_a_full_disk_keeps_jobs_away_until_there_is_room():
