@@ -1,0 +1,372 @@
+"""A node that has been taken over: what it says harms nobody but itself, and a run with an honest node succeeds."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from snakemake_executor_plugin_harbor.core.protocol import printable
+from tests.snakemake.harness import Project, on
+from tests.snakemake.test_flood import watch
+from tests.sshd import wait_until
+
+GROWTH_MB = 120  # what waits of a node that floods us is bounded, and not little
+
+JOBS = """
+    rule all:
+        input: expand("out/{i}", i=range(6))
+
+    rule one:
+        output: "out/{i}"
+        shell: "echo $HARBOR_NODE_NAME >> effects; sleep 0.5; echo {wildcards.i} > {output}"
+"""
+
+# In place of the node's Python: takes the agent's program from stdin, and is no agent. `mode` comes from the test.
+EVIL = r'''#!PYTHON
+import itertools, json, os, sys, threading, time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ESC = "\x1b]0;owned\x07\x1b[31mred\x9b0m\r\x00\ud800"
+out = os.fdopen(1, "wb", 0)
+lock = threading.Lock()
+
+def line():
+    got = b""
+    while not got.endswith(b"\n"):
+        data = os.read(0, 1 if not got else 1)
+        if not data:
+            os._exit(0)
+        got += data
+    return got
+
+def take(count):
+    while count:
+        data = os.read(0, count)
+        if not data:
+            os._exit(0)
+        count -= len(data)
+
+def raw(data):
+    try:
+        with lock:
+            while data:
+                data = data[os.write(1, data):]
+    except OSError:
+        os._exit(0)
+
+def say(t, **more):
+    raw(json.dumps(dict(more, t=t)).encode() + b"\n")
+
+def hello(**more):
+    facts = dict(cores=2, mem_mb=64000, gpus=[], boot_id="evil", host="evil", user="evil", python="3.9.9",
+                 scratch="/tmp", tmpdir="/tmp", path="/bin", time=time.time(), shared=True, same=[], warnings=[])
+    say("hello", v=1, **dict(facts, **more))
+
+def load(**more):
+    say("load", **dict(dict(busy=0, ours={}, ended=0, load1=0, mem_available_mb=64000, disk_free_mb=64000, users=[]),
+                       **more))
+
+def busy():
+    load(busy=1e9, users=["somebody"])
+
+def messages():
+    while True:
+        try:
+            yield json.loads(line())
+        except ValueError:
+            pass
+
+def refuse(**more):
+    """Answer every start so, and measure."""
+    threading.Thread(target=measure, daemon=True).start()
+    for message in messages():
+        if message["t"] == "start":
+            said = dict(reason="error", message=ESC + " refused", job=message["job"], attempt=message["attempt"])
+            say("refused", **dict(said, **more))
+
+def measure():
+    while True:
+        load()
+        time.sleep(0.2)
+
+take(int(line()))
+welcome = json.loads(line())
+run = welcome["run"]
+with open(os.path.join(HERE, "mode.json")) as f:
+    mode = json.load(f)
+kind = mode["kind"]
+with open(os.path.join(HERE, "met"), "a") as f:
+    f.write(kind + "\n")
+
+if kind == "refuses":
+    hello()
+    say("ready")
+    refuse()
+elif kind == "oversized and invalid":
+    raw(b"\xff\xfe\x00 login noise " + ESC.encode("utf-8", "surrogatepass") + b"\n")
+    hello()
+    for junk in (b"x" * 3000000, b"\n" * 60000, b"[" * 500000, b'{"t":', b"\xff" * 1000, b"{}", b"[1]", b'{"t":5}',
+                 b'{"t":"load","busy":' + b"9" * 5000 + b"}", b'{"t":"load","busy":1e999}', b"NaN", os.urandom(100000)):
+        raw(junk + b"\n")
+    say("ready")
+    refuse(reason=["x"], message={"a": ESC}, path=ESC)
+elif kind == "garbage facts":
+    hello(cores=2**62, mem_mb=10**300, gpus=[{"index": 10**30}, 5, {}], boot_id=["x"], host=ESC, user=ESC, python=ESC,
+          scratch=ESC, tmpdir=ESC, path=ESC, time=float("nan"), same=[ESC, 1, None], warnings=[ESC] * 1000)
+    say("known", job=ESC, attempt=1)
+    say("known", job="a/1", attempt=2**70, state=[], exit={"code": 10**300, "start": 10**300, "end": 1.5})
+    say("known", job="a/1", attempt=True, state="running")
+    say("ready")
+    load(busy=float("nan"), ours={"a": float("inf"), ESC: 10**300}, mem_available_mb=10**300, users=[ESC] * 1000)
+    refuse(reason="missing", path=ESC)
+elif kind == "endless load":
+    hello()
+    say("ready")
+    big = {"x%d#1" % i: 0.001 for i in range(30000)}
+    small = json.dumps({"t": "load", "busy": 1e9, "users": ["somebody"]}).encode() + b"\n"
+    for n in itertools.count():
+        if n % 50 == 0:
+            load(busy=1e9, ours=big, users=["somebody"])
+            say("alive", jobs=[["x/%d" % i, 1] for i in range(30000)])
+        raw(small * 2000)
+elif kind == "strangers' ends":
+    # And does not read a word of what it is answered.
+    hello()
+    for i in range(3000):
+        say("known", job="old/%d" % i, attempt=1, state="running", hash="x", meta={"slots": list(range(50))})
+    say("ready")
+    busy()
+    for n in itertools.count():
+        job, attempt = "%s/%d" % (run, n % 20), 1 + n // 20 % 3
+        for code in (0, 1):
+            say("exited", job=job, attempt=attempt, code=code, reason=None, tail="x" * 4000, steps=[{}] * 100)
+        say("started", job=job, attempt=attempt)
+        say("progress", job=job, attempt=attempt, done=1, total=2)
+        say("refused", job=job, attempt=attempt, reason="missing", path="/bin/sh")
+        say("gone", job=job, attempt=attempt)
+        say("exited", job="old/%d" % n, attempt=1, code=0)
+        if n % 100 == 0:
+            busy()
+elif kind == "escapes and ends":
+    os.write(2, ESC.encode("utf-8", "surrogatepass") + b" on stderr\n")
+    hello()
+    say("ready")
+    load()
+    time.sleep(0.2)
+    os.write(2, ESC.encode("utf-8", "surrogatepass") * 10000)
+elif kind == "fatal":
+    say("fatal", code="scratch", message=ESC + "x" * 100000)
+elif kind == "fatal of a wrong type":
+    say("fatal", code={"a": ESC}, message=[ESC])
+elif kind == "endless records":
+    hello()
+    for n in itertools.count():
+        say("known", job="old/%d" % n, attempt=1, state="exited", hash="x", meta={"litter": ["x" * 1000] * 100},
+            exit={"code": 0, "tail": "x" * 4000})
+elif kind == "endless noise":
+    for n in itertools.count():
+        raw(b"noise " * 10000)
+elif kind == "records":
+    hello()
+    for record in mode["known"]:
+        say("known", **record)
+    say("ready")
+    busy()
+    while not os.path.exists(os.path.join(HERE, "end")):
+        busy()
+        time.sleep(0.2)
+    for exited in mode["exited"]:
+        say("exited", **exited)
+    for message in messages():
+        busy()
+'''
+
+
+class Evil:
+    """The hostile program in a directory of its own, and the host list in which node1 runs it beside an honest one."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir()
+        self.directory = directory
+        self.python = directory / "python"
+        self.python.write_text(EVIL.replace("PYTHON", sys.executable, 1))
+        self.python.chmod(0o755)
+
+    def mode(self, kind: str, **more: object) -> None:
+        (self.directory / "mode.json").write_text(json.dumps({"kind": kind, **more}))
+
+    def options(self, pool: object, evil: bool = True) -> list[str]:
+        scratch = self.directory / "scratch"
+        scratch.mkdir(exist_ok=True)
+        python = f"python: {self.python}, " if evil else ""
+        path = self.directory / "hosts.yaml"
+        path.write_text(
+            f"node1: {{{python}scratch: {scratch / 'node1'}}}\nnode2: {{slots: 2, scratch: {scratch / 'node2'}}}\n"
+        )
+        return [*on(pool)[:-2], "--harbor-hostfile", str(path)]
+
+    @property
+    def met(self) -> bool:
+        return (self.directory / "met").exists()
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> Evil:
+    return Evil(tmp_path / "evil")
+
+
+def tree(directory: Path) -> dict[str, bytes | None]:
+    """All files below a directory, with what is in them."""
+    found = sorted(directory.rglob("*"))
+    return {str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None for path in found}
+
+
+def precious(directory: Path) -> Path:
+    """Something that nobody asked to have touched."""
+    (directory / "a/b").mkdir(parents=True)
+    for name in ("file", "a/file", "a/b/file"):
+        (directory / name).write_text("precious")
+    return directory
+
+
+def assert_plain(text: str) -> None:
+    """No control character in what Snakemake printed."""
+    for line in text.splitlines():
+        assert printable(line) == line, repr(line)
+
+
+def assert_done(work: Project, count: int = 6, also: frozenset[str] = frozenset()) -> None:
+    for i in range(count):
+        assert (work.directory / "out" / str(i)).read_text() == f"{i}\n"
+    known = {"out", "effects", "Snakefile", ".snakemake"} | also
+    assert {path.name for path in work.directory.iterdir() if not path.name.startswith("snakemake.")} <= known
+
+
+@pytest.fixture(scope="module")
+def usual(pool, tmp_path_factory) -> float:
+    """The memory of a run without the hostile node (MiB)."""
+    directory = tmp_path_factory.mktemp("usual")
+    run = Project(directory / "project", JOBS).start(*Evil(directory / "evil").options(pool, evil=False))
+    peak = watch(run.process)
+    run.expect(0)
+    return peak
+
+
+KINDS = [
+    *("refuses", "oversized and invalid", "garbage facts", "endless load", "strangers' ends", "escapes and ends"),
+    *("fatal", "fatal of a wrong type", "endless records", "endless noise"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hostile_node_does_not_keep_a_run_from_its_end(project, pool, evil, usual, tmp_path, kind):
+    outside = precious(tmp_path / "precious")
+    before = tree(outside)
+    evil.mode(kind)
+    work = project(JOBS)
+    run = work.start(*evil.options(pool))
+    peak = watch(run.process)
+    run.expect(0)
+    assert evil.met
+    assert_done(work)
+    assert set((work.directory / "effects").read_text().split()) == {"node2"}
+    assert tree(outside) == before
+    assert_plain(run.text)
+    assert peak - usual < GROWTH_MB, f"{usual:.0f} MiB, with it {peak:.0f} MiB"
+    shown = work.harbor("status")
+    assert shown.returncode == 0, shown.stderr
+    assert_plain(shown.stdout)
+
+
+# --- records of an earlier run ------------------------------------------------------------------------------
+
+WAITING = """
+    rule all:
+        input: "out/0"
+
+    rule one:
+        output: "out/0"
+        shell: "echo $HARBOR_NODE_NAME >> effects; until [ -e go ]; do sleep 0.1; done; echo 0 > {output}"
+"""
+
+
+def record_of(spool: Path) -> dict[str, object]:
+    """What an honest agent wrote down of the one job that it was given."""
+    (path,) = spool.glob("*/*.job")
+    record: dict[str, object] = {"job": f"{path.parent.name}/{path.name.split('.')[0]}", "attempt": 1}
+    for line in path.read_text().splitlines():
+        record |= json.loads(line or "{}")
+    return record
+
+
+def poisoned(meta: dict[str, object], work: Path, outside: Path) -> list[dict[str, object]]:
+    """What a node was given to keep, and what it may make of it."""
+    escape = "\x1b]0;owned\x07"
+    targets = [
+        str(outside / "file"),
+        str(outside / "a"),
+        str(work / "mine"),
+        "mine",
+        ".snakemake/../mine",
+        "out/0",
+        ".",
+    ]
+    targets += [".snakemake/scripts/../../mine", ".snakemake/scripts", ".snakemake", "", "\0", escape, "~", "/"]
+    return [
+        {**meta, "litter": targets},
+        {**meta, "shadow_dir": str(outside / "a")},
+        {**meta, "shadow_dir": ".snakemake/shadow/../../out", "litter": {"a": targets}},
+        {**meta, "log": str(outside / "file")},
+        {**meta, "log": str(work / f".snakemake/harbor_logs/{escape}"), "snakemake_attempt": 10**30, "proc_id": -1},
+        {"slots": list(range(5000)), "gpus": [10**30, "x"], "litter": 5, "shadow_dir": targets, "log": 7},
+    ]
+
+
+CASES = [(poison, 1, end) for poison in range(6) for end in ("lost", "well")]
+CASES += [(0, 99_999, "lost"), (0, 999_999, "lost")]
+
+
+@pytest.mark.parametrize(("poison", "attempt", "end"), CASES)
+def test_what_a_node_says_of_an_earlier_runs_job_touches_nothing_else(
+    project, pool, evil, tmp_path, poison, attempt, end
+):
+    outside = precious(tmp_path / "precious")
+    work = project(WAITING)
+    (work.directory / "mine").write_text("precious")
+    options = [*evil.options(pool, evil=False), "--rerun-incomplete", "--nolock"]
+    path = evil.directory / "hosts.yaml"
+    path.write_text(path.read_text().splitlines()[0])
+    first = work.start(*options)
+    effects = work.directory / "effects"
+    wait_until(lambda: effects.exists() and effects.read_text() == "node1\n", 30, "a started job")
+    first.kill()
+    record = record_of(evil.directory / "scratch/node1/spool")
+    (work.directory / "go").touch()
+    wait_until((work.directory / "out/0").exists, 30, "the end of the job on the honest node")
+
+    known = {name: record[name] for name in ("job", "hash")} | {"attempt": attempt}
+    known["meta"] = poisoned(record["meta"], work.directory, outside)[poison]
+    names = {"job": record["job"], "attempt": attempt}
+    if end == "well":
+        known |= {"state": "exited", "exit": {"code": 0, "reason": None, "tail": "x", "log": True, "steps": []}}
+    else:
+        known |= {"state": "running"}
+    before = tree(outside)
+    evil.mode("records", known=[known], exited=[{**names, "code": -9, "reason": "lost"}])
+    options = [*evil.options(pool), "--rerun-incomplete", "--nolock"]
+    second = work.start(*options)
+    if attempt == 999_999:
+        wait_until(lambda: effects.read_text() == "node1\nnode2\n", 60, "a new start, as this is no attempt")
+    else:
+        second.until("of an earlier run .* on node1: adopted", 60)
+    (evil.directory / "end").touch()
+    peak = watch(second.process)
+    second.expect(0)
+    ran = ["node1"] if end == "well" else ["node1", "node2"]
+    assert effects.read_text().split() == ran
+    assert_done(work, 1, frozenset({"mine", "go"}))
+    assert (work.directory / "mine").read_text() == "precious" and tree(outside) == before
+    assert_plain(second.text)
+    assert peak < 400
+    assert_plain(work.harbor("status").stdout)
