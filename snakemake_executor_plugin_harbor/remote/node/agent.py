@@ -166,8 +166,8 @@ class Agent:
                 record = Record(path[: -len(RECORD)], "%s/%s" % (run, match.group(1)), int(match.group(2)), info)
                 if record.exit is None and not info.get("forgotten") and not record.alive():
                     # Read again: it may have ended between the first look and the second.
-                    record.info.update(read_record(path))
-                    self.conclude(record, os.stat(path).st_mtime)
+                    if record.over():
+                        self.conclude(record, os.stat(path).st_mtime)
                 if record.exit is None and info.get("runtime") and record.age() is not None:
                     record.deadline = time.monotonic() + float(info["runtime"]) - record.age()
                 if info.get("forgotten") or (record.exit is not None and record.exit.get("end", 0) < limit):
@@ -270,6 +270,8 @@ class Agent:
         names = ("hash", "meta", "name", "log", "cpus", "progress", "runtime")
         info = {name: message[name] for name in names if message.get(name) is not None}
         info.update(boot_id=BOOT_ID, start=time.time(), owner=self.welcome.get("owner"))
+        if len(message["scripts"]) > 1:
+            info["scripts"] = len(message["scripts"])
         record = Record(base, job, attempt, info)
         record.spec = dict(message, shell=shell)
         try:
@@ -419,6 +421,10 @@ class Agent:
             "max_rss_mb": usage.ru_maxrss / kib, "in_mb": usage.ru_inblock / 2048.0,
             "out_mb": usage.ru_oublock / 2048.0,
         })  # fmt: skip
+        if len(record.spec["scripts"]) > 1:
+            # For another agent, which sees that a guardian is gone, but not that we start the next.
+            more = code == 0 and len(record.steps) < len(record.spec["scripts"])
+            record.add(steps=record.steps, code=None if more or code < 0 else code)
         self.sweep(record)
         if code == 0 and record.reason is None and len(record.steps) < len(record.spec["scripts"]):
             try:
@@ -452,7 +458,7 @@ class Agent:
 
     def conclude(self, record, end):
         """The exit message of an attempt that has ended: of ours, or of an earlier agent's from its record."""
-        code, reason = record.info.get("code"), record.reason
+        code, reason = record.info.get("code") if record.done() else None, record.reason
         if code is None and reason not in ("cancelled", "timeout", "fenced"):
             # No exit code: the guardian was killed, or the node was rebooted.
             reason = "lost"
@@ -460,10 +466,11 @@ class Agent:
                 kill_all(family(record.pid, record.key, all_processes()), signal.SIGKILL)
         record.look()
         kept, tail = record.keep_log()
+        steps = record.info.get("steps") or record.steps
         start = record.info.get("start", end)
         record.exit = {
             "job": record.job, "attempt": record.attempt, "code": -9 if code is None else code, "reason": reason,
-            "start": start, "end": end, "steps": record.steps, "tail": tail, "log": kept, "progress": record.progress,
+            "start": start, "end": end, "steps": steps, "tail": tail, "log": kept, "progress": record.progress,
         }  # fmt: skip
         record.spec = None
         if self.wire.closed:
@@ -504,8 +511,7 @@ class Agent:
             if record.kill_at is not None and now >= record.kill_at:
                 record.kill_at = now + 1.0
                 kill_all(record.members(all_processes()), signal.SIGKILL)
-            if not record.mine and not record.alive():
-                record.info.update(read_record(record.base + RECORD))
+            if not record.mine and not record.alive() and record.over():
                 self.conclude(record, time.time())
                 self.send(dict(record.exit, t="exited"))
         for due in [due for due in self.leftovers if now >= due[0]]:

@@ -15,6 +15,8 @@ TAIL = 4096
 BLOCK = 4096
 # What is added to a record until its job has ended: pid, reason, code.
 ENDING = 512
+# Seconds between the end of one script of an attempt and the start of the next, at most.
+NEXT_STEP = 5.0
 # An attempt's files in the spool are BASE plus these. No directory each: making one is the dearest thing ext4 does.
 RECORD = ".job"
 OUTPUT = ".out"
@@ -140,6 +142,26 @@ class Record:
             return False
         wanted = b"HARBOR_JOB_KEY=" + self.key.encode()
         return wanted in read_file("/proc/%d/environ" % self.pid).encode().split(b"\0")
+
+    def done(self):
+        """Whether its last script has ended, or one that failed; several are started one after the other."""
+        code, steps = self.info.get("code"), self.info.get("steps") or []
+        return code is not None and (code != 0 or len(steps) + 1 >= self.info.get("scripts", 1))
+
+    def over(self):
+        """Read again what became of an attempt whose guardian is gone. False if the agent that started it goes on."""
+        path = self.base + RECORD
+        self.info.update(read_record(path))
+        self.pid = self.info.get("pid")
+        scripts, steps = self.info.get("scripts", 1), self.info.get("steps") or []
+        if self.alive():
+            return False
+        if scripts == 1 or self.info.get("code") or self.info.get("reason") or len(steps) == scripts:
+            return True
+        try:
+            return time.time() - os.stat(path).st_mtime > NEXT_STEP
+        except OSError:
+            return True
 
     def add(self, **facts):
         """Append to the record on disk. One that is full must not keep the controller from hearing of it."""
