@@ -346,6 +346,8 @@ class Agent:
 
     def on_forget(self, message):
         record = self.records.get(self.names(message))
+        if record is not None and record.exit is None and not record.mine and not record.alive() and record.over():
+            self.conclude(record, time.time())  # the controller had word of its end before we looked
         if record is not None and record.exit is not None:
             del self.records[(record.job, record.attempt)]
             record.add(forgotten=True)
