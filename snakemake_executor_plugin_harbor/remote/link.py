@@ -220,6 +220,9 @@ class Link:
             data = channel.read()
             if not data:
                 return _closed(channel), False
+            if self._closing.is_set():
+                messages = []  # nobody listens any more, and the end of the connection is what is awaited
+                continue
             messages = list(decoder.feed(data))
             if ready:
                 self._pace(len(data) + LINE_BYTES * data.count(b"\n"))
