@@ -14,7 +14,7 @@ from hypothesis.stateful import invariant, rule
 
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.jobs import seat_of
-from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING
+from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, ON_NODE
 from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Seat
 from snakemake_executor_plugin_harbor.core.protocol import (
     Decoder,
@@ -26,11 +26,12 @@ from snakemake_executor_plugin_harbor.core.protocol import (
     printable,
 )
 from snakemake_executor_plugin_harbor.outcome import describe
-from tests.core.test_pool import AnyOrder
+from tests.core.test_pool import AnyOrder, make_pool, outcome, run_one
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 ESCAPES = "\x1b]0;owned\x07\x1b[31m\x9b31m\x7f\r\x00\ud800"
 KINDS = ("hello", "known", "ready", "load", "alive", "started", "refused", "progress", "exited", "gone", "output")
+ODD = (1, 2.5, 10**400, -(10**400), math.inf, math.nan, -1, "x", True, None, [1], {})
 NAMES = (
     *("job", "attempt", "state", "hash", "meta", "exit", "code", "reason", "steps", "tail", "log", "progress", "start"),
     *("end", "done", "total", "message", "path", "jobs", "busy", "ours", "ended", "load1", "mem_available_mb", "users"),
@@ -263,6 +264,16 @@ def test_text_of_nodes_has_no_terminal_escapes():
 # --- the reactor ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("end", ODD)
+@pytest.mark.parametrize("start", ODD)
+def test_a_job_ends_whatever_its_node_says_of_the_time(start, end):
+    pool = make_pool("a")
+    launch = run_one(pool)
+    said = {"t": "exited", "job": launch.job, "attempt": 1, "code": 0, "reason": None, "start": start, "end": end}
+    assert outcome(pool.handle([event_of("a", wire(said))], 2.0)).state == JobState.SUCCEEDED
+    assert 0 <= pool.durations.expected("r") < 1e9
+
+
 class Garbage(AnyOrder):
     """What nodes make up, between what is real: nothing of it raises, and the pool stays whole."""
 
@@ -270,6 +281,18 @@ class Garbage(AnyOrder):
     def garbage(self, node, given):
         heard = [event for message in given if (line := wire(message)) and (event := event_of(node, line))]
         self.do(*heard)
+
+    @rule(data=st.data(), code=st.sampled_from([0, 1]), times=st.tuples(*[st.sampled_from(ODD)] * 2))
+    def lie(self, data, code, times):
+        """About a job that the node was given."""
+        held = [job for job in self.pool.jobs.values() if job.state in ON_NODE]
+        if held:
+            job = data.draw(st.sampled_from(held))
+            message = data.draw(messages(["exited", "exited", "refused", "progress", "started", "gone"]))
+            message |= {"job": job.spec.id, "attempt": job.attempt, "code": code, "reason": None}
+            line = wire(message | {"start": times[0], "end": times[1]})
+            event = event_of(job.node, line) if line else None
+            self.do(*([event] if event else []))
 
     @rule(node=st.sampled_from("abc"), hello=messages(["hello"]), given=st.lists(messages(["known"]), max_size=4))
     def made_up(self, node, hello, given):
