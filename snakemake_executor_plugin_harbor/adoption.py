@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from .core.jobs import LOST, seat_of
 from .core.model import Seat
 from .identity import job_hash
 from .run.dispatcher import Dispatcher
+from .run.project import Project
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,8 @@ class Notes:
 class Adoption:
     """The records of other runs that nodes listed, by hash and by id."""
 
-    def __init__(
-        self, dispatcher: Dispatcher, persistence: Any, run: str, fenced: Callable[[str, int], bool], notes: Notes
-    ) -> None:
-        self._fenced = fenced
+    def __init__(self, dispatcher: Dispatcher, persistence: Any, run: str, project: Project, notes: Notes) -> None:
+        self._project = project
         self._notes = notes
         self._lock = threading.RLock()
         self._dispatcher = dispatcher
@@ -179,11 +177,13 @@ class Adoption:
         return not keys or bool(persistence._filter_incomplete_keys(keys))
 
     def _valid(self, found: Found) -> bool:
-        """Whether a record stands for its job: not if it runs and was given up, or ended by a controller's will."""
+        """Whether a record stands for its job: not if it runs and was given up, or ended by a controller's will, or if
+        Snakemake knew its end.
+        """
         known = found.known
         if known.exit is not None:
-            return known.exit.get("reason") not in LOST
-        return not self._fenced(known.job, known.attempt)
+            return known.exit.get("reason") not in LOST and not self._project.settled(known.job, known.attempt)
+        return not self._project.fenced(known.job, known.attempt)
 
     def _refresh(self) -> None:
         known = dict(self._dispatcher.known)

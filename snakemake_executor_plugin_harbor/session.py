@@ -100,9 +100,7 @@ class Session:
             self.dispatcher,
             self._notes,
         )
-        self.adoption = Adoption(
-            self.dispatcher, self._workflow.persistence, self.run, self.project.fenced, self._notes
-        )
+        self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project, self._notes)
         self._control = Control(self._journal.directory, self._answer)
         self.dispatcher.start()
         try:
@@ -277,7 +275,7 @@ class Session:
         self._notes.drop(job)
         ended = self._reported.pop(str(job.jobid), None)
         if ended is not None and ended.node is not None:
-            self.dispatcher.forget(ended.node, ended.job, ended.attempt)
+            self.dispatcher.settled(ended.node, ended.job, ended.attempt)
 
     def halt(self) -> None:
         """Start nothing more."""
@@ -321,6 +319,7 @@ class Session:
             if whole:
                 self.project.point_to(self._journal.path, complete=True)
                 self._notes.clear()
+                self.project.clear_words()
             for found in self.adoption.leftovers() if over else ():
                 # Of a run that failed only its own: a later one may still want those of earlier ones.
                 if whole or found.known.job.startswith(f"{self.run}/"):

@@ -154,9 +154,14 @@ class Dispatcher:
         """Tell the journal about a job, before it is submitted."""
         self._inbox.put(_Note(id, jobid, rule, wildcards, threads))
 
+    def settled(self, node: str, job: JobId, attempt: int) -> None:
+        """Snakemake has a job's result on record, for good, even if its node cannot be told now."""
+        view = self._pool.nodes.get(node)
+        self._project.settle(job, attempt, away=view is None or view.state != NodeState.READY)
+        self.forget(node, job, attempt)
+
     def forget(self, node: str, job: JobId, attempt: int) -> None:
-        """Snakemake has a job's result on record: the node's copy of it is of no more use."""
-        self._project.forget_word(job, attempt)
+        """The node's record of an attempt is of no more use."""
         self._inbox.put(_Post(node, {"t": "forget", "job": job, "attempt": attempt}))
 
     def end(self, node: str, job: JobId, attempt: int) -> None:

@@ -18,6 +18,8 @@ STALE_S = 60.0
 """A lock of another machine whose heartbeat is older than this is that of a dead controller."""
 FENCE_KEEP_S = 86400.0
 WORD_KEEP_S = 30 * FENCE_KEEP_S
+DONE = ".done"
+"""Such a file stands for an attempt whose end Snakemake knows, while its node could not be told to forget it."""
 WORD = ".word"
 """The agent's `leave_word` makes such files: how an attempt ended while nobody could be told."""
 
@@ -90,7 +92,7 @@ class Project:
             old.unlink(missing_ok=True)
         for old in self.fences.glob("*"):
             # A fence is for a node that was cut off; one that still is after a day has lost its jobs long ago.
-            if time.time() - old.stat().st_mtime > (WORD_KEEP_S if old.suffix == WORD else FENCE_KEEP_S):
+            if time.time() - old.stat().st_mtime > (WORD_KEEP_S if old.suffix in (WORD, DONE) else FENCE_KEEP_S):
                 old.unlink(missing_ok=True)
         self.probe.write_text(self.token)
 
@@ -174,11 +176,23 @@ class Project:
             pass
         return found
 
-    def forget_word(self, job: str, attempt: int) -> None:
-        """The job's end is on Snakemake's record."""
-        name = _fence_name(job, attempt) + WORD
-        if name in self._heard:
-            (self.fences / name).unlink(missing_ok=True)
+    def settle(self, job: str, attempt: int, away: bool) -> None:
+        """The job's end is on Snakemake's record; `away`: its node cannot hear of it now, and keeps its own."""
+        name = _fence_name(job, attempt)
+        if away:
+            self.fences.mkdir(parents=True, exist_ok=True)
+            (self.fences / (name + DONE)).touch()
+        if name + WORD in self._heard:
+            (self.fences / (name + WORD)).unlink(missing_ok=True)
+
+    def settled(self, job: str, attempt: int) -> bool:
+        """Whether a record of an attempt that has ended says nothing new."""
+        return (self.fences / (_fence_name(job, attempt) + DONE)).exists()
+
+    def clear_words(self) -> None:
+        """All of this run is on Snakemake's record."""
+        for path in self.fences.glob(f"{self.run}.*{WORD}"):
+            path.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Give the lock back and remove the probe."""

@@ -41,6 +41,33 @@ def test_a_server_that_is_killed_and_started_again_is_not_a_failure(lab, scene):
     play.ran_once()
 
 
+WITHOUT_OUTPUT = """
+    rule one:
+        shell: "sh work a out/a"
+"""
+
+
+def test_an_end_that_only_word_tells_of_counts_once(lab, scene):
+    """A run ends while the node of its last job cannot be reached. What that node still knows is not taken for the end
+    of the same job in the next run: one without outputs is run every time.
+    """
+    play = scene("a", WITHOUT_OUTPUT)
+    (play.directory / "out").mkdir()
+    for number in (1, 2):
+        run = play.start("1/host1", "one")
+        play.await_start("a", number)
+        if number == 1:
+            lab.fault("host1", "kill-sshd")
+            lab.fault("host1", "drop-connections")
+            run.until("node host1 is not used")
+        play.go()
+        run.wait()
+        run.expect()
+        lab.fault("host1", "start-sshd")
+    assert play.starts("a") == ["host1", "host1"]
+    play.nothing_left()
+
+
 def test_a_partition_that_heals_in_time_is_not_a_failure(lab, scene):
     """Whether it ends before anybody has noticed it, or after."""
     play = scene("a b")

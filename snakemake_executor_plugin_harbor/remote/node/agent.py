@@ -531,7 +531,9 @@ class Agent:
                 self.leave_word(record)
 
     def leave_word(self, record):
-        self.fence.leave_word(record, dict(self.known(record), node=self.welcome.get("node")))
+        found = read_record(record.base + RECORD)
+        if found and not found.get("forgotten"):  # else the controller knows, by way of another agent
+            self.fence.leave_word(record, dict(self.known(record), node=self.welcome.get("node")))
 
     def look(self, running, now):
         """Progress and signs of life, for the controller."""
