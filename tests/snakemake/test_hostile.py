@@ -11,7 +11,7 @@ from tests.snakemake.harness import Project, on
 from tests.snakemake.test_flood import watch
 from tests.sshd import wait_until
 
-GROWTH_MB = 120  # what waits of a node that floods us is bounded, and not little
+GROWTH_MB = 60
 
 JOBS = """
     rule all:
