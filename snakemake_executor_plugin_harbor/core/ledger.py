@@ -10,7 +10,7 @@ from typing import Any
 from . import events as ev
 from .jobs import Job
 from .lifecycle import HOLDING, ON_NODE, TERMINAL, job_next
-from .model import JobId, JobSpec, JobState, Outcome
+from .model import JobId, JobSpec, JobState, NodeState, Outcome
 from .placement import NodeView
 
 MAX_CRASHES = 3
@@ -165,6 +165,11 @@ class Ledger:
 
     def tick(self, now: float) -> None:
         """Limits that have passed: of nodes that do not answer, and of jobs that do not stir."""
+        if not any(node.state == NodeState.READY for node in self._nodes.values()):
+            # It may be us who are cut off, and there is nowhere else to run: the time does not count.
+            for job in self.jobs.values():
+                if job.state == JobState.UNREACHABLE or job.suspects:
+                    job.since = now
         unanswered = set()
         for job in [j for j in self.jobs.values() if j.state in ON_NODE]:
             waited = now - job.since

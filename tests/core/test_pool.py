@@ -165,6 +165,19 @@ def test_an_unreachable_job_is_fenced_then_requeued_and_its_old_attempt_ends():
     assert not of(ev.Settle, pool.handle([ev.Exited(launch.node, launch.job, 1, 0, None)], 114.0)), "fenced"
 
 
+def test_while_no_node_answers_none_is_given_up():
+    """It may be the controller that is cut off; and there is nowhere else to run."""
+    pool = make_pool("a", "b")
+    launch = run_one(pool)
+    pool.handle([ev.NodeDown("a", "closed"), ev.NodeDown("b", "closed")], 2.0)
+    for second in range(3, 300):
+        assert not of(ev.Fence, pool.handle([ev.Tick()], float(second)))
+    other = "b" if launch.node == "a" else "a"
+    pool.handle([ev.NodeUp(other, pool.nodes[other].facts)], 300.0)
+    assert not of(ev.Fence, pool.handle([ev.Tick()], 301.0)), "now the time begins"
+    assert of(ev.Fence, pool.handle([ev.Tick()], 400.0))
+
+
 def test_word_of_an_end_comes_before_the_fence_bites():
     """The node told nobody that the job had ended, but left word of it where both can look."""
     pool = make_pool("a", "b")
