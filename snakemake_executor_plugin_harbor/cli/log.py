@@ -4,12 +4,15 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import HarborError
 from ..run.control import ask
 from ..run.status import ENDED, Reader, find_job, open_run
+
+PIECE = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,32 +24,44 @@ def run(arguments: argparse.Namespace) -> int:
     reader = open_run(Path.cwd())
     job = find_job(reader, arguments.job)
     if arguments.json:
-        text = _file(job) if job["state"] in ENDED else _live(reader, job, 0)
+        text = b"".join(_file(job, 0)) if job["state"] in ENDED else _live(reader, job, 0)
         shown = {"id": job["jobid"], "attempt": job["attempt"], "node": job["node"], "log": job["log"]}
         print(json.dumps({**shown, "output": (text or b"").decode("utf-8", "replace")}))
         return 0
     seen = 0
     while True:
         job = find_job(reader, job["id"])
-        ended = job["state"] in ENDED
-        text = _file(job) if ended else _live(reader, job, seen)
+        if job["state"] in ENDED:
+            for piece in _file(job, seen):
+                _write(piece)
+            return 0
+        text = _live(reader, job, seen)
         if text is None and not arguments.follow:
             raise HarborError(
                 f"job {job['jobid']} is {job['state']}: it has no output yet.", "harbor explain " + job["jobid"]
             )
-        fresh = (text or b"")[seen:] if ended else (text or b"")
-        seen += len(fresh)
-        sys.stdout.buffer.write(fresh)
-        sys.stdout.buffer.flush()
-        if ended or (not arguments.follow and not fresh):
+        _write(text or b"")
+        seen += len(text or b"")
+        if not text and not arguments.follow:
             return 0
-        if not fresh:
+        if not text:
             time.sleep(0.3)
 
 
-def _file(job: dict[str, Any]) -> bytes | None:
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _file(job: dict[str, Any], offset: int) -> Iterator[bytes]:
+    """The log of a job that has ended, from `offset` on, in pieces."""
+    if not job["log"]:
+        return
     try:
-        return Path(job["log"]).read_bytes() if job["log"] else None
+        with Path(job["log"]).open("rb") as file:
+            file.seek(offset)
+            while piece := file.read(PIECE):
+                yield piece
     except OSError as error:
         raise HarborError(f"the log of job {job['jobid']} cannot be read: {error}.") from error
 

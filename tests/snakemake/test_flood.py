@@ -140,7 +140,6 @@ def test_following_a_flood_takes_bounded_memory_on_both_sides(followed):
     assert follower.path.read_bytes() == b"x" * 60_000_000 + b"end\n"
 
 
-@pytest.mark.xfail(reason="cli/log.py reads the log of a job that has ended as one piece")
 def test_the_log_of_a_flood_that_has_ended_takes_bounded_memory(followed):
     work, run, _, follower = followed
     (work.directory / "go").touch()
