@@ -76,12 +76,14 @@ def test_a_job_that_takes_its_machines_down_fails_alone(lab, scene):
     play = scene(" ".join(["killer", *others]))
     play.go(*others)
     run = play.start("2/host1 2/host2 2/host3", "--keep-going")
+    cut: list[str] = []
     for number in (1, 2, 3):
-        lab.fault(play.await_start("killer", number, 45), "reboot")
+        cut.append(play.await_start("killer", number, 45))
+        lab.fault(cut[-1], "reboot")
     run.wait()
     run.expect(1)
     assert "it was lost on 3 nodes, the last time because the node was rebooted" in run.text
     play.nothing_left()
     assert len(set(play.starts("killer"))) == len(play.starts("killer")) == 3
     for job in others:
-        play.ran_once(job, attempts=len(play.starts(job)))
+        play.ran_once(job, attempts=len(play.starts(job)), cut=cut)

@@ -323,7 +323,7 @@ def poisoned(meta: dict[str, object], work: Path, outside: Path) -> list[dict[st
     ]
 
 
-CASES = [(poison, 1, end) for poison in range(6) for end in ("lost", "well")]
+CASES = [(0, 1, "lost"), (1, 1, "well"), (2, 1, "well"), (3, 1, "lost"), (4, 1, "well"), (5, 1, "lost")]
 CASES += [(0, 99_999, "lost"), (0, 999_999, "lost")]
 
 
