@@ -112,7 +112,7 @@ class Adoption:
         self._dispatcher = dispatcher
         self._persistence = persistence
         self._prefix = f"{run}/"
-        self._seen: dict[str, tuple[ev.Known, ...]] = {}
+        self._seen = -1
         self._taken: set[tuple[str, int]] = set()
         self._by_hash: dict[str, list[Found]] = {}
         self._by_id: dict[str, list[Found]] = {}
@@ -154,8 +154,7 @@ class Adoption:
         """
         markers = [path for path in Path(".snakemake/incomplete").rglob("*") if path.is_file()]
         marked = "".join(path.read_text(errors="replace") for path in markers)
-        known = dict(self._dispatcher.known)
-        found = [Found(node, record) for node, records in known.items() for record in records]
+        found = [Found(node, record) for node, record in self._dispatcher.known.all()]
         return [one for one in found if f'"harbor:{one.known.job}"' not in marked]
 
     def former(self, job: Any) -> tuple[str, ...]:
@@ -186,14 +185,12 @@ class Adoption:
         return not self._project.fenced(known.job, known.attempt)
 
     def _refresh(self) -> None:
-        known = dict(self._dispatcher.known)
-        if all(self._seen.get(node) is records for node, records in known.items()):
+        listing = self._dispatcher.known
+        if self._seen == listing.version:
             return
-        self._seen, self._by_hash, self._by_id = known, {}, {}
-        for node, records in known.items():
-            for record in records:
-                if record.job.startswith(self._prefix) or (record.job, record.attempt) in self._taken:
-                    continue
+        self._seen, self._by_hash, self._by_id = listing.version, {}, {}
+        for node, record in listing.all():
+            if not record.job.startswith(self._prefix) and (record.job, record.attempt) not in self._taken:
                 found = Found(node, record)
                 self._by_hash.setdefault(record.hash, []).append(found)
                 self._by_id.setdefault(record.job, []).append(found)

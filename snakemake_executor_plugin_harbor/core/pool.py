@@ -31,7 +31,7 @@ class Pool:
         self._ledger = Ledger(self._roster.views, patience or Patience(), self._emit)
         self.durations = Durations()
         self.hour: int | None = None
-        self._orphans: set[str] = set()
+        self._orphans: dict[str, set[str]] = {}
         self._actions: list[ev.Action] = []
 
     @property
@@ -124,7 +124,7 @@ class Pool:
         job.suspects.clear()
         job.attempt, job.node, job.seat = event.attempt, event.node, event.seat
         node.held[job.key] = (job.spec.request, job.seat)
-        self._orphans.discard(job.key)
+        self._orphans.get(event.node, set()).discard(job.key)
         self._ledger.alive(job, now, "adopted", "adopted from an earlier run")
         if event.exit is not None:
             self._apply(exit_event(event.node, event.job, event.attempt, event.exit), now)
@@ -172,8 +172,8 @@ class Pool:
         key = attempt_key(event.job, event.attempt)
         if (node := self.nodes.get(event.node)) is not None:
             node.held.pop(key, None)
-        if key in self._orphans:
-            self._orphans.discard(key)
+        if key in self._orphans.get(event.node, ()):
+            self._orphans[event.node].discard(key)
         else:
             self._ledger.forget(event.node, event.job, event.attempt)
 
@@ -198,7 +198,7 @@ class Pool:
     # --- nodes ----------------------------------------------------------------------------------------
 
     def _node_up(self, event: ev.NodeUp, now: float) -> None:
-        node = self._roster.up(event.node)
+        node = self._roster.up(event.node, now)
         if node is None:
             return
         rebooted = node.facts is not None and node.facts.boot_id != event.facts.boot_id
@@ -226,12 +226,13 @@ class Pool:
         """
         ours = {job.key for job in self.jobs.values() if job.node == node.spec.name and job.state in HOLDING}
         node.held = {key: held for key, held in node.held.items() if key in ours}
+        orphans = self._orphans[node.spec.name] = set[str]()
         for (job_id, attempt), record in known.items():
             job = self.jobs.get(job_id)
             if job is not None and attempt >= job.attempt:
                 continue
             if job is None:
-                self._orphans.add(attempt_key(job_id, attempt))
+                orphans.add(attempt_key(job_id, attempt))
             if record.running:
                 seat = seat_of(record.meta)
                 node.held[attempt_key(job_id, attempt)] = (Request(cores=len(seat.slots)), seat)

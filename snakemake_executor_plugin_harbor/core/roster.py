@@ -13,6 +13,8 @@ from .placement import NodeView
 
 STRIKES = 3
 QUARANTINE_S = 60.0
+STEADY_S = 30.0
+"""A connection that held for so long ends the row of failures that its pauses grow with."""
 BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 
@@ -25,6 +27,7 @@ class Roster:
         self._strikes: dict[str, int] = {}
         self._failures: dict[str, int] = {}
         self._until: dict[str, float] = {}
+        self._up_at: dict[str, float] = {}
 
     def get(self, name: str | None) -> NodeView | None:
         return self.views.get(name) if name is not None else None
@@ -33,12 +36,12 @@ class Roster:
         if self._move(node, "connect", node.why):
             self._emit(ev.Connect(node.spec))
 
-    def up(self, name: str) -> NodeView | None:
+    def up(self, name: str, now: float) -> NodeView | None:
         """The node, if it was awaited."""
         node = self.get(name)
         if node is None or not self._move(node, "ready"):
             return None
-        self._failures.pop(name, None)
+        self._up_at[name] = now
         return node
 
     def down(self, name: str, reason: str, permanent: bool, now: float) -> NodeView | None:
@@ -49,6 +52,8 @@ class Roster:
         if permanent:
             self._move(node, "rejected", reason)
         elif self._move(node, "failed", reason) or self._move(node, "lost", reason):
+            if now - self._up_at.pop(name, now) >= STEADY_S:
+                self._failures.pop(name, None)
             count = self._failures.get(name, 0)
             self._failures[name] = count + 1
             self._until[name] = now + BACKOFF_S[min(count, len(BACKOFF_S) - 1)]
@@ -114,7 +119,7 @@ class Roster:
         for name, node in list(self.views.items()):
             if node.leaving and not node.held:
                 self._move(node, "removed", "taken out of the host list")
-                for memory in (self.views, self._strikes, self._failures, self._until):
+                for memory in (self.views, self._strikes, self._failures, self._until, self._up_at):
                     memory.pop(name, None)
                 self._emit(ev.Disconnect(name))
                 if node.successor is not None:

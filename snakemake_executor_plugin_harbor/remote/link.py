@@ -20,7 +20,7 @@ from .transport import Channel, ConnectError, Transport
 
 NOISE_LIMIT = 64 * 1024
 """Bytes of login noise (motd, profile output) that are skipped before the agent's first line."""
-HELLO_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 60.0
 SILENCE_S = 20.0
 """A connection without a line for this long is given up; the agent sends a load sample every second."""
 KNOWN_MAX = 100_000
@@ -165,19 +165,19 @@ class Link:
                     return "", False
                 channel = transport.open(command(self.spec.python, self.spec.setup))
             self._channel = channel
-            timer = threading.Timer(HELLO_TIMEOUT_S, channel.close)
+            timer = threading.Timer(READY_TIMEOUT_S, channel.close)
             timer.daemon = True
             timer.start()
             try:
                 broken = _stream(channel, payload(dict(self._welcome(self.spec))))
                 decoder, hello, early = self._await_hello(channel)
+                if hello is None:
+                    return explain_silence(channel, broken)
+                if hello["t"] == "fatal":
+                    return _fatal(hello)
+                return self._converse(channel, decoder, hello, early, timer.cancel)
             finally:
                 timer.cancel()
-            if hello is None:
-                return explain_silence(channel, broken)
-            if hello["t"] == "fatal":
-                return _fatal(hello)
-            return self._converse(channel, decoder, hello, early)
         finally:
             transport.close()
 
@@ -195,7 +195,9 @@ class Link:
                 break
         return decoder, None, []
 
-    def _converse(self, channel: Channel, decoder: Decoder, hello: Message, early: list[Message]) -> tuple[str, bool]:
+    def _converse(
+        self, channel: Channel, decoder: Decoder, hello: Message, early: list[Message], on_ready: Callable[[], None]
+    ) -> tuple[str, bool]:
         known: list[ev.Known] = []
         ready, said = False, 0
         messages = early
@@ -210,6 +212,7 @@ class Link:
                         return f"it lists more than {KNOWN_MAX} jobs", True
                 elif not ready and message["t"] == "ready":
                     ready = self._met = True
+                    on_ready()
                     self._given.listed(known)
                     self._begin_writing(channel)
                     self._post(ev.NodeUp(self.spec.name, facts_of(hello), tuple(known)))

@@ -23,6 +23,7 @@ from ..remote.links import Links
 from ..remote.transport import Transport
 from .clock import AwakeClock
 from .journal import Journal
+from .listing import Listing
 from .outputs import Outputs
 from .project import Project
 from .workers import Launcher, Listener, Preparer, Reporter
@@ -111,7 +112,7 @@ class Dispatcher:
         self._taken = 0.0
         self.slots = 0
         self.logs: dict[JobId, str] = {}
-        self.known: dict[str, tuple[ev.Known, ...]] = {}
+        self.known = Listing()
         gate = threading.Semaphore(CONNECTIONS_AT_ONCE)
         self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear, gate))
         self._threads = [
@@ -274,7 +275,7 @@ class Dispatcher:
                 unusable = self._client.accept(node, facts)
                 if unusable is not None:
                     return [ev.NodeDown(node, unusable, permanent=True)]
-                self.known[node] = known
+                self.known.take(node, known)
                 waiting = [id for id, job in self._pool.jobs.items() if job.suspects]
                 return [event, *self._client.reunite(waiting)]
             case ev.Submitted(jobs):
@@ -282,27 +283,18 @@ class Dispatcher:
                 return [event, *self._client.reunite([spec.id for spec in jobs if spec.former])]
             case ev.Adopted(job, attempt, node):
                 # It may have ended between the look at the index and now.
-                exit = next((k.exit for k in self.known[node] if (k.job, k.attempt) == (job, attempt)), None)
-                return [replace(event, exit=event.exit or exit)]
+                return [replace(event, exit=event.exit or self.known.exit(node, job, attempt))]
             case ev.Exited(node, job, attempt):
                 self._ending.discard((job, attempt))
                 last = progress_of(event.message.get("progress"))
                 if last is not None and job in self._pool.jobs:
                     self._journal.progress(job, last.done, last.total)
                 if job not in self._pool.jobs:
-                    self._remember_exit(event)
+                    # One of an earlier run, perhaps: adoption is to find it as it is now.
+                    self.known.end(node, job, attempt, event.message)
             case ev.Gone(_, job, attempt):
                 self._ending.discard((job, attempt))
         return [event]
-
-    def _remember_exit(self, event: ev.Exited) -> None:
-        """A job of an earlier run ended before it was adopted: adoption is to find it as it is now."""
-        records = self.known.get(event.node, ())
-        if any((k.job, k.attempt) == (event.job, event.attempt) for k in records):
-            self.known[event.node] = tuple(
-                replace(k, running=False, exit=event.message) if (k.job, k.attempt) == (event.job, event.attempt) else k
-                for k in records
-            )
 
     def _beat(self) -> list[ev.Event]:
         """Once a second: who is silent, what `harbor status` shows, and whether the host list is another one."""
@@ -327,7 +319,7 @@ class Dispatcher:
             return [exit_event(node.spec.name, record.job, record.attempt, record.exit)]
         if node.state == NodeState.READY:
             return []  # it says so itself
-        self.known[node.spec.name] = (*self.known.get(node.spec.name, ()), record)
+        self.known.add(node.spec.name, record)
         queued = [id for id, job in self._pool.jobs.items() if job.spec.former and job.state == JobState.QUEUED]
         return list(self._client.reunite(queued))
 
@@ -361,7 +353,7 @@ class Dispatcher:
                 case ev.Connect(spec):
                     later.append(lambda spec=spec: self._links.connect(spec))  # type: ignore[misc]
                 case ev.Disconnect(name):
-                    self.known.pop(name, None)
+                    self.known.drop(name)
                     later.append(lambda name=name: self._links.disconnect(name))  # type: ignore[misc]
                 case ev.Cut(name):
                     later.append(lambda name=name: self._links.cut(name))  # type: ignore[misc]

@@ -48,6 +48,10 @@ def test_progress_over_chunk_borders_and_by_expression(agent):
     assert agent.of("progress", "r/1")["total"] == 4.0
     done = agent.run("echo step 1 of 9; echo step 2 of 9", "r/2", progress=r"step (\d+) of (\d+)")
     assert done["progress"] == [2.0, 9.0]
+    agent.start("printf 'step 3 of 9\\r'; sleep 100", "r/3", progress=r"step (\d+) of (\d+)")
+    assert agent.of("progress", "r/3")["done"] == 3.0, "a line that is rewritten, as progress bars do"
+    agent.send(t="cancel", job="r/3", attempt=1, grace=0)
+    agent.exited("r/3")
 
 
 def test_runtime_ends_a_job_that_ignores_term(agent):

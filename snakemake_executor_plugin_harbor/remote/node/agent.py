@@ -325,9 +325,9 @@ class Agent:
         ]
         record.started = time.time()
         record.ooms = self.ooms
-        record.pid = start_process(guardian, argv, env, record.base + OUTPUT)
         if record.deadline is None and spec.get("runtime"):
             record.deadline = time.monotonic() + float(spec["runtime"])
+        record.pid = start_process(guardian, argv, env, record.base + OUTPUT)
 
         record.nice = lower_group(record.pid, self.nice)
 

@@ -241,7 +241,7 @@ class Record:
             cut = data.rfind(b"\x02", -64)
             self.rest = data[cut:] if cut >= 0 and b"\x03" not in data[cut:] else b""
         else:
-            end = data.rfind(b"\n") + 1
+            end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1  # progress bars rewrite their line
             for match in self.pattern.finditer(data[:end]):
                 found = match
             self.rest = data[end:][-65536:]

@@ -43,13 +43,13 @@ class Wire:
 
     def first_line(self):
         """Blocks, and takes no byte more than the line; b"" if there is none, or it is too long."""
-        line = b""
+        line = bytearray()
         while not line.endswith(b"\n"):
             data = os.read(self.inp, 1)
             line += data
             if not data or len(line) > MAX_LINE:
                 return b""
-        return line
+        return bytes(line)
 
     def watch(self):
         """From now on the selector says when there is something to receive."""

@@ -1,0 +1,47 @@
+"""The records that nodes listed: what they know of attempts, as far as this controller has heard."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..core import events as ev
+from ..core.model import JobId
+
+
+class Listing:
+    """Written by the dispatcher's thread, read by any. `version` changes with every change."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, dict[tuple[JobId, int], ev.Known]] = {}
+        self.version = 0
+
+    def take(self, node: str, records: Iterable[ev.Known]) -> None:
+        """A node said hello: this is all that it knows."""
+        self._nodes[node] = {(record.job, record.attempt): record for record in records}
+        self.version += 1
+
+    def add(self, node: str, record: ev.Known) -> None:
+        """One more record of a node."""
+        self._nodes.setdefault(node, {})[(record.job, record.attempt)] = record
+        self.version += 1
+
+    def drop(self, node: str) -> None:
+        """A node has left the pool."""
+        if self._nodes.pop(node, None) is not None:
+            self.version += 1
+
+    def end(self, node: str, job: JobId, attempt: int, exit: Mapping[str, Any]) -> None:
+        """A listed attempt has ended."""
+        records = self._nodes.get(node, {})
+        if (job, attempt) in records:
+            records[(job, attempt)] = replace(records[(job, attempt)], running=False, exit=exit)
+            self.version += 1
+
+    def exit(self, node: str, job: JobId, attempt: int) -> Mapping[str, Any] | None:
+        """How a listed attempt ended; None if it runs, or is not listed."""
+        record = self._nodes.get(node, {}).get((job, attempt))
+        return record.exit if record is not None else None
+
+    def all(self) -> list[tuple[str, ev.Known]]:
+        """Every record with its node."""
+        return [(node, record) for node, records in list(self._nodes.items()) for record in list(records.values())]
