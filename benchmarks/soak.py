@@ -109,6 +109,7 @@ class Weather:
     healthy: int
     count: Counter[str] = field(default_factory=Counter)
     excuses: list[tuple[str, float]] = field(default_factory=list)
+    told: list[tuple[float, str, str]] = field(default_factory=list)
     _ailing: dict[str, tuple[float, Fault]] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -134,6 +135,7 @@ class Weather:
     def _strike(self, host: str, name: str) -> None:
         fault = FAULTS[name]
         self.count[name] += 1
+        self.told.append((time.time(), host, name))
         if fault.excuse:
             self.excuses.append((host, time.time()))
         fault.begin(self.lab, host)
@@ -342,6 +344,8 @@ def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
     }
     for text in (wrong + left)[:20]:
         print(text, file=sys.stderr)
+    for at, host, name in weather.told if wrong else []:
+        print(f"{at:.1f} {host}: {name}", file=sys.stderr)
     print(json.dumps(figures, indent=1))
     return 1 if counts["lost"] or counts["duplicated"] or left else 0
 

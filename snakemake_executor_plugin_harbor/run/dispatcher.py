@@ -276,7 +276,10 @@ class Dispatcher:
                 if unusable is not None:
                     return [ev.NodeDown(node, unusable, permanent=True)]
                 self.known.take(node, known)
-                waiting = [id for id, job in self._pool.jobs.items() if job.suspects]
+                # Also one whose fence is waited for: that it has ended is known now.
+                waiting = [
+                    id for id, job in self._pool.jobs.items() if job.spec.former and job.state == JobState.QUEUED
+                ]
                 return [event, *self._client.reunite(waiting)]
             case ev.Submitted(jobs):
                 # Their node may have answered since Snakemake's thread looked.

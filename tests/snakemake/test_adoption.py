@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.snakemake.harness import Project, Run, apart, on
@@ -245,13 +246,20 @@ def test_without_its_journal_a_run_is_taken_over_all_the_same(project, pool, how
     assert len(effects(work)) == 1
 
 
-def silent_node(work: Project, pool, lost_after: int) -> tuple[Run, list[str], str]:
-    """The run that follows a crash, while the node of the job does not answer; the job's effect; the other node."""
-    settings = ("--harbor-lost-after", str(lost_after), "--harbor-fence-wait", "4")
+def silent_node(work: Project, pool, lost_after: int, fence_wait: int = 4, mute=False) -> tuple[Run, list[str], str]:
+    """The run that follows a crash, while the node of the job does not answer (`mute`: nor has an agent that could
+    leave word); the job's effect; the other node.
+    """
+    settings = ("--harbor-lost-after", str(lost_after), "--harbor-fence-wait", str(fence_wait))
     options = [*apart(pool, work.directory, "1/node1", "1/node2"), *AGAIN, *settings]
     crash(work, options)
     (effect,) = effects(work)
     pool[effect[1]].stop()
+    if mute:
+        agents = [
+            one for one in psutil.Process(int(effect[2])).parents() if "import binascii" in " ".join(one.cmdline())
+        ]
+        agents[0].kill()
     run = work.start(*options)
     run.until(f"node {effect[1]} is not used")
     return run, effect, {"node1": "node2", "node2": "node1"}[effect[1]]
@@ -280,6 +288,21 @@ def test_a_node_that_answers_late_had_finished_its_job(project, tmp_path):
         pool[effect[1]].start()
         run.until(f"(runs|has ended) on {effect[1]}: adopted", 40)
         finish(work, run)
+    assert effects(work) == [effect]
+
+
+def test_a_node_that_answers_while_its_fence_is_waited_for_had_finished_its_job(project, tmp_path):
+    """Found by the soak: the job ran again although its end was known before it started."""
+    work = make(project, ONE)
+    with hosts(2, tmp_path / "sshd") as pool:
+        run, effect, _ = silent_node(work, pool, 2, 40, mute=True)
+        (work.directory / "go").touch()
+        wait_until(lambda: work.files("out"), 10, "its output")
+        wait_until(lambda: "--harbor-fence-wait" in work.harbor("explain", "one").stdout, 20, "the fence")
+        pool[effect[1]].start()
+        run.until(f"has ended on {effect[1]}: adopted", 60)
+        run.wait()
+        run.expect(0)
     assert effects(work) == [effect]
 
 
