@@ -1,5 +1,6 @@
 """Real Snakemake runs in a directory of their own, against real nodes."""
 
+import contextlib
 import os
 import re
 import signal
@@ -69,12 +70,9 @@ class Project:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        for found in psutil.process_iter():
-            try:
-                if "HARBOR_JOB_KEY" in found.environ() and Path(found.cwd()).is_relative_to(self.directory):
-                    found.kill()
-            except psutil.Error:
-                continue
+        for found in processes_in(self.directory):
+            with contextlib.suppress(psutil.Error):
+                found.kill()
 
 
 class Run:
@@ -113,6 +111,18 @@ class Run:
 
     def until(self, pattern: str, timeout: float = 30) -> None:
         wait_until(lambda: re.search(pattern, self.text), timeout, f"{pattern!r} in the output of Snakemake")
+
+
+def processes_in(directory: Path) -> list[psutil.Process]:
+    """Processes of jobs in a working directory, their guardians too."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "HARBOR_JOB_KEY" in process.environ() and Path(process.cwd()).is_relative_to(directory):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 def jobs_of(marker: str) -> list[int]:
