@@ -9,17 +9,18 @@ and in which order. Every attempt of a job leaves a trace in a file of the job's
 
   lost        an output that is not there, or not what it has to be
   duplicated  a sign of life of an attempt after a newer one has started; or a job that ran again although its end could
-              be known (the one excuse: its host lost power, or a guardian there was killed, in between)
+              be known (the excuses: its host lost power in between, or the attempt's guardian was killed)
   hung        three minutes without any output
   left        a process or a file of ours on a host in the end
 
-Exit code 0 if all four are zero.
+Exit code 0 if all four are zero; if not, the directory is kept, and its name printed.
 """
 
 import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,31 +64,50 @@ WORK = """
     say end
 """
 HUNG_S = 180.0
+ANY = "any attempt"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a host, what ends it after `least` to `most` seconds, and how often it is drawn."""
+    """What happens to a host, what ends it after `least` to `most` seconds, and how often it is drawn.
 
-    begin: Callable[[Lab, str], object]
+    `begin` says whose second run it excuses: an attempt's name, ANY of the host's, or nobody's.
+    """
+
+    begin: Callable[[Lab, str], str | None]
     end: Callable[[Lab, str], object] | None
     least: float
     most: float
     weight: int = 2
-    excuse: bool = False
 
 
-def inflict(kind: str) -> Callable[[Lab, str], object]:
-    return lambda lab, host: lab.fault(host, kind)
+def inflict(kind: str, excuse: str | None = None) -> Callable[[Lab, str], str | None]:
+    def begin(lab: Lab, host: str) -> str | None:
+        lab.fault(host, kind)
+        return excuse
+
+    return begin
 
 
-def kill(pattern: str) -> Callable[[Lab, str], object]:
-    return lambda lab, host: lab.exec(host, ["pkill", "-KILL", "-n", "-f", pattern])
+def kill_agent(lab: Lab, host: str) -> None:
+    lab.exec(host, ["pkill", "-KILL", "-n", "-f", "binascii"])
+
+
+def kill_guardian(lab: Lab, host: str) -> str | None:
+    """The newest one's attempt, RUN/JOB#ATTEMPT: its record is .../RUN/JOB.ATTEMPT.job."""
+    guardians = [(pid, argv[4]) for pid, argv in lab.processes(host) if argv[0] == "harbor-guardian"]
+    if not guardians:
+        return None
+    pid, record = max(guardians)
+    lab.exec(host, ["kill", "-KILL", str(pid)])
+    run, name = record.removesuffix(".job").split("/")[-2:]
+    job, _, attempt = name.rpartition(".")
+    return f"{run}/{job}#{attempt}"
 
 
 FAULTS = {
-    "power cut": Fault(inflict("crash"), inflict("reboot"), 3, 25, 3, excuse=True),
-    "reboot": Fault(inflict("reboot"), None, 0, 0, 2, excuse=True),
+    "power cut": Fault(inflict("crash", ANY), inflict("reboot"), 3, 25, 3),
+    "reboot": Fault(inflict("reboot", ANY), None, 0, 0),
     "short partition": Fault(inflict("partition"), inflict("heal"), 2, 15),
     "long partition": Fault(inflict("partition"), inflict("heal"), 35, 45),
     "slow link": Fault(inflict("slow"), inflict("heal"), 5, 15, 1),
@@ -95,9 +115,23 @@ FAULTS = {
     "dropped connections": Fault(inflict("drop-connections"), None, 0, 0, 3),
     "freeze": Fault(inflict("freeze"), inflict("thaw"), 1, 6),
     "full disk": Fault(inflict("disk-full"), inflict("disk-free"), 2, 10),
-    "killed agent": Fault(kill("binascii"), None, 0, 0),
-    "killed guardian": Fault(kill("^harbor-guardian"), None, 0, 0, excuse=True),
+    "killed agent": Fault(kill_agent, None, 0, 0),
+    "killed guardian": Fault(kill_guardian, None, 0, 0),
 }
+
+
+@dataclass(frozen=True)
+class Excuse:
+    """Why an attempt on a host may run again although its trace says that it ended."""
+
+    host: str
+    at: float
+    attempt: str
+
+    def holds(self, end: "Line", again: float) -> bool:
+        if self.attempt == ANY:
+            return self.host == end.host and end.at - 1 < self.at < again
+        return self.attempt == end.attempt
 
 
 @dataclass
@@ -108,7 +142,7 @@ class Weather:
     random: random.Random
     healthy: int
     count: Counter[str] = field(default_factory=Counter)
-    excuses: list[tuple[str, float]] = field(default_factory=list)
+    excuses: list[Excuse] = field(default_factory=list)
     told: list[tuple[float, str, str]] = field(default_factory=list)
     _ailing: dict[str, tuple[float, Fault]] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -136,9 +170,10 @@ class Weather:
         fault = FAULTS[name]
         self.count[name] += 1
         self.told.append((time.time(), host, name))
-        if fault.excuse:
-            self.excuses.append((host, time.time()))
-        fault.begin(self.lab, host)
+        at = time.time()
+        attempt = fault.begin(self.lab, host)
+        if attempt is not None:
+            self.excuses.append(Excuse(host, at, attempt))
         if fault.end is not None:
             self._ailing[host] = (time.monotonic() + self.random.uniform(fault.least, fault.most), fault)
 
@@ -226,7 +261,7 @@ class Controller:
 
     def _give_up(self, why: str) -> None:
         print((self._directory / "snakemake.log").read_text(errors="replace")[-6000:], file=sys.stderr)
-        raise SystemExit(f"soak: {why}")
+        raise SystemExit(f"soak: {why}; what was left is in {self._directory}")
 
 
 @dataclass(frozen=True)
@@ -239,7 +274,7 @@ class Line:
     at: float
 
 
-def verdict(directory: Path, wanted: list[str], excuses: list[tuple[str, float]]) -> tuple[Counter[str], list[str]]:
+def verdict(directory: Path, wanted: list[str], excuses: list[Excuse]) -> tuple[Counter[str], list[str]]:
     """Counts over all traces, and what is wrong with them, in words."""
     counts: Counter[str] = Counter()
     wrong: list[str] = []
@@ -262,7 +297,7 @@ def verdict(directory: Path, wanted: list[str], excuses: list[tuple[str, float]]
         ends = [line for line in lines if line.what == "end"]
         for end, later in pairwise(ends):
             again = next(line.at for line in lines if line.attempt == later.attempt)
-            if any(host == end.host and end.at - 1 < at < again for host, at in excuses):
+            if any(excuse.holds(end, again) for excuse in excuses):
                 counts["redone"] += 1
             else:
                 counts["duplicated"] += 1
@@ -303,14 +338,17 @@ def main() -> None:
     reason = Lab.unavailable()
     if reason:
         raise SystemExit(f"soak: {reason}")
-    with tempfile.TemporaryDirectory(prefix="harbor-soak-") as base:
-        directory = Path(base) / "work"
-        (directory / "traces").mkdir(parents=True)
-        (directory / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
-        (directory / "work.sh").write_text(textwrap.dedent(WORK))
-        os.environ["HOME"] = base  # nothing of the user's is read or written
-        with Lab(given.hosts, [directory], Path(base) / "lab") as lab:
-            raise SystemExit(soak(lab, directory, given))
+    base = Path(tempfile.mkdtemp(prefix="harbor-soak-"))
+    directory = base / "work"
+    (directory / "traces").mkdir(parents=True)
+    (directory / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
+    (directory / "work.sh").write_text(textwrap.dedent(WORK))
+    os.environ["HOME"] = str(base)  # nothing of the user's is read or written
+    with Lab(given.hosts, [directory], base / "lab") as lab:
+        code = soak(lab, directory, given)
+    if code:
+        raise SystemExit(f"soak: what was left is in {directory}")
+    shutil.rmtree(base)
 
 
 def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
@@ -336,7 +374,7 @@ def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
         "attempts": counts["attempts"],
         "faults": dict(weather.count),
         "controller": dict(controller.count),
-        "ran again after a power cut": counts["redone"],
+        "ran again, excused": counts["redone"],
         "lost": counts["lost"],
         "duplicated": counts["duplicated"],
         "hung": 0,
