@@ -3,13 +3,13 @@
     python benchmarks/soak.py [--minutes 10] [--hosts 8] [--seed 1]
 
 Runs workflows of two-step chains, one after the other, on the project's lab (root on Linux). Meanwhile hosts lose
-power, reboot, are cut off, lose sshd or their connections, freeze, fill their disks; agents and guardians are killed;
-the controller is killed, suspended and detached, and the same command starts it again. The seed decides what happens
-and in which order. Every attempt of a job leaves a trace in a file of the job's own; judged are:
+power, reboot, are cut off, lose sshd or their connections, freeze, fill their disks; agents and guardians are killed,
+alone and together; the controller is killed, suspended and detached, and the same command starts it again. The seed
+decides what happens and in which order. Every attempt of a job leaves a trace in a file of the job's own; judged are:
 
   lost        an output that is not there, or not what it has to be
   duplicated  a sign of life of an attempt after a newer one has started; or a job that ran again although its end could
-              be known (the excuses: its host lost power in between, or the attempt's guardian was killed)
+              be known (the one excuse: in between its host lost power, or both who could see its end were killed)
   hung        three minutes without any output
   left        a process or a file of ours on a host in the end
 
@@ -64,50 +64,52 @@ WORK = """
     say end
 """
 HUNG_S = 180.0
-ANY = "any attempt"
 
 
 @dataclass(frozen=True)
 class Fault:
     """What happens to a host, what ends it after `least` to `most` seconds, and how often it is drawn.
 
-    `begin` says whose second run it excuses: an attempt's name, ANY of the host's, or nobody's.
+    `begin` says whether it excuses that jobs of the host run again.
     """
 
-    begin: Callable[[Lab, str], str | None]
+    begin: Callable[[Lab, str], bool]
     end: Callable[[Lab, str], object] | None
     least: float
     most: float
     weight: int = 2
 
 
-def inflict(kind: str, excuse: str | None = None) -> Callable[[Lab, str], str | None]:
-    def begin(lab: Lab, host: str) -> str | None:
+def inflict(kind: str, excuse: bool = False) -> Callable[[Lab, str], bool]:
+    def begin(lab: Lab, host: str) -> bool:
         lab.fault(host, kind)
         return excuse
 
     return begin
 
 
-def kill_agent(lab: Lab, host: str) -> None:
-    lab.exec(host, ["pkill", "-KILL", "-n", "-f", "binascii"])
+def kill(*victims: str) -> Callable[[Lab, str], bool]:
+    """kill -9 of the newest process of each name on a host; it excuses if that leaves nobody to say how jobs end."""
+
+    def begin(lab: Lab, host: str) -> bool:
+        told = lab.exec(host, ["sh", "-c", KILL, "kill", *victims]).stdout.split()
+        return "alone" in told
+
+    return begin
 
 
-def kill_guardian(lab: Lab, host: str) -> str | None:
-    """The newest one's attempt, RUN/JOB#ATTEMPT: its record is .../RUN/JOB.ATTEMPT.job."""
-    guardians = [(pid, argv[4]) for pid, argv in lab.processes(host) if argv[0] == "harbor-guardian"]
-    if not guardians:
-        return None
-    pid, record = max(guardians)
-    lab.exec(host, ["kill", "-KILL", str(pid)])
-    run, name = record.removesuffix(".job").split("/")[-2:]
-    job, _, attempt = name.rpartition(".")
-    return f"{run}/{job}#{attempt}"
-
+KILL = """
+    for name; do
+        pid=$(pgrep -n -x $name) || continue
+        parent=$(ps -o comm= -p $(ps -o ppid= -p $pid))
+        [ "$parent" = harbor-guardian ] || pgrep -P $pid -x harbor-agent >/dev/null || echo alone
+        kill -9 $pid
+    done
+"""
 
 FAULTS = {
-    "power cut": Fault(inflict("crash", ANY), inflict("reboot"), 3, 25, 3),
-    "reboot": Fault(inflict("reboot", ANY), None, 0, 0),
+    "power cut": Fault(inflict("crash", excuse=True), inflict("reboot"), 3, 25, 3),
+    "reboot": Fault(inflict("reboot", excuse=True), None, 0, 0),
     "short partition": Fault(inflict("partition"), inflict("heal"), 2, 15),
     "long partition": Fault(inflict("partition"), inflict("heal"), 35, 45),
     "slow link": Fault(inflict("slow"), inflict("heal"), 5, 15, 1),
@@ -115,23 +117,10 @@ FAULTS = {
     "dropped connections": Fault(inflict("drop-connections"), None, 0, 0, 3),
     "freeze": Fault(inflict("freeze"), inflict("thaw"), 1, 6),
     "full disk": Fault(inflict("disk-full"), inflict("disk-free"), 2, 10),
-    "killed agent": Fault(kill_agent, None, 0, 0),
-    "killed guardian": Fault(kill_guardian, None, 0, 0),
+    "killed agent": Fault(kill("harbor-agent"), None, 0, 0),
+    "killed guardian": Fault(kill("harbor-guardian"), None, 0, 0),
+    "killed both": Fault(kill("harbor-guardian", "harbor-agent"), None, 0, 0, 1),
 }
-
-
-@dataclass(frozen=True)
-class Excuse:
-    """Why an attempt on a host may run again although its trace says that it ended."""
-
-    host: str
-    at: float
-    attempt: str
-
-    def holds(self, end: "Line", again: float) -> bool:
-        if self.attempt == ANY:
-            return self.host == end.host and end.at - 1 < self.at < again
-        return self.attempt == end.attempt
 
 
 @dataclass
@@ -142,7 +131,7 @@ class Weather:
     random: random.Random
     healthy: int
     count: Counter[str] = field(default_factory=Counter)
-    excuses: list[Excuse] = field(default_factory=list)
+    excuses: list[tuple[str, float]] = field(default_factory=list)
     told: list[tuple[float, str, str]] = field(default_factory=list)
     _ailing: dict[str, tuple[float, Fault]] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -171,9 +160,8 @@ class Weather:
         self.count[name] += 1
         self.told.append((time.time(), host, name))
         at = time.time()
-        attempt = fault.begin(self.lab, host)
-        if attempt is not None:
-            self.excuses.append(Excuse(host, at, attempt))
+        if fault.begin(self.lab, host):
+            self.excuses.append((host, at))
         if fault.end is not None:
             self._ailing[host] = (time.monotonic() + self.random.uniform(fault.least, fault.most), fault)
 
@@ -274,7 +262,7 @@ class Line:
     at: float
 
 
-def verdict(directory: Path, wanted: list[str], excuses: list[Excuse]) -> tuple[Counter[str], list[str]]:
+def verdict(directory: Path, wanted: list[str], excuses: list[tuple[str, float]]) -> tuple[Counter[str], list[str]]:
     """Counts over all traces, and what is wrong with them, in words."""
     counts: Counter[str] = Counter()
     wrong: list[str] = []
@@ -297,7 +285,7 @@ def verdict(directory: Path, wanted: list[str], excuses: list[Excuse]) -> tuple[
         ends = [line for line in lines if line.what == "end"]
         for end, later in pairwise(ends):
             again = next(line.at for line in lines if line.attempt == later.attempt)
-            if any(excuse.holds(end, again) for excuse in excuses):
+            if any(host == end.host and end.at - 1 < at < again for host, at in excuses):
                 counts["redone"] += 1
             else:
                 counts["duplicated"] += 1

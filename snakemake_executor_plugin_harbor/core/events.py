@@ -90,7 +90,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Started:
-    """The node forked the job's guardian."""
+    """The node started the job."""
 
     node: str
     job: JobId

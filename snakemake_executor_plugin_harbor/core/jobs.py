@@ -11,7 +11,7 @@ from .progress import Progress
 
 NO_SEAT = Seat(())
 LOST = {
-    "lost": "its guardian was killed",
+    "lost": "its agent and the guardian were killed",
     "cancelled": "an earlier controller ended it",
     "fenced": "it had been given up as unreachable",
 }

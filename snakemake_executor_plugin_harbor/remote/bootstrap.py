@@ -32,7 +32,7 @@ _CANDIDATES = " ".join(
 )
 
 
-_MODULES = ("processes", "spool", "meter", "fence", "wire")
+_MODULES = ("processes", "wire", "spool", "meter", "fence", "guardian")
 
 
 @cache

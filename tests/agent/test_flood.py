@@ -21,7 +21,7 @@ class Memory:
     """The most memory that an agent has had since this was made, less what it had then (MiB)."""
 
     def __init__(self, agent):
-        self.proc = Path(f"/proc/{agent.process.pid}")
+        self.proc = Path(f"/proc/{agent.pid}")
         (self.proc / "clear_refs").write_text("5")  # the peak begins anew
         self.before = self.peak()
 

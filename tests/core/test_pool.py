@@ -136,7 +136,7 @@ def test_a_node_that_does_not_know_the_job_lost_it():
 
 
 def test_a_reboot_is_called_by_its_name():
-    """The node finds a record without an end: to the node alone that could be a guardian that somebody killed."""
+    """The node finds a record without an end: to the node alone, agent and guardian may have been killed."""
     pool = make_pool("a", "b")
     launch = run_one(pool)
     pool.handle([ev.NodeDown(launch.node, "closed")], 1.0)

@@ -138,10 +138,17 @@ class Scene:
 
     def agents(self, host: str) -> list[int]:
         """Pids inside a host."""
-        return [pid for pid, argv in self.lab.processes(host) if any("import binascii" in word for word in argv[1:4])]
+        return self._named(host, "harbor-agent")
 
     def guardians(self, host: str) -> list[int]:
-        return [pid for pid, argv in self.lab.processes(host) if argv[0] == "harbor-guardian"]
+        return self._named(host, "harbor-guardian")
+
+    def _named(self, host: str, name: str) -> list[int]:
+        return [int(pid) for pid in self.lab.exec(host, ["pgrep", "-x", name]).stdout.split()]
+
+    def workers(self, host: str) -> list[int]:
+        """Processes of jobs."""
+        return [pid for pid, argv in self.lab.processes(host) if argv[:2] == ["sh", "work"]]
 
     def kill(self, host: str, pids: list[int]) -> None:
         """kill -9, inside the host."""

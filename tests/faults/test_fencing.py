@@ -25,7 +25,7 @@ def test_a_job_that_was_cut_off_ends_before_it_runs_elsewhere(lab, scene):
     wait_until(lambda: len(play.fences()) == 2, 45, "two fences")
     # One slot is free, for one of the two jobs; the other one waits for it, or for the host that is back.
     wait_until(lambda: len(play.starts("a") + play.starts("b")) == 3, 20, "a job elsewhere")
-    assert not play.guardians(back) and not play.guardians(late)
+    assert not play.workers(back) and not play.workers(late)
     lab.fault(back, "heal")
     run.until(rf"node {back} is back", 60)
     play.go()
@@ -50,9 +50,9 @@ def test_a_fence_that_is_seen_late_is_still_seen_in_time(lab, scene):
     lab.fault(host, "partition")
     wait_until(play.fences, 45, "the fence")
     time.sleep(FENCE_WAIT / 2)  # the cache's time
-    assert play.guardians(host)
+    assert play.workers(host)
     lab.exec(host, ["umount", str(fences)], check=True)
-    wait_until(lambda: not play.guardians(host), FENCE_WAIT / 2, "the end of the fenced job")
+    wait_until(lambda: not play.workers(host), FENCE_WAIT / 2, "the end of the fenced job")
     assert play.starts("a") == [host]
     play.await_start("a", 2)
     lab.fault(host, "heal")

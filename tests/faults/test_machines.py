@@ -3,7 +3,6 @@
 import time
 
 from tests.faults.conftest import RULES
-from tests.sshd import wait_until
 
 # Snakemake knows whole minutes only.
 QUARTERS = """\
@@ -58,14 +57,25 @@ def test_jobs_outlive_their_agent_and_keep_their_limits(lab, scene, tmp_path):
     play.ran_once("slow", attempts=2)
 
 
-def test_a_job_whose_guardian_is_killed_runs_elsewhere(lab, scene):
-    """It ends with its guardian, and no retry is used up."""
+def test_a_guardian_that_is_killed_costs_nothing(lab, scene):
+    """Its agent is a part of the connection that ends: it sees its jobs off, the next serves the node."""
+    play = scene("a b")
+    run = play.start("2/host1")
+    play.await_start("a")
+    play.await_start("b")
+    play.kill("host1", play.guardians("host1"))
+    run.until("node host1 is back")
+    play.finish(run)
+    play.ran_once("a", "b")
+
+
+def test_a_job_whose_agent_and_guardian_are_killed_runs_again(lab, scene):
+    """Nobody will know how it ends: the next agent ends it at once, and no retry is used up."""
     play = scene("a")
     run = play.start("1/host1 1/host2")
     host = play.await_start("a")
-    play.kill(host, play.guardians(host))
-    assert play.await_start("a", 2) != host
-    wait_until(lambda: not [argv for _, argv in lab.processes(host) if argv[:2] == ["sh", "work"]], 5)
+    play.kill(host, play.guardians(host) + play.agents(host))
+    play.await_start("a", 2)
     play.finish(run)
     play.ran_once(attempts=2)
 

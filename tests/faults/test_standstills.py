@@ -50,7 +50,7 @@ def test_a_job_that_stood_still_for_too_long_ends_when_it_wakes(lab, scene):
     lab.fault(host, "freeze")
     play.await_start("a", 2, 60)
     lab.fault(host, "thaw")
-    wait_until(lambda: not play.guardians(host), 5, "the end of the fenced job")
+    wait_until(lambda: not play.workers(host), 5, "the end of the fenced job")
     count = len(play.told("a"))
     play.finish(run)
     told = play.told("a")

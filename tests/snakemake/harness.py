@@ -114,7 +114,7 @@ class Run:
 
 
 def processes_in(directory: Path) -> list[psutil.Process]:
-    """Processes of jobs in a working directory, their guardians too."""
+    """Processes of jobs in a working directory."""
     found = []
     for process in psutil.process_iter():
         try:

@@ -100,7 +100,7 @@ def test_a_job_is_recognised_and_runs_once(project, pool, kind, ended):
         (work.directory / "go").touch()
         result = {"shadow": ".snakemake/shadow/*/out", "temporary": "between"}.get(kind, "out")
         wait_until(lambda: [p for p in work.directory.glob(result) if p.read_text() == "done\n"], 30, "its result")
-        wait_until(lambda: not processes_in(work.directory), 10, "the end of its guardian")
+        wait_until(lambda: not processes_in(work.directory), 10, "its end")
     again = work.start(*options)
     if not (ended and kind in ("run", "group")):  # their own Snakemake on the node has told this one that they are done
         again.until("of an earlier run (runs|has ended) on node1: adopted", 40)

@@ -1,10 +1,10 @@
 """The agent: the program of harbor that runs on a node. Python >= 3.6, standard library only, imports nothing of ours.
 
-It is streamed over the connection. Each job has a guardian: a shell that leads the job's session, runs its script
-with the output in the spool, and appends the exit code to the job's record there. Guardians need nobody: they live on
-when the agent, the SSH daemon or the controller dies. An agent that loses its controller stays until its jobs have
-ended, to enforce their limits; the next agent finds the records. Messages are JSON objects, one a line (controller:
-core/protocol.py). Single-threaded: one selector; what is polled is the growth of output files.
+It is streamed over the connection. Each job is a shell in a session of its own, with its output in the spool; how it
+ends is appended to its record there. An agent that loses its controller stays until its jobs have ended, to enforce
+their limits; its guardian takes over if it is killed itself; the next agent finds the records. Messages are JSON
+objects, one a line (controller: core/protocol.py). Single-threaded: one selector; what is polled is the growth of
+output files.
 """
 
 import binascii
@@ -18,10 +18,12 @@ import sys
 import time
 
 from harbor_fence import Fence
+from harbor_guardian import guarded
 from harbor_meter import Meter, introduce, memory
 from harbor_processes import (
     BOOT_ID,
     all_processes,
+    ended_child,
     family,
     kill_all,
     lower_group,
@@ -35,14 +37,13 @@ from harbor_spool import (
     OUTPUT,
     RECORD,
     SCRIPT,
-    Fatal,
     Record,
     append_json,
     private_directory,
     read_record,
     remove_files,
 )
-from harbor_wire import MAX_LINE, Wire, native
+from harbor_wire import MAX_LINE, Fatal, Wire, native
 
 VERSION = 1
 LOOK_EVERY = 0.25
@@ -56,16 +57,7 @@ TRASH_MAX = 20000
 LONG_SCRIPT = 100000
 FULL = 65536  # bytes: with less than that, a disk is full
 GRACE = 5.0
-# $1 record, $2 shell, $3 script, $4 directory, $5 "-c" or nothing. The traps keep the guardian, and are not inherited.
-# A shell of 0.6 ms, where a fork of this Python took 2.5 (2,000 jobs on 2 cores: 14 s of CPU instead of 5).
-GUARDIAN = (
-    "trap : HUP INT TERM USR1 USR2; "
-    'printf \'{"pid":%d}\\n\' $$ >>"$1"; '
-    'cd "$4" && "$2" $5 "$3"; '
-    'c=$?; printf \'{"code":%d}\\n\' $c >>"$1"; exit $c'
-)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
-ODD_NAME = re.compile(rb"[^A-Za-z0-9_]|^[0-9]")
 
 
 def format_exception():
@@ -77,7 +69,10 @@ def format_exception():
 class Agent:
     """Answers the controller. Every `on_X` is the message of type X."""
 
-    def __init__(self, inp, out):
+    def __init__(self, wire, welcome):
+        self.wire = wire
+        self.send = wire.send
+        self.welcome = welcome
         self.records = {}
         self.leftovers = []
         self.nice = 0
@@ -90,20 +85,16 @@ class Agent:
         self.parted = False
         self.finished = False
         self.ooms = oom_count()
-        self.selector = selectors.DefaultSelector()
-        self.wire = Wire(inp, out, self.selector)
-        self.send = self.wire.send
 
     # --- beginning ---
 
-    def begin(self):
-        """Read `welcome`, check the node, list what the spool holds."""
-        welcome = self.read_welcome()
+    def settle(self):
+        """Check the node, and make of this process what jobs are to inherit."""
+        welcome = self.welcome
         if welcome.get("v") != VERSION:
             raise Fatal("protocol", "the controller speaks version %r, this agent %d" % (welcome.get("v"), VERSION))
         if sys.platform.startswith(("win", "cygwin", "msys")):
             raise Fatal("platform", "nodes run Linux or macOS; this one is %s" % sys.platform)
-        self.welcome = welcome
         os.umask(int(welcome.get("umask", 0o022)))
         for name in ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY"):
             os.environ.pop(name, None)
@@ -116,8 +107,11 @@ class Agent:
         self.spool = private_directory(os.path.join(self.scratch, "spool"))
         self.fence = Fence(welcome.get("fence"))
         self.every = max(0.1, float(welcome.get("load_every", 1.0)))
-        self.nice = int(self.welcome.get("nice", 0))
+        self.nice = int(welcome.get("nice", 0))
         os.nice(self.nice)  # and so of all jobs
+
+    def greet(self):
+        """Tell the controller who we are, and list what the spool holds."""
         self.meter = Meter()
         self.load_records()
         self.send(self.hello())
@@ -126,15 +120,6 @@ class Agent:
         self.send({"t": "ready"})
         # A shorter first sample would measure little: the kernel counts in steps of 10 ms.
         self.next_load = time.monotonic() + FIRST_LOAD
-
-    def read_welcome(self):
-        line = self.wire.first_line()
-        if not line:
-            raise SystemExit(0)
-        try:
-            return native(json.loads(line.decode("utf-8")))
-        except ValueError:
-            raise Fatal("protocol", "the first line is no welcome")
 
     def hello(self):
         facts = introduce(self.welcome)
@@ -164,6 +149,8 @@ class Agent:
                     # Not whole, or of another controller: its agent looks after it, and to us it is foreign load.
                     continue
                 record = Record(path[: -len(RECORD)], "%s/%s" % (run, match.group(1)), int(match.group(2)), info)
+                if not info.get("forgotten"):
+                    record.find()
                 if record.exit is None and not info.get("forgotten") and not record.alive():
                     # Read again: it may have ended between the first look and the second.
                     if record.over():
@@ -186,16 +173,18 @@ class Agent:
     # --- the loop ---
 
     def serve(self):
-        self.wire.watch()
+        selector = selectors.DefaultSelector()
+        if not self.wire.closed:
+            self.wire.watch(selector)
         wake, poke = os.pipe()
         for fd in (wake, poke):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(poke)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self.selector.register(wake, selectors.EVENT_READ)
+        selector.register(wake, selectors.EVENT_READ)
         while not self.finished:
             self.wire.flush()
-            for selected, _ in self.selector.select(self.pause()):
+            for selected, _ in selector.select(self.pause()):
                 if selected.fd == self.wire.inp:
                     for line in self.wire.receive():
                         self.take(line)
@@ -270,10 +259,15 @@ class Agent:
         names = ("hash", "meta", "name", "log", "cpus", "progress", "runtime")
         info = {name: message[name] for name in names if message.get(name) is not None}
         info.update(boot_id=BOOT_ID, start=time.time(), owner=self.welcome.get("owner"))
+        info["keepers"] = [os.getpid(), os.getppid()]
         if len(message["scripts"]) > 1:
             info["scripts"] = len(message["scripts"])
         record = Record(base, job, attempt, info)
         record.spec = dict(message, shell=shell)
+        if self.fence.given_up([record], FENCE_EVERY):
+            # The network has kept this message while we were cut off, even longer than its sender lived.
+            self.refuse(job, attempt, "fenced")
+            return
         try:
             self.note(record)
             self.spawn(record)
@@ -299,14 +293,15 @@ class Agent:
                     raise
 
     def spawn(self, record):
-        """Start the guardian of a record's next script. OSError if that cannot be."""
+        """Start the shell of a record's next script. OSError if that cannot be."""
         spec = record.spec
-        script, flag = spec["scripts"][len(record.steps)].encode("utf-8", "surrogateescape"), b"-c"
+        script, shell = spec["scripts"][len(record.steps)].encode("utf-8", "surrogateescape"), spec["shell"]
+        argv = [os.fsencode(shell), b"-c", script]
         if len(script) > LONG_SCRIPT:
             # The kernel takes at most 128 KiB in one argument.
             with open(record.base + SCRIPT, "wb") as f:
                 f.write(script + b"\n")
-            script, flag = os.fsencode(f.name), b""
+            argv[1:] = [os.fsencode(f.name)]
         env = dict(os.environb)
         for name, value in spec.get("env", {}).items():
             if value is None:
@@ -314,21 +309,13 @@ class Agent:
             else:
                 env[os.fsencode(name)] = value.encode("utf-8", "surrogateescape")
         env[b"HARBOR_JOB_KEY"] = record.key.encode()
-        # dash drops variables whose names it does not like, such as the functions that bash exports; bash keeps them.
-        odd = any(ODD_NAME.search(name) for name in env)
-        guardian = (which("bash") if odd else None) or "/bin/sh"
-        argv = [b"harbor-guardian", b"-c", GUARDIAN.encode(), b"harbor-guardian"]
-        argv += [os.fsencode(x) for x in (record.base + RECORD, spec["shell"])] + [
-            script,
-            os.fsencode(spec["cwd"]),
-            flag,
-        ]
+        env[b"PWD"] = os.fsencode(spec["cwd"])  # as typed: automounters do not like resolved names
         record.started = time.time()
         record.ooms = self.ooms
         if record.deadline is None and spec.get("runtime"):
             record.deadline = time.monotonic() + float(spec["runtime"])
-        record.pid = start_process(guardian, argv, env, record.base + OUTPUT)
-
+        record.pid = start_process(which(shell) or shell, argv, env, spec["cwd"], record.base + OUTPUT)
+        record.note_process()
         record.nice = lower_group(record.pid, self.nice)
 
     def refuse(self, job, attempt, reason, **more):
@@ -403,55 +390,48 @@ class Agent:
     # --- jobs ---
 
     def reap(self):
-        """Guardians that have ended, and orphans of jobs: we are the subreaper."""
-        mine = {record.pid: record for record in self.records.values() if record.mine and record.exit is None}
+        """Jobs' shells that have ended, and orphans of jobs: we are the subreaper."""
+        running = {record.pid: record for record in self.records.values() if record.exit is None}
         while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except OSError:
+            ended = ended_child()
+            if ended is None:
                 return
-            if pid == 0:
-                return
-            if pid in mine:
-                self.step_ended(mine[pid], status, usage)
+            pid, code, usage = ended
+            if pid in running:
+                self.note_end(running[pid], code)
+            if usage is None:
+                usage = os.wait4(pid, 0)[2]
+            record = running.pop(pid, None)
+            if record is not None:
+                self.step_ended(record, code, usage)
+                if record.exit is None:
+                    running[record.pid] = record  # its next script may have ended already
 
-    def step_ended(self, record, status, usage):
-        code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        kib = 1048576.0 if sys.platform == "darwin" else 1024.0
-        record.steps.append({
-            "code": code, "start": record.started, "end": time.time(), "cpu_s": usage.ru_utime + usage.ru_stime,
-            "max_rss_mb": usage.ru_maxrss / kib, "in_mb": usage.ru_inblock / 2048.0,
-            "out_mb": usage.ru_oublock / 2048.0,
-        })  # fmt: skip
-        if len(record.spec["scripts"]) > 1:
-            # For another agent, which sees that a guardian is gone, but not that we start the next.
-            more = code == 0 and len(record.steps) < len(record.spec["scripts"])
-            record.add(steps=record.steps, code=None if more or code < 0 else code)
+    def note_end(self, record, code):
+        """How a script ended, on record before its process is gone. If there are more, the next is noted with them."""
+        if code == 128 + signal.SIGKILL and record.reason is None and oom_count() > record.ooms:
+            record.reason = "oom"
+        elif code != 0 and record.reason is None and self.disk_free() < FULL:
+            record.reason = "disk"
+        if code != 0 or len(record.steps) + 1 >= record.info.get("scripts", 1):
+            record.add(code=code, **({"reason": record.reason} if record.reason else {}))
+
+    def step_ended(self, record, code, usage):
+        record.add_step(code, usage)
         self.sweep(record)
-        if code == 0 and record.reason is None and len(record.steps) < len(record.spec["scripts"]):
+        if record.info.get("code") is None and record.reason is None and record.mine:
             try:
                 self.spawn(record)
                 return
             except OSError:
-                code = 126
-        if os.WIFSIGNALED(status):
-            # Somebody killed the guardian: what its job did is not known, and it must not go on alone.
-            record.reason = record.reason or "lost"
-            kill_all(family(record.pid, record.key, all_processes()), signal.SIGKILL)
-        elif code == 128 + signal.SIGKILL and record.reason is None and oom_count() > record.ooms:
-            record.reason = "oom"
-        elif code != 0 and record.reason is None and self.disk_free() < FULL:
-            record.reason = "disk"
-        record.info["code"] = code
-        if record.reason is not None:
-            record.add(reason=record.reason, code=code)
+                record.add(code=126)
         self.conclude(record, time.time())
         self.send(dict(record.exit, t="exited"))
 
     def sweep(self, record):
         """What a job leaves behind ends with it, as in a batch system."""
-        guardians = {other.pid for other in self.records.values() if other.exit is None}
-        left = {int(pid) for pid in read_file("/proc/self/task/%d/children" % os.getpid()).split()} - guardians
+        leaders = {other.pid for other in self.records.values() if other.exit is None}
+        left = {int(pid) for pid in read_file("/proc/self/task/%d/children" % os.getpid()).split()} - leaders
         if left or record.reason is not None:
             members = family(record.pid, record.key, all_processes())
             kill_all(members, signal.SIGKILL if record.reason else signal.SIGTERM)
@@ -462,10 +442,10 @@ class Agent:
         """The exit message of an attempt that has ended: of ours, or of an earlier agent's from its record."""
         code, reason = record.info.get("code") if record.done() else None, record.reason
         if code is None and reason not in ("cancelled", "timeout", "fenced"):
-            # No exit code: the guardian was killed, or the node was rebooted.
-            reason = "lost"
+            # Nobody saw how it ended, or will see it: agent and guardian were killed, or the node was rebooted.
+            reason = record.reason = "lost"
             if record.info.get("boot_id") == BOOT_ID and isinstance(record.pid, int):
-                kill_all(family(record.pid, record.key, all_processes()), signal.SIGKILL)
+                kill_all(record.members(all_processes()), signal.SIGKILL)
         record.look()
         kept, tail = record.keep_log()
         steps = record.info.get("steps") or record.steps
@@ -504,7 +484,7 @@ class Agent:
             self.send(self.load({r.key: r.pid for r in running if r.exit is None}))
 
     def watch(self, running, now):
-        """Limits, kills that are due, and guardians of earlier agents."""
+        """Limits, kills that are due, and jobs of earlier agents."""
         for record in running:
             if not record.nice:
                 record.nice = lower_group(record.pid, self.nice)
@@ -587,18 +567,24 @@ def main():
     os.dup2(null, 0)
     os.dup2(2, 1)
     os.close(null)
-    agent = Agent(inp, out)
+    wire = Wire(inp, out)
     try:
-        agent.begin()
+        agent = Agent(wire, wire.first_message())
+        agent.settle()
+        alone = guarded(wire)
+        if alone:
+            agent.load_records()
+        else:
+            agent.greet()
         agent.serve()
         agent.tidy()
     except Fatal as error:
-        agent.wire.last_words({"t": "fatal", "code": error.code, "message": str(error)})
+        wire.last_words({"t": "fatal", "code": error.code, "message": str(error)})
         os._exit(1)
     except Exception:
-        agent.wire.last_words({"t": "fatal", "code": "bug", "message": format_exception()[-3000:]})
+        wire.last_words({"t": "fatal", "code": "bug", "message": format_exception()[-3000:]})
         os._exit(1)
-    os._exit(0)
+    os._exit(1 if alone else 0)
 
 
 if __name__ == "__main__":

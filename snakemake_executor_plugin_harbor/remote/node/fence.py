@@ -6,6 +6,7 @@ while nobody could be told, so that it need not run again.
 
 import json
 import os
+import time
 
 # Ends that say nothing of the job: it runs again in any case.
 VOID = ("lost", "fenced", "cancelled")
@@ -16,13 +17,19 @@ class Fence:
 
     def __init__(self, directory):
         self.directory = directory
+        self.names = set()
+        self.looked_at = None
 
-    def given_up(self, records):
-        """Those of the records that the controller has given up while it could not reach us."""
-        try:
-            fenced = set(os.listdir(self.directory)) if self.directory and records else set()
-        except OSError:
-            fenced = set()
+    def given_up(self, records, age=0.0):
+        """Those of the records that the controller gave up while it could not reach us, as of `age` seconds ago."""
+        now = time.monotonic()
+        if records and self.directory and (self.looked_at is None or now - self.looked_at >= age):
+            self.looked_at = now
+            try:
+                self.names = set(os.listdir(self.directory))
+            except OSError:
+                self.names = set()
+        fenced = self.names
         names = [(record, record.job.replace("/", ".")) for record in records] if fenced else []
         return [record for record, name in names if fenced & {"%s.%d" % (name, record.attempt), name + ".all"}]
 

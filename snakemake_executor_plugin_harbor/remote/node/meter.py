@@ -138,11 +138,11 @@ class Meter:
 
     @staticmethod
     def own_seconds():
-        """CPU of this process and of all that it has reaped: guardians with everything that they reaped."""
+        """CPU of this process and of all that it has reaped: jobs with everything that they reaped."""
         return sum(os.times()[:4])
 
     def sample(self, running):
-        """(busy, ours by key, ended) in cores since the last sample. `running`: {key: guardian pid}."""
+        """(busy, ours by key, ended) in cores since the last sample. `running`: {key: pid}."""
         now = time.monotonic()
         span = max(1e-3, now - self.last_at)
         busy_now, own_now = self.busy_seconds(), self.own_seconds()

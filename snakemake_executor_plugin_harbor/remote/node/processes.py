@@ -85,17 +85,50 @@ def all_processes():
     return {pid: stat_ for pid, stat_ in found if stat_ is not None}
 
 
-def family(guardian, key, table):
-    """Processes of a job, without its guardian: its session, its descendants, and those that carry its key.
+def born(pid):
+    """(parent, a word that tells a process from a later one of the same pid: when it started); None if it is gone."""
+    found = proc_stat(pid)
+    if found is not None:
+        return found[0], str(found[4])
+    if os.path.exists("/proc/self/stat"):
+        return None
+    words = output_of(["ps", "-o", "ppid=,lstart=", "-p", str(pid)], 5).split()
+    return (int(words[0]), " ".join(words[1:])) if words else None
 
-    Leaving the session (setsid, a double fork) does not help: the guardian is the subreaper of its descendants, and
-    where that is not to be had, HARBOR_JOB_KEY in the environment tells.
+
+def find_leader(key, patience):
+    """The pid of the session leader that carries a job's key; None if there is none within `patience` seconds."""
+    wanted, deadline = b"HARBOR_JOB_KEY=" + key.encode(), time.monotonic() + patience
+    while True:
+        for pid, found in all_processes().items():
+            if found[2] == pid and wanted in environment_of(pid):
+                return pid
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.01)
+
+
+def environment_of(pid):
+    """NAME=VALUE of a process, as it was started; empty if we may not see it."""
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as f:
+            return f.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def family(leader, key, table):
+    """Processes of a job, without the one that leads its session: the session, its descendants, and those that carry
+    its key.
+
+    Leaving the session (setsid, a double fork) does not help: orphans become children of the agent, which is their
+    subreaper, and HARBOR_JOB_KEY in the environment tells whose they are.
     """
     children = {}
     for pid, found in table.items():
         children.setdefault(found[0], []).append(pid)
-    members = {pid for pid, found in table.items() if found[2] == guardian}
-    stack = [guardian]
+    members = {pid for pid, found in table.items() if found[2] == leader}
+    stack = [leader]
     while stack:
         for child in children.get(stack.pop(), ()):
             if child not in members:
@@ -104,14 +137,9 @@ def family(guardian, key, table):
     if key is not None:
         wanted = b"HARBOR_JOB_KEY=" + key.encode()
         for pid in table:
-            if pid not in members:
-                try:
-                    with open("/proc/%d/environ" % pid, "rb") as f:
-                        if wanted in f.read().split(b"\0"):
-                            members.add(pid)
-                except OSError:
-                    pass
-    members.discard(guardian)
+            if pid not in members and wanted in environment_of(pid):
+                members.add(pid)
+    members.discard(leader)
     members.discard(os.getpid())
     return members
 
@@ -147,15 +175,56 @@ def oom_count():
 
 
 def become_subreaper():
-    """Orphans of jobs become our children instead of init's: a job's daemons can then be found. Linux only."""
+    """Orphans of our descendants become our children instead of init's: jobs whose agent was killed, and daemons that
+    jobs start. Linux only; a child has to say it again.
+    """
     try:
         return ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
     except (OSError, AttributeError):
         return False
 
 
-def start_process(program, argv, env, output):
-    """A child in a session of its own, stdin from /dev/null, stdout and stderr appended to `output`; its pid."""
+def name_process(name):
+    """What `ps -e` and `top` call us: at most 15 letters."""
+    try:
+        with open("/proc/self/comm", "wb", 0) as f:
+            f.write(name)
+    except OSError:
+        pass
+
+
+def ended_child():
+    """(pid, exit code as a shell gives it, usage or None) of a child that has ended; None if there is none.
+
+    Without usage it is a zombie still, for the caller to wait for: whoever looks sees either the process or what the
+    caller has written down of it.
+    """
+    try:
+        if hasattr(os, "waitid"):
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is None:
+                return None
+            return found.si_pid, found.si_status + (0 if found.si_code == os.CLD_EXITED else 128), None
+        pid, status, usage = os.wait4(-1, os.WNOHANG)
+    except OSError:
+        return None
+    if pid == 0:
+        return None
+    return pid, 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), usage
+
+
+def start_process(program, argv, env, cwd, output):
+    """A child in a session of its own and in directory `cwd`, stdin from /dev/null, stdout and stderr appended to
+    `output`; its pid. OSError if it cannot be started.
+    """
+    os.chdir(cwd)  # posix_spawn has no such action, and we are single-threaded
+    try:
+        return spawn_process(program, argv, env, output)
+    finally:
+        os.chdir("/")
+
+
+def spawn_process(program, argv, env, output):
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     if hasattr(os, "POSIX_SPAWN_OPEN"):
         actions = [

@@ -6,14 +6,16 @@ import os
 import re
 import signal
 import stat
+import sys
 import time
 
-from harbor_processes import BOOT_ID, TICKS, all_processes, family, kill_all, proc_stat, read_file
+from harbor_processes import BOOT_ID, TICKS, all_processes, born, family, find_leader, kill_all, proc_stat, read_file
+from harbor_wire import Fatal
 
 READ_MAX = 1 << 20
 TAIL = 4096
 BLOCK = 4096
-# What is added to a record until its job has ended: pid, reason, code.
+# What is added to a record until its job has ended: pid, born, reason, code.
 ENDING = 512
 # Seconds between the end of one script of an attempt and the start of the next, at most.
 NEXT_STEP = 5.0
@@ -22,14 +24,6 @@ RECORD = ".job"
 OUTPUT = ".out"
 SCRIPT = ".sh"
 MARKER = re.compile(rb"\x02\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*([0-9]+(?:\.[0-9]+)?)\s*\x03")
-
-
-class Fatal(Exception):
-    """The node cannot be used; `code` says in one word why."""
-
-    def __init__(self, code, message):
-        Exception.__init__(self, message)
-        self.code = code
 
 
 def append_json(path, value, room=0):
@@ -108,7 +102,8 @@ class Record:
         self.info = info
         self.pid = info.get("pid")
         self.spec = None
-        self.steps = []
+        self.steps = list(info.get("steps") or [])
+        self.started = info.get("start", 0.0)
         self.exit = info.get("exit")
         self.reason = info.get("reason")
         self.kill_at = None
@@ -133,15 +128,29 @@ class Record:
 
     @property
     def mine(self):
-        """Whether the guardian is our child."""
+        """Whether we have started it, and can start what follows."""
         return self.spec is not None
 
+    def exists(self):
+        """(parent, born) while its process is there, if only as a zombie: a pid alone may be somebody else's by now."""
+        found = born(self.pid) if self.info.get("boot_id") == BOOT_ID and isinstance(self.pid, int) else None
+        return found if found and found[1] == self.info.get("born") else None
+
     def alive(self):
-        """Whether the guardian of an earlier agent still is that process: a pid alone may be somebody else's by now."""
-        if self.info.get("boot_id") != BOOT_ID or not isinstance(self.pid, int):
-            return False
-        wanted = b"HARBOR_JOB_KEY=" + self.key.encode()
-        return wanted in read_file("/proc/%d/environ" % self.pid).encode().split(b"\0")
+        """Whether it runs, and under the agent that started it or its guardian: they will see how it ends."""
+        found = self.exists()
+        return found is not None and found[0] in (self.info.get("keepers") or [])
+
+    def find(self):
+        """Complete the record of an attempt whose agent was killed between its start and the note of its pid."""
+        if self.pid is None and self.exit is None and self.info.get("boot_id") == BOOT_ID:
+            self.pid = find_leader(self.key, 1.0)
+            self.note_process()
+
+    def note_process(self):
+        found = born(self.pid) if self.pid is not None else None
+        if found is not None:
+            self.add(pid=self.pid, born=found[1])
 
     def done(self):
         """Whether its last script has ended, or one that failed; several are started one after the other."""
@@ -149,7 +158,7 @@ class Record:
         return code is not None and (code != 0 or len(steps) + 1 >= self.info.get("scripts", 1))
 
     def over(self):
-        """Read again what became of an attempt whose guardian is gone. False if the agent that started it goes on."""
+        """Read again what became of an attempt whose process is gone. False if the agent that started it goes on."""
         path = self.base + RECORD
         self.info.update(read_record(path))
         self.pid = self.info.get("pid")
@@ -171,13 +180,25 @@ class Record:
         except OSError:
             pass
 
+    def add_step(self, code, usage):
+        """What its script has used."""
+        kib = 1048576.0 if sys.platform == "darwin" else 1024.0
+        self.steps.append({
+            "code": code, "start": self.started, "end": time.time(), "cpu_s": usage.ru_utime + usage.ru_stime,
+            "max_rss_mb": usage.ru_maxrss / kib, "in_mb": usage.ru_inblock / 2048.0,
+            "out_mb": usage.ru_oublock / 2048.0,
+        })  # fmt: skip
+        if self.info.get("scripts", 1) > 1:
+            self.add(steps=self.steps)
+
     def age(self):
-        """Seconds since the guardian started, by the clock that nobody sets; None if it is not to be had."""
+        """Seconds since its process started, by the clock that nobody sets; None if it is not to be had."""
         found, up = proc_stat(self.pid), read_file("/proc/uptime").split()
         return float(up[0]) - found[4] / float(TICKS) if found and up else None
 
     def members(self, table):
-        return family(self.pid, self.key if self.reason else None, table)
+        found = family(self.pid, self.key if self.reason else None, table)
+        return found | {self.pid} if self.exists() else found
 
     def end(self, reason, grace):
         """TERM to all of the job's processes; the agent kills what is left after `grace` seconds."""

@@ -10,6 +10,14 @@ MAX_UNSENT = 8 << 20
 PACE = 0.01  # what is said within such a time of the last message goes out together
 
 
+class Fatal(Exception):
+    """The node cannot be used; `code` says in one word why."""
+
+    def __init__(self, code, message):
+        Exception.__init__(self, message)
+        self.code = code
+
+
 def native(message):
     """A message with its paths as this Python's file functions want them: under LC_ALL=C the locale is not UTF-8."""
     for name in ("cwd", "log", "shell", "scratch", "needs", "probe", "same", "fence"):
@@ -31,31 +39,35 @@ def native_text(value):
 class Wire:
     """`inp` and `out` are file descriptors; `closed` once the controller is gone."""
 
-    def __init__(self, inp, out, selector):
+    def __init__(self, inp, out):
         self.inp = inp
         self.out = out
-        self.selector = selector
+        self.selector = None
         self.closed = False
         self.buffer = b""
         self.skipping = False
         self.unsent = bytearray()
         self.next_flush = 0.0
 
-    def first_line(self):
-        """Blocks, and takes no byte more than the line; b"" if there is none, or it is too long."""
+    def first_message(self):
+        """Blocks, and takes no byte more than its line. The end if there is none, or it is too long."""
         line = bytearray()
         while not line.endswith(b"\n"):
             data = os.read(self.inp, 1)
             line += data
             if not data or len(line) > MAX_LINE:
-                return b""
-        return bytes(line)
+                raise SystemExit(0)
+        try:
+            return native(json.loads(line.decode("utf-8")))
+        except ValueError:
+            raise Fatal("protocol", "the first line is no welcome")
 
-    def watch(self):
+    def watch(self, selector):
         """From now on the selector says when there is something to receive."""
+        self.selector = selector
         os.set_blocking(self.inp, False)
         os.set_blocking(self.out, False)
-        self.selector.register(self.inp, selectors.EVENT_READ)
+        selector.register(self.inp, selectors.EVENT_READ)
 
     def receive(self):
         """Lines that have come; None stands for one that was too long. Closes at the end."""
@@ -87,7 +99,10 @@ class Wire:
 
     def due(self):
         """When to flush; None: when the selector says so, or there is nothing."""
-        return self.next_flush if self.unsent and self.out not in self.selector.get_map() else None
+        return self.next_flush if self.unsent and not self.is_watched(self.out) else None
+
+    def is_watched(self, fd):
+        return self.selector is not None and fd in self.selector.get_map()
 
     def flush(self):
         """Write what can be written."""
@@ -105,7 +120,7 @@ class Wire:
         except OSError:
             self.close()
             return
-        waits = self.out in self.selector.get_map()
+        waits = self.is_watched(self.out)
         if self.unsent and not waits:
             self.selector.register(self.out, selectors.EVENT_WRITE)
         elif not self.unsent and waits:
@@ -125,7 +140,7 @@ class Wire:
             return
         self.closed = True
         for fd in (self.inp, self.out):
-            if fd in self.selector.get_map():
+            if self.is_watched(fd):
                 self.selector.unregister(fd)
             os.close(fd)
         # stderr is the connection's as well.
