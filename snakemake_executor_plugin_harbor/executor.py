@@ -167,6 +167,6 @@ def _quicken(scheduler: Any) -> None:
         scheduler.resources["_job_count"] = sys.maxsize
 
 
-def _aside(name: str, act: Callable[[], None]) -> None:
+def _aside(name: str, act: Callable[[], object]) -> None:
     """Out of a signal handler, which may have interrupted anything, into a thread of its own."""
     threading.Thread(target=act, name=name, daemon=True).start()

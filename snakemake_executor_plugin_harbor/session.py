@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ from snakemake_interface_common.exceptions import WorkflowError
 from . import command as cmd
 from . import outcome as out
 from .adoption import Adoption, Found, Notes
+from .answers import Answers
 from .core import events as ev
-from .core.jobs import impossible
-from .core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
-from .core.placement import Refusal, never
+from .core.model import JobId, NodeFacts, NodeSpec, Outcome
 from .core.pool import Pool
 from .core.protocol import VERSION, Message
 from .depth import Depths
@@ -26,19 +25,17 @@ from .errors import HarborError
 from .identity import job_hash
 from .jobspec import progress_pattern, spec_of
 from .launch import load_factory
+from .news import News
+from .opening import await_nodes, check_jobs
 from .remote.transport import SshSettings, Target, Transport, make_transport
+from .reports import Reports
 from .run.control import Control
 from .run.dispatcher import Dispatcher
 from .run.hostlist import HostList
-from .run.journal import Journal, shown_state
+from .run.journal import Journal
 from .run.project import Project, new_run
 from .settings import host_list, pool_config, take_password
 from .starter import Starter
-
-FIRST_ANSWER_S = 60.0
-"""How long a node may take to answer at the start before the run goes on without it."""
-STRAGGLER_S = 3.0
-"""With one node ready, how long the others are waited for."""
 
 
 class Session:
@@ -57,11 +54,7 @@ class Session:
         self.detached = False
         self._workdir = _workdir()
         self._entries = Entries()
-        self._warned: dict[str, str] = {}
-        self._present: set[str] = set()
-        self._begun = False
-        self._reported: dict[str, Outcome] = {}
-        self._latency = out.Latency(self._workflow.execution_settings.latency_wait)
+        self._news = News(self._logger, self._entries)
         self._depths = Depths(self._workflow.dag.job_dependencies)
         self._same = cmd.shareable_paths()
         self._identity = f"{socket.gethostname()}:{self._workdir}"
@@ -101,53 +94,17 @@ class Session:
             self._notes,
         )
         self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project, self._notes)
-        self._control = Control(self._journal.directory, self._answer)
+        self._reports = Reports(self._executor, self._entries, self.dispatcher)
+        self._control = Control(self._journal.directory, Answers(self.dispatcher, self.pool, self.detach).answer)
         self.dispatcher.start()
         try:
-            self._await_nodes()
-            self._check_all()
+            ready = await_nodes(self.dispatcher, self._workflow, bool(self.project.unfinished))
+            self._news.begun = True
+            self._logger.info(f"harbor: {ready}")
+            check_jobs(self._workflow, self.pool)
         except BaseException:
             self.close("failed")
             raise
-
-    def _await_nodes(self) -> None:
-        dispatcher = self.dispatcher
-        dispatcher.wait(lambda: dispatcher.nodes_settled() or dispatcher.slots > 0, FIRST_ANSWER_S)
-        if not dispatcher.nodes_settled():
-            # What a slow node still runs must not be started twice. Jobs with outputs have markers, and wait for it.
-            unmarked = any(not job.is_local and not list(job.output) for job in self._workflow.dag.needrun_jobs())
-            patience = FIRST_ANSWER_S if self.project.unfinished and unmarked else STRAGGLER_S
-            dispatcher.wait(dispatcher.nodes_settled, patience)
-        states = dispatcher.reasons()
-        if not dispatcher.slots:
-            reasons = "\n".join(f"  {name}: {why or state.value}" for name, (state, why) in states.items())
-            raise HarborError(f"no node of the pool can be used:\n{reasons}", "harbor doctor")
-        self._begun = True
-        ready = [name for name, (state, _) in states.items() if state == NodeState.READY]
-        text = f"harbor: {len(ready)} of {len(states)} nodes ready, {dispatcher.slots} slots: {', '.join(ready[:20])}"
-        self._logger.info(text + (", ..." if len(ready) > 20 else ""))
-
-    def _check_all(self) -> None:
-        """A job that no node can ever hold is an error now, not after hours of other work."""
-        seen: set[Any] = set()
-        for job in self._workflow.dag.needrun_jobs():
-            if job.is_local:
-                continue
-            try:
-                spec = spec_of(job, "check", 1, 0, ())
-                progress_pattern(job)
-            except HarborError:
-                raise
-            except Exception:
-                # Resources of a function over inputs that are not there yet: known when the job is ready.
-                continue
-            if spec.request in seen:
-                continue
-            seen.add(spec.request)
-            reasons = {name: never(spec.request, node) for name, node in list(self.pool.nodes.items())}
-            if all(reasons.values()):
-                refusal = Refusal({name: why or "" for name, why in reasons.items()}, forever=True)
-                raise HarborError(f"rule {job.name}: {impossible(refusal)}", "harbor nodes")
 
     def _shown_settings(self) -> dict[str, Any]:
         """The host list for `harbor nodes`; nothing secret."""
@@ -155,34 +112,6 @@ class Session:
         paths = {"hostfile": given.hostfile, "ssh_config": given.ssh_config}
         absolute = {key: str(Path(path).absolute()) if path else None for key, path in paths.items()}
         return {"hosts": given.hosts, "transport": given.transport, "scratch": given.scratch, **absolute}
-
-    def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A request from the `harbor` command, on the control thread."""
-        match request.get("op"):
-            case "read":
-                data = self.dispatcher.read_output(str(request.get("job")), int(request.get("offset", 0)))
-                return {"data": None if data is None else data.hex()}
-            case "detach":
-                jobs = len(self._entries.all())
-                self.detach()
-                return {"jobs": jobs}
-            case "drain" | "resume" as wish:
-                return {"state": self._drain(str(request.get("node")), wish == "drain", str(request.get("reason")))}
-        raise HarborError(f"this controller does not know {request.get('op')!r}; it may be of another version.")
-
-    def _drain(self, name: str, drain: bool, reason: str) -> str:
-        """Close a node to new jobs, or open it again; its state then."""
-        if name not in self.pool.nodes:
-            names = ", ".join(list(self.pool.nodes))
-            raise HarborError(f"the pool has no node {name}; it has {names}.", "harbor status")
-        self.dispatcher.post(ev.Drain(name, (reason or "by the user") if drain else ""))
-
-        def state() -> str | None:
-            node = self.pool.nodes.get(name)
-            return shown_state(node)[0] if node is not None and bool(node.drain) == drain else None
-
-        self.dispatcher.wait(lambda: state() is not None, 5.0)
-        return state() or "gone"
 
     def _transport(self, node: NodeSpec) -> Transport:
         target = Target(node.name, node.host, node.user, node.port, node.local)
@@ -217,7 +146,7 @@ class Session:
             try:
                 self._submit(job)
             except Exception as error:
-                self._fail(job, error)
+                self._reports.fail(job, error)
         self.dispatcher.launch()
 
     def _submit(self, job: Any) -> None:
@@ -273,9 +202,7 @@ class Session:
     def settled(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
         self._notes.drop(job)
-        ended = self._reported.pop(str(job.jobid), None)
-        if ended is not None and ended.node is not None:
-            self.dispatcher.settled(ended.node, ended.job, ended.attempt)
+        self._reports.settled(job)
 
     def halt(self) -> None:
         """Start nothing more."""
@@ -291,8 +218,10 @@ class Session:
         self.dispatcher.wait(self.dispatcher.idle, timeout)
         self.close("cancelled")
 
-    def detach(self) -> None:
-        """Leave what runs to a later run, and have Snakemake end: it sees that nothing runs, and that it is to stop."""
+    def detach(self) -> int:
+        """Leave what runs to a later run, and have Snakemake end: it sees that nothing runs, and that it is to stop.
+        How many jobs it leaves.
+        """
         self.detached = True
         self.halt()
         entries = self._entries.all()
@@ -310,6 +239,7 @@ class Session:
             if self._entries.remove(entry):
                 out.give_back(self._workflow, entry.job)
         scheduler._open_jobs.release()
+        return len(entries)
 
     def close(self, state: str) -> None:
         """End connections and threads. Jobs that still run live on."""
@@ -355,57 +285,12 @@ class Session:
     # --- from the reporter's thread -----------------------------------------------------------------------------
 
     def report(self, outcome: Outcome) -> bool:
-        """Tell Snakemake how a job ended, once its outputs are visible here."""
-        entry = self._entries.get(outcome.job)
-        if entry is None:
-            return True
-        job = entry.job
-        failure: str | None = None
-        try:
-            if outcome.state == JobState.SUCCEEDED:
-                missing = out.missing_outputs(job)
-                if missing and not self._latency.over(entry.id):
-                    return False
-                self._latency.done(entry.id)
-                failure = out.complete(self._workflow, job, outcome, missing, self._latency.seconds)
-            elif outcome.state != JobState.WITHDRAWN:
-                failure = out.describe(outcome, entry.log)
-        except Exception as error:
-            failure = f"harbor: its result could not be taken: {_text(error)}"
-        if not self._close_entry(entry, outcome):
-            return True
-        if outcome.state == JobState.WITHDRAWN:
-            out.give_back(self._workflow, job)
-        elif failure is not None:
-            if outcome.exit is None and outcome.node is None:
-                self._executor.error(job, failure)
-            else:
-                self._executor.error(job, failure, entry.log)
-        else:
-            self._executor.success(job)
-        return True
+        """Tell Snakemake how a job ended; False: its outputs are not visible here yet."""
+        return self._reports.report(outcome)
 
     def reported(self) -> None:
-        """Let Snakemake run one scheduling round for the batch instead of one for each job in it: the first takes in
-        all of them (1,900 of 2,100 rounds over 2,000 jobs found nothing, at 1.5 to 4 ms each). One permit is put
-        back after the last report, so nothing is missed.
-        """
-        permits = self._workflow.scheduler._open_jobs
-        drained = False
-        while permits.acquire(blocking=False):
-            drained = True
-        if drained:
-            permits.release()
-
-    def _close_entry(self, entry: Entry, outcome: Outcome) -> bool:
-        if not self._entries.remove(entry, outcome):
-            return False
-        if self._workflow.execution_settings.cleanup_scripts:
-            out.clean(entry.litter)
-        self._reported[str(entry.job.jobid)] = outcome
-        if self._executor.cancelling and outcome.node is not None:
-            self.dispatcher.forget(outcome.node, outcome.job, outcome.attempt)
-        return True
+        """All of a batch were told."""
+        self._reports.batched()
 
     # --- from the dispatcher's thread ---------------------------------------------------------------------------
 
@@ -433,29 +318,8 @@ class Session:
             scheduler._open_jobs.release()
 
     def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
-        """Warn of a node that is lost or unusable, once for each reason, and of a job that seems to hang."""
-        match change:
-            case ev.Stalled(id, node, seconds, killed):
-                entry = self._entries.get(id)
-                if entry is not None:
-                    what = (
-                        "it is ended and tried again" if killed else "is it stuck? (--harbor-on-stall kill ends such)"
-                    )
-                    job = f"job {entry.job.jobid} ({entry.job.name}) on {node}"
-                    self._logger.warning(f"harbor: {job}: no output and no progress for {seconds:.0f} s; {what}")
-            case ev.NodeChanged(node, NodeState.REJECTED | NodeState.BACKOFF | NodeState.QUARANTINED as state, why):
-                if self._warned.get(node) != why:
-                    self._warned[node] = why
-                    self._logger.warning(f"harbor: node {node} is not used ({state.value}): {why}")
-            case ev.NodeChanged(node, NodeState.READY):
-                if self._warned.pop(node, ""):
-                    self._logger.info(f"harbor: node {node} is back")
-                elif self._begun and node not in self._present:
-                    self._logger.info(f"harbor: node {node} has joined")
-                self._present.add(node)
-            case ev.NodeChanged(node, NodeState.REMOVED):
-                self._present.discard(node)
-                self._logger.info(f"harbor: node {node} has left the pool")
+        """Tell the user of a node that comes or goes, and of a job that seems to hang."""
+        self._news.tell(change)
 
     def broken(self, error: BaseException) -> None:
         """A bug of ours on one of harbor's threads: the workflow ends with the traceback instead of waiting."""
@@ -470,14 +334,6 @@ class Session:
             self._logger.error(str(failure))
         else:
             threading.Thread(target=scheduler.executor_error_callback, args=(failure,), daemon=True).start()
-
-    def _fail(self, job: Any, error: Exception) -> None:
-        self._executor.error(job, _text(error))
-
-
-def _text(error: BaseException) -> str:
-    text = str(error)
-    return text if isinstance(error, WorkflowError) and text else f"{type(error).__name__}: {text}"
 
 
 def _workdir() -> str:

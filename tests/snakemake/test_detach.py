@@ -91,7 +91,7 @@ def test_detached_jobs_go_on_and_the_same_command_takes_them_over(project, pool,
 
 def test_detaching_between_jobs_that_end_loses_none(project, pool):
     """Short jobs end at the very moment: whatever Snakemake had not heard of is taken over, nothing runs twice."""
-    work = project(WAITING.replace("range(6)", "range(40)"))
+    work = project(WAITING.replace("range(6)", "range(500)"))
     go_on = work.directory / "go"
     go_on.mkdir()
     (go_on / "all").touch()
@@ -102,7 +102,7 @@ def test_detaching_between_jobs_that_end_loses_none(project, pool):
     assert first.wait(15) == 1
     assert "rror" not in first.text, first.text
     work.run(*options).expect(0)
-    assert sorted(effects(work), key=int) == [str(i) for i in range(40)]
+    assert sorted(effects(work), key=int) == [str(i) for i in range(500)]
 
 
 def test_a_hangup_that_is_ignored_changes_nothing(project, pool):

@@ -1,0 +1,90 @@
+"""How Snakemake hears of the ends of jobs."""
+
+from typing import Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+
+from . import outcome as out
+from .core.model import JobState, Outcome
+from .entry import Entries, Entry
+from .run.dispatcher import Dispatcher
+
+
+class Reports:
+    """Used on the reporter's thread, but for `fail` and `settled`, which are for Snakemake's."""
+
+    def __init__(self, executor: Any, entries: Entries, dispatcher: Dispatcher) -> None:
+        self._executor = executor
+        self._workflow = executor.workflow
+        self._entries = entries
+        self._dispatcher = dispatcher
+        self._latency = out.Latency(self._workflow.execution_settings.latency_wait)
+        self._reported: dict[str, Outcome] = {}
+
+    def report(self, outcome: Outcome) -> bool:
+        """Tell Snakemake how a job ended, once its outputs are visible here: False until then."""
+        entry = self._entries.get(outcome.job)
+        if entry is None:
+            return True
+        job = entry.job
+        failure: str | None = None
+        try:
+            if outcome.state == JobState.SUCCEEDED:
+                missing = out.missing_outputs(job)
+                if missing and not self._latency.over(entry.id):
+                    return False
+                self._latency.done(entry.id)
+                failure = out.complete(self._workflow, job, outcome, missing, self._latency.seconds)
+            elif outcome.state != JobState.WITHDRAWN:
+                failure = out.describe(outcome, entry.log)
+        except Exception as error:
+            failure = f"harbor: its result could not be taken: {_text(error)}"
+        if not self._close(entry, outcome):
+            return True
+        if outcome.state == JobState.WITHDRAWN:
+            out.give_back(self._workflow, job)
+        elif failure is not None:
+            if outcome.exit is None and outcome.node is None:
+                self._executor.error(job, failure)
+            else:
+                self._executor.error(job, failure, entry.log)
+        else:
+            self._executor.success(job)
+        return True
+
+    def batched(self) -> None:
+        """Let Snakemake run one scheduling round for the batch instead of one for each job in it: the first takes in
+        all of them (1,900 of 2,100 rounds over 2,000 jobs found nothing, at 1.5 to 4 ms each). One permit is put
+        back after the last report, so nothing is missed.
+        """
+        permits = self._workflow.scheduler._open_jobs
+        drained = False
+        while permits.acquire(blocking=False):
+            drained = True
+        if drained:
+            permits.release()
+
+    def fail(self, job: Any, error: Exception) -> None:
+        """A job that could not be handed over."""
+        self._executor.error(job, _text(error))
+
+    def settled(self, job: Any) -> None:
+        """Snakemake is done with a job's end: the node's record of it can go."""
+        ended = self._reported.pop(str(job.jobid), None)
+        if ended is not None and ended.node is not None:
+            self._dispatcher.settled(ended.node, ended.job, ended.attempt)
+
+    def _close(self, entry: Entry, outcome: Outcome) -> bool:
+        if not self._entries.remove(entry, outcome):
+            return False
+        if self._workflow.execution_settings.cleanup_scripts:
+            out.clean(entry.litter)
+        self._reported[str(entry.job.jobid)] = outcome
+        if self._executor.cancelling and outcome.node is not None:
+            self._dispatcher.forget(outcome.node, outcome.job, outcome.attempt)
+        return True
+
+
+def _text(error: BaseException) -> str:
+    text = str(error)
+    return text if isinstance(error, WorkflowError) and text else f"{type(error).__name__}: {text}"
