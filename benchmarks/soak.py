@@ -9,7 +9,7 @@ decides what happens and in which order. Every attempt of a job leaves a trace i
 
   lost        an output that is not there, or not what it has to be
   duplicated  a sign of life of an attempt after a newer one has started; or a job that ran again although its end could
-              be known (the one excuse: in between its host lost power, or both who could see its end were killed)
+              be known (the one excuse: its host lost power before that was told, or both who see ends were killed)
   hung        three minutes without any output
   left        a process or a file of ours on a host in the end
 
@@ -284,8 +284,8 @@ def verdict(directory: Path, wanted: list[str], excuses: list[tuple[str, float]]
                 break
         ends = [line for line in lines if line.what == "end"]
         for end, later in pairwise(ends):
-            again = next(line.at for line in lines if line.attempt == later.attempt)
-            if any(host == end.host and end.at - 1 < at < again for host, at in excuses):
+            begun, again = (next(line.at for line in lines if line.attempt == one.attempt) for one in (end, later))
+            if any(host == end.host and begun - 1 < at < again for host, at in excuses):
                 counts["redone"] += 1
             else:
                 counts["duplicated"] += 1

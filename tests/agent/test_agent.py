@@ -176,6 +176,22 @@ def test_a_killed_guardian_costs_nothing(agents, tmp_path):
     agent.close()
 
 
+def test_a_sigterm_for_both_is_for_the_agent(agents, tmp_path):
+    """`pkill python3`, say."""
+    agent = agents()
+    agent.of("ready")
+    agent.start(f"until [ -e {tmp_path}/go ]; do sleep 0.05; done; exit 3")
+    agent.of("started")
+    victim = agent.pid
+    os.kill(agent.process.pid, signal.SIGTERM)
+    os.kill(victim, signal.SIGTERM)
+    wait_until(lambda: not psutil.pid_exists(victim), 5, "the end of the agent")
+    second = agents()
+    assert second.of("known")["state"] == "running"
+    (tmp_path / "go").touch()
+    assert second.exited()["code"] == 3
+
+
 def test_the_guardian_takes_over_from_an_agent_that_is_killed(agents, tmp_path):
     """Limits, fences, steps and words of ends, although no other agent comes."""
     mark = uuid.uuid4().hex

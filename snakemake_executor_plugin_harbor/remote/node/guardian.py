@@ -5,6 +5,7 @@ them what the agent would have done. Forked once a connection, before the agent 
 """
 
 import os
+import signal
 
 from harbor_processes import become_subreaper, name_process
 
@@ -18,6 +19,8 @@ def guarded(wire):
         name_process(b"harbor-agent")
         return False
     name_process(b"harbor-guardian")
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # `pkill python3` hits both
     wire.close()  # the connection is to end with the agent
     _, status = os.waitpid(pid, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
