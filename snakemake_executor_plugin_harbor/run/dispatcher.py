@@ -105,6 +105,7 @@ class Dispatcher:
         self._launcher = Launcher(client, self.post)
         self._reporter = Reporter(client)
         self._outputs = Outputs()
+        self._hurry = threading.Event()
         self._changed = threading.Condition()
         self._failed: BaseException | None = None
         self._closed = False
@@ -148,6 +149,7 @@ class Dispatcher:
         """For Snakemake's thread: once the pool has decided about what it handed over, prepare what is placed."""
         round = threading.Event()
         self._inbox.put(round)
+        self._hurry.set()
         round.wait(ROUND_S)
         self._launcher.drain()
 
@@ -257,7 +259,8 @@ class Dispatcher:
         try:
             if timeout > 0:
                 items.append(self._inbox.get(timeout=timeout))
-                time.sleep(max(0.0, self._taken + PACE_S - time.monotonic()))
+                self._hurry.wait(max(0.0, self._taken + PACE_S - time.monotonic()))
+                self._hurry.clear()
             self._taken = time.monotonic()
             while len(items) < 1000:
                 items.append(self._inbox.get_nowait())

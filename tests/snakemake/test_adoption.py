@@ -6,18 +6,23 @@ import random
 import shutil
 import sqlite3
 import textwrap
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from snakemake.io import _IOFile
+from snakemake.persistence.file import FilePersistence
 
+from snakemake_executor_plugin_harbor.adoption import marked
 from tests.snakemake.harness import Project, Run, apart, on, processes_in
 from tests.sshd import hosts, wait_until
 
 AGAIN = ("--rerun-incomplete", "--nolock")
 WAIT = "until [ -e {params.top}/go ]; do sleep 0.1; done; "
-EFFECT = "echo {resources.tried} $HARBOR_NODE_NAME $PPID >> {params.top}/effects; "
+EFFECT = "echo {resources.tried} $HARBOR_NODE_NAME $$ >> {params.top}/effects; "
 HEAD = """
 import os
 TOP = os.getcwd()
@@ -311,6 +316,32 @@ def test_a_node_that_never_answers_is_fenced_before_its_job_runs_elsewhere(proje
         finish(work, run)
     assert effects(work)[1][1] == other and len(effects(work)) == 2
     assert (work.directory / "out").read_text() == "done\n"
+
+
+def test_markers_are_read_while_other_threads_write_them(tmp_path):
+    """Snakemake's own look at them is not for two threads: jobs failed with a TypeError."""
+    persistence = FilePersistence(nolock=True, path=tmp_path / ".snakemake")
+    jobs = [SimpleNamespace(output=[_IOFile(f"out/{number}")]) for number in range(3)]
+    stop, failed = threading.Event(), []
+
+    def others() -> None:
+        while not stop.is_set():
+            try:
+                persistence.started(jobs[0], "1")
+            except Exception as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=others) for _ in range(2)]
+    persistence.started(jobs[1], "2")
+    for thread in threads:
+        thread.start()
+    try:
+        assert all(marked(persistence, jobs[1]) and not marked(persistence, jobs[2]) for _ in range(3000))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failed == []
 
 
 def lock(work: Project, age: float, **changes: object) -> Path:
