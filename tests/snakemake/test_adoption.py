@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import sqlite3
+import sys
 import textwrap
 import threading
 import time
@@ -321,7 +322,7 @@ def test_a_node_that_never_answers_is_fenced_before_its_job_runs_elsewhere(proje
 def test_markers_are_read_while_other_threads_write_them(tmp_path):
     """Snakemake's own look at them is not for two threads: jobs failed with a TypeError."""
     persistence = FilePersistence(nolock=True, path=tmp_path / ".snakemake")
-    jobs = [SimpleNamespace(output=[_IOFile(f"out/{number}")]) for number in range(3)]
+    jobs = [SimpleNamespace(output=[_IOFile(f"out/{number}", rule=None)]) for number in range(3)]
     stop, failed = threading.Event(), []
 
     def others() -> None:
@@ -333,6 +334,8 @@ def test_markers_are_read_while_other_threads_write_them(tmp_path):
 
     threads = [threading.Thread(target=others) for _ in range(2)]
     persistence.started(jobs[1], "2")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     for thread in threads:
         thread.start()
     try:
@@ -341,6 +344,7 @@ def test_markers_are_read_while_other_threads_write_them(tmp_path):
         stop.set()
         for thread in threads:
             thread.join()
+        sys.setswitchinterval(before)
     assert failed == []
 
 
