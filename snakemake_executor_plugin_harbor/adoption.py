@@ -75,10 +75,13 @@ class Notes:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.any = directory.exists()
+        """Whether there may be notes."""
 
     def write(self, job: Any, id: str) -> None:
         """The job is about to start."""
         self._directory.mkdir(parents=True, exist_ok=True)
+        self.any = True
         for path in self._paths(job):
             path.with_suffix(".new").write_text(id)
             path.with_suffix(".new").replace(path)
@@ -86,14 +89,14 @@ class Notes:
     def read(self, job: Any) -> list[str]:
         """The ids under which a job was started, as far as is known."""
         found = []
-        for path in self._paths(job) if self._directory.exists() else []:
+        for path in self._paths(job) if self.any else []:
             with contextlib.suppress(OSError, ValueError):
                 found.append(path.read_text())
         return found
 
     def drop(self, job: Any) -> None:
         """Snakemake knows how it ended."""
-        for path in self._paths(job) if self._directory.exists() else []:
+        for path in self._paths(job) if self.any else []:
             path.unlink(missing_ok=True)
 
     def clear(self) -> None:
@@ -113,6 +116,10 @@ class Adoption:
         self._lock = threading.RLock()
         self._dispatcher = dispatcher
         self._persistence = persistence
+        # What this run begins is not of interest: 0.1 ms a job for a look at a file that is not there.
+        self._any_marked = not isinstance(persistence, FilePersistence) or any(
+            names for _, _, names in os.walk(persistence._incomplete_path)
+        )
         self._prefix = f"{run}/"
         self._seen = -1
         self._taken: set[tuple[str, int]] = set()
@@ -164,6 +171,8 @@ class Adoption:
         notes).
         """
         jobs = job.jobs if job.is_group() else [job]
+        if not (self._any_marked or self._notes.any):
+            return ()
         ids = [str(id) for member in jobs for id in self._persistence.external_jobids(member)]
         ours = [id.removeprefix("harbor:") for id in ids if id.startswith("harbor:")]
         ours += [id for member in jobs for id in self._notes.read(member) if marked(self._persistence, member)]

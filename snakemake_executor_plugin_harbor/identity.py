@@ -8,16 +8,22 @@ import hashlib
 import os
 import socket
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 
 def job_hash(job: Any) -> str:
     """Hexadecimal digest; equal for the same job of the same working directory, in any run."""
     jobs = list(job.jobs) if job.is_group() else [job]
-    digest = hashlib.sha256(f"{socket.gethostname()}\0{os.getcwd()}".encode())
+    digest = _place(os.getcwd()).copy()
     for text in sorted(map(_describe, jobs)):
         digest.update(b"\0" + text.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+@cache
+def _place(directory: str) -> "hashlib._Hash":
+    return hashlib.sha256(f"{socket.gethostname()}\0{directory}".encode())
 
 
 def _describe(job: Any) -> str:

@@ -29,7 +29,7 @@ from .project import Project
 from .workers import Launcher, Listener, Preparer, Reporter
 
 TICK_S = 1.0
-PACE_S = 0.01
+PACE_S = 0.015
 """Under load, events are taken together at this interval: each hand-over between threads costs Python's lock. An
 event that comes alone is taken at once."""
 ROUND_S = 0.5

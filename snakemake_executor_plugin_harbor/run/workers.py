@@ -14,12 +14,12 @@ from ..core import events as ev
 from ..core.model import JobId, Outcome
 from ..core.protocol import Message
 
-PACE_S = 0.01
+PACE_S = 0.015
 """Under load, reports are made together at this interval: each hand-over between threads costs Python's lock."""
 ASK_AGAIN_S = 0.1
 BATCH = 16
 """Attempts that are prepared together: one run of Snakemake's event loop for all. The first waits for the last."""
-YIELD_S = 0.02
+YIELD_S = 0.25
 """How long Snakemake's thread is waited for, when it is expected."""
 
 
