@@ -7,6 +7,7 @@ done by the workers' threads, so that it delays neither decisions nor the heartb
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -105,6 +106,7 @@ class Dispatcher:
         self._launcher = Launcher(client, self.post)
         self._reporter = Reporter(client)
         self._outputs = Outputs()
+        self._unhurried: deque[_Post] = deque()
         self._hurry = threading.Event()
         self._changed = threading.Condition()
         self._failed: BaseException | None = None
@@ -164,8 +166,10 @@ class Dispatcher:
         self.forget(node, job, attempt)
 
     def forget(self, node: str, job: JobId, attempt: int) -> None:
-        """The node's record of an attempt is of no more use."""
-        self._inbox.put(_Post(node, {"t": "forget", "job": job, "attempt": attempt}))
+        """The node's record of an attempt is of no more use. That is said with whatever is sent next, or at the next
+        tick: each message wakes eight threads and processes, and Snakemake's thread settles jobs one after the other.
+        """
+        self._unhurried.append(_Post(node, {"t": "forget", "job": job, "attempt": attempt}))
 
     def end(self, node: str, job: JobId, attempt: int) -> None:
         """Cancel an attempt that is not the pool's (an earlier run's); `await_end` waits for it."""
@@ -239,7 +243,10 @@ class Dispatcher:
                     self._journal.job(item.id, item.jobid, item.rule, item.wildcards, item.threads, time.time())
             events = [noticed for event in events for noticed in self._notice(event)]
             actions = self._pool.handle(events, self._clock.now())
-            self._perform(actions, [item for item in items if isinstance(item, _Post)])
+            posts = [item for item in items if isinstance(item, _Post)]
+            while self._unhurried:
+                posts.append(self._unhurried.popleft())
+            self._perform(actions, posts, [item for item in items if isinstance(item, threading.Event)])
             before, self.slots = self.slots, self._pool.slots()
             if self.slots > before:
                 self._client.grown()
@@ -248,9 +255,6 @@ class Dispatcher:
                     self._launcher.drop(event.job, event.attempt)
             with self._changed:
                 self._changed.notify_all()
-            for item in items:
-                if isinstance(item, threading.Event):
-                    item.set()
             if None in items:
                 return
 
@@ -334,7 +338,9 @@ class Dispatcher:
         if node is not None:
             self._journal.node(node, now)
 
-    def _perform(self, actions: Iterable[ev.Action], posts: Iterable[_Post] = ()) -> None:
+    def _perform(
+        self, actions: Iterable[ev.Action], posts: Iterable[_Post] = (), rounds: Iterable[threading.Event] = ()
+    ) -> None:
         outgoing: dict[str, list[Message]] = {}
         later: list[Callable[[], None]] = []
         launches: list[ev.Launch] = []
@@ -374,9 +380,11 @@ class Dispatcher:
                     outcomes.append(outcome)
         for post in posts:
             outgoing.setdefault(post.node, []).append(post.message)
+        self._launcher.put(launches)
+        for round in rounds:
+            round.set()
         self._journal.commit()
         self._links.send(outgoing)
-        self._launcher.put(launches)
         self._reporter.put(outcomes)
         for act in later:
             act()
