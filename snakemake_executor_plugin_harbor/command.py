@@ -214,6 +214,7 @@ def with_tmpdir(job: Any, tmpdir: str) -> Any:
 
 def difference(env: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str | None]:
     """What turns `base` into `env`; None unsets. So nothing of the controller's own environment travels along."""
+    base = dict(base)  # os.environ decodes whatever it is asked for
     changed: dict[str, str | None] = {k: v for k, v in env.items() if base.get(k) != v}
     changed.update({k: None for k in base if k not in env})
     return changed

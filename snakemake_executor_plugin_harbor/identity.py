@@ -27,20 +27,21 @@ def _place(directory: str) -> "hashlib._Hash":
 
 
 def _describe(job: Any) -> str:
-    rule = job.rule
-    parts = {
-        "rule": rule.name,
-        "code": getattr(rule, "run_func_src", None) or "",
-        "shell": rule.shellcmd or "",
-        "script": str(rule.script or rule.wrapper or rule.notebook or ""),
-        "input": list(map(str, job.input)),
-        "output": list(map(str, job.output)),
-        "log": list(map(str, job.log)),
-        "benchmark": str(job.benchmark or ""),
-        "wildcards": job.wildcards_dict,
-        "params": list(job.params._allitems()),
-    }
-    return stable(parts)
+    rule, params = job.rule, list(job.params._allitems())
+    # Strings and lists of strings say the same in every process; only params can be anything.
+    parts = (
+        rule.name,
+        getattr(rule, "run_func_src", None) or "",
+        rule.shellcmd or "",
+        str(rule.script or rule.wrapper or rule.notebook or ""),
+        [str(path) for path in job.input],
+        [str(path) for path in job.output],
+        [str(path) for path in job.log],
+        str(job.benchmark or ""),
+        sorted((name, str(value)) for name, value in job.wildcards_dict.items()),
+        stable(params) if params else "",
+    )
+    return repr(parts)
 
 
 def stable(value: Any) -> str:

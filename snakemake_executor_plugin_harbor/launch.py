@@ -82,4 +82,4 @@ def log_path(log_dir: Path, rule: str, wildcards: Mapping[str, str], job_id: str
     """`RULE/WILDCARDS/JOBID.ATTEMPT.log` under `log_dir`, with names that every filesystem takes."""
     text = ",".join(f"{name}={value}" for name, value in wildcards.items())
     safe = re.sub(r"[^A-Za-z0-9._=,+@-]", "_", text)[:150]
-    return log_dir / rule / safe / f"{job_id}.{attempt}.log" if safe else log_dir / rule / f"{job_id}.{attempt}.log"
+    return log_dir / (f"{rule}/{safe}/{job_id}.{attempt}.log" if safe else f"{rule}/{job_id}.{attempt}.log")

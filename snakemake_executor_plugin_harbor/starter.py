@@ -43,7 +43,7 @@ class Starter:
         self._executor = executor
         self._workflow = executor.workflow
         self._config = config
-        self._workdir = workdir
+        self._log_dir = Path(workdir) / config.log_dir
         self._entries = entries
         self._pool = pool
         self._dispatcher = dispatcher
@@ -169,7 +169,7 @@ class Starter:
     def _context(self, entry: Entry, launch: ev.Launch, command: cmd.Command) -> LaunchContext:
         job = entry.job
         wildcards = entry.wildcards
-        log = Path(self._workdir) / log_path(self._config.log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
+        log = log_path(self._log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
         entry.log = str(log)
         self._dispatcher.logs[entry.id] = entry.log
         return LaunchContext(
