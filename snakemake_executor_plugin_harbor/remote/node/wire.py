@@ -7,7 +7,7 @@ import time
 
 MAX_LINE = 1 << 20
 MAX_UNSENT = 8 << 20
-PACE = 0.01  # what is said within such a time of the last message goes out together
+PACE = 0.02  # what is said within such a time of the last message goes out together
 
 
 class Fatal(Exception):
