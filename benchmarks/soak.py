@@ -313,7 +313,8 @@ def left_on(lab: Lab) -> list[str]:
 
 
 def is_ours(argv: list[str]) -> bool:
-    return any("harbor-guardian" in word or "binascii" in word or "work.sh" in word for word in argv)
+    """Agents and guardians have one command line, jobs the other."""
+    return any("binascii" in word or "work.sh" in word for word in argv)
 
 
 def main() -> None:

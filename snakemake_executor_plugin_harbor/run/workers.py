@@ -56,6 +56,7 @@ class Launcher:
         self._post = post
         self._inbox: queue.SimpleQueue[ev.Launch | None] = queue.SimpleQueue()
         self._turn = threading.Lock()
+        self._drained = threading.Event()
         self._ready: dict[tuple[JobId, int], Message] = {}
 
     def put(self, launches: list[ev.Launch]) -> None:
@@ -74,21 +75,24 @@ class Launcher:
     def stop(self) -> None:
         """End the thread after what it is at."""
         self._inbox.put(None)
+        self._drained.set()
 
     def drain(self) -> None:
         """Prepare what is there; for Snakemake's thread."""
         with self._turn:
             while batch := self._batch():
                 self._prepare(batch)
+        self._drained.set()
 
     def run(self) -> None:
         """The thread."""
         while (launch := self._inbox.get()) is not None:
             if self._preparer.busy():
                 # Back in the queue: order among jobs that are placed already means nothing.
+                self._drained.clear()
                 self._inbox.put(launch)
-                time.sleep(YIELD_S)
-                self.drain()
+                if not self._drained.wait(YIELD_S):
+                    self.drain()
             else:
                 with self._turn:
                     self._prepare([launch])
