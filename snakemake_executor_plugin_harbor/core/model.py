@@ -32,6 +32,7 @@ class NodeState(StrEnum):
     READY = "ready"
     BACKOFF = "backoff"
     QUARANTINED = "quarantined"
+    UNUSABLE = "unusable"
     REJECTED = "rejected"
     REMOVED = "removed"
 
@@ -59,7 +60,11 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What a node said of itself in `hello`; does not change while it is connected."""
+    """What a node said of itself in `hello`; does not change while it is connected.
+
+    `shared`: the node sees the working directory. `quota`: `cores` is the node's own CPU quota (a container), so nodes
+    with the same boot id add up.
+    """
 
     cores: int
     mem_mb: int
@@ -75,6 +80,7 @@ class NodeFacts:
     shared: bool = False
     same: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
+    quota: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,8 @@ class Load:
 
     `ours` holds busy cores of each attempt that still ran when the sample was taken (key: `JOB#ATTEMPT`);
     `ended` what our other processes used. What remains of `busy` belongs to other people.
+    `shared` is false while the node has lost the working directory; `workdir_free_mb` is the free space of the file
+    system that the working directory lies on, None where that is unknown.
     """
 
     busy: float = 0.0
@@ -92,6 +100,8 @@ class Load:
     mem_available_mb: int | None = None
     disk_free_mb: int | None = None
     users: tuple[str, ...] = ()
+    shared: bool = True
+    workdir_free_mb: int | None = None
 
     @property
     def foreign(self) -> float:

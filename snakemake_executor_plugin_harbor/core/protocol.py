@@ -110,6 +110,7 @@ def facts_of(hello: Message) -> NodeFacts:
         shared=hello.get("shared") is True,
         same=frozenset(_strs(hello.get("same"))),
         warnings=tuple(_text(warning, MAX_TEXT) for warning in _strs(hello.get("warnings"))[:20]),
+        quota=hello.get("quota") is True,
     )
 
 
@@ -125,6 +126,8 @@ def load_of(message: Message) -> Load:
         mem_available_mb=_megabytes(message.get("mem_available_mb")),
         disk_free_mb=_megabytes(message.get("disk_free_mb")),
         users=tuple(_text(user) for user in _strs(message.get("users"))[:100]),
+        shared=message.get("shared") is not False,
+        workdir_free_mb=_megabytes(message.get("workdir_free_mb")),
     )
 
 
