@@ -22,6 +22,7 @@ LOST = {
 class Job:
     """One job in the pool. Only the reactor changes it. `since` is when it came into its state, `sign` when it last
     gave a sign of life. `suspects` are nodes that may still run it from an earlier run, and have not answered.
+    `ticket` is its place in the queue.
     """
 
     spec: JobSpec
@@ -40,6 +41,7 @@ class Job:
     suspects: set[str] = field(default_factory=set)
     avoid: set[str] = field(default_factory=set)
     refusal: Refusal | None = None
+    ticket: object = None
     progress: Progress | None = None
     why: str = ""
 
@@ -51,7 +53,8 @@ class Job:
 def impossible(refusal: Refusal) -> str:
     """Each node's reason, one a line."""
     lines = [f"  {name} {why}" for name, why in sorted(refusal.reasons.items())]
-    return "no node of the pool can ever hold it:\n" + "\n".join(lines)
+    hint = [refusal.hint] if refusal.hint else []
+    return "\n".join(["no node of the pool can ever hold it:", *lines, *hint])
 
 
 def exit_event(node: str, job: JobId, attempt: int, message: Mapping[str, Any]) -> ev.Exited:
