@@ -28,6 +28,7 @@ class Roster:
         self._failures: dict[str, int] = {}
         self._until: dict[str, float] = {}
         self._up_at: dict[str, float] = {}
+        self._some_leave = False
 
     def get(self, name: str | None) -> NodeView | None:
         return self.views.get(name) if name is not None else None
@@ -101,6 +102,7 @@ class Roster:
                     self.connect(node)
             else:
                 node.leaving, node.successor = True, spec
+        self._some_leave = any(node.leaving for node in self.views.values())
         for spec in wanted.values():
             self._join(spec)
 
@@ -116,6 +118,8 @@ class Roster:
 
     def see_off(self) -> None:
         """Nodes that leave and hold nothing any more are gone."""
+        if not self._some_leave:
+            return
         for name, node in list(self.views.items()):
             if node.leaving and not node.held:
                 self._move(node, "removed", "taken out of the host list")
