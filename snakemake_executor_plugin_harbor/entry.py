@@ -1,17 +1,19 @@
 """Jobs between submission and Snakemake's verdict, and the numbers that are given to them."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .adoption import Found
 from .command import Command
-from .core.model import JobState, Outcome
+from .core.model import JobState, Outcome, Request
 
 
 @dataclass
 class Entry:
-    """A job that Snakemake handed over. `printed`: it is in Snakemake's log; `prepared`: an attempt of it was."""
+    """A job that Snakemake handed over. `printed`: it is in Snakemake's log; `prepared`: an attempt of it was.
+    `ids` are all under which it is known here: an adopted job has two.
+    """
 
     job: Any
     id: str
@@ -22,7 +24,8 @@ class Entry:
     litter: tuple[str, ...] = ()
     printed: bool = False
     prepared: bool = False
-    cores: int = 1
+    request: Request = field(default_factory=Request)
+    ids: list[str] = field(default_factory=list)
     conflicts: tuple[Found, ...] = ()
 
     @property
@@ -39,7 +42,7 @@ class Entries:
         self._entries: dict[str, Entry] = {}
         self._proc_ids: set[int] = set()
         self._attempts: dict[str, int] = {}
-        self.cores = 0
+        self._handed: dict[Request, int] = {}
 
     def get(self, id: str) -> Entry | None:
         return self._entries.get(id)
@@ -51,7 +54,8 @@ class Entries:
     def add(self, entry: Entry) -> None:
         with self._lock:
             self._entries[entry.id] = entry
-            self.cores += entry.cores
+            entry.ids.append(entry.id)
+            self._handed[entry.request] = self._handed.get(entry.request, 0) + entry.request.cores
 
     def number(self, entry: Entry, wanted: int | None = None) -> int:
         """The entry's HARBOR_PROC_ID: the lowest that no other job has, or the one that it had in an earlier run."""
@@ -66,6 +70,7 @@ class Entries:
         """The job goes on under the id that an earlier run gave it. What is on its way still has the other one."""
         with self._lock:
             entry.id = id
+            entry.ids.append(id)
             self._entries[id] = entry
 
     def remove(self, entry: Entry, outcome: Outcome | None = None) -> bool:
@@ -73,13 +78,22 @@ class Entries:
         with self._lock:
             if entry.id not in self._entries:
                 return False
-            for id in [id for id, known in self._entries.items() if known is entry]:
-                del self._entries[id]
-            self.cores -= entry.cores
+            for id in entry.ids:
+                if self._entries.get(id) is entry:
+                    del self._entries[id]
+            entry.ids.clear()
+            self._handed[entry.request] -= entry.request.cores
+            if not self._handed[entry.request]:
+                del self._handed[entry.request]
             self._proc_ids.discard(-1 if entry.proc_id is None else entry.proc_id)
         if outcome is not None and outcome.state != JobState.SUCCEEDED:
             self._attempts[entry.id] = outcome.attempt
         return True
+
+    def handed(self) -> dict[Request, int]:
+        """The cores that all jobs of each request take together."""
+        with self._lock:
+            return dict(self._handed)
 
     def all(self) -> list[Entry]:
         """Each once."""

@@ -18,6 +18,9 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
 from snakemake_interface_executor_plugins.utils import format_cli_arg
 
+from .core.capacity import Rooms
+from .core.model import Request
+
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL after Ctrl-C."""
 CANCEL_WAIT_S = 9.0
@@ -75,9 +78,13 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """All jobs have ended."""
         self.session.close("ended")
 
-    def room(self) -> int:
-        """For the scheduler plugin: cores' worth of jobs that may still be handed over."""
-        return self.session.room()
+    def rooms(self) -> Rooms:
+        """For the scheduler plugin: how many jobs of each class may still be handed over."""
+        return self.session.rooms()
+
+    def request(self, job: Any) -> Request:
+        """For the scheduler plugin: what a job asks of a node."""
+        return self.session.request(job)
 
     # --- what the session calls -----------------------------------------------------------------------------
 
