@@ -33,7 +33,7 @@ from .run.control import Control
 from .run.dispatcher import Dispatcher
 from .run.hostlist import HostList
 from .run.journal import Journal
-from .run.project import Project, new_run
+from .run.project import Project, boot_id, new_run
 from .settings import host_list, pool_config, take_password
 from .starter import Starter
 
@@ -80,7 +80,7 @@ class Session:
             settings=self._shown_settings(),
             total=sum(1 for job in self._workflow.dag.needrun_jobs() if not job.is_local),
         )
-        self.pool = Pool(self.config.nodes, self.config.policy, self.config.patience)
+        self.pool = Pool(self.config.nodes, self.config.policy, self.config.patience, boot_id())
         self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
         self._notes = Notes(self.project.directory / "started")
         self._starter = Starter(

@@ -14,14 +14,20 @@ LOST = {
     "lost": "its agent and the guardian were killed",
     "cancelled": "an earlier controller ended it",
     "fenced": "it had been given up as unreachable",
+    "shutdown": "the node was shut down",
+    "unshared": "the node had lost the working directory",
 }
-"""Ends that say nothing of the job itself: it is tried again, and Snakemake does not hear of it."""
+"""Ends that say nothing about the job itself: the job is tried again, and Snakemake does not learn of them."""
+BLAMELESS = frozenset({"cancelled", "fenced", "shutdown", "unshared"})
+"""Those of them that the job cannot have caused: they do not count towards the limit of lost attempts."""
 
 
 @dataclass
 class Job:
     """One job in the pool. Only the reactor changes it. `since` is when it came into its state, `sign` when it last
     gave a sign of life. `suspects` are nodes that may still run it from an earlier run, and have not answered.
+    `losses` counts its lost attempts, `crashes` is its share of the blame for them. `refusals` counts the starts that
+    nodes refused for a reason that may be the job's.
     """
 
     spec: JobSpec
@@ -35,7 +41,9 @@ class Job:
     stalled: bool = False
     not_before: float = 0.0
     fenced_at: float | None = None
-    crashes: int = 0
+    crashes: float = 0.0
+    losses: int = 0
+    refusals: int = 0
     doomed: bool = False
     suspects: set[str] = field(default_factory=set)
     avoid: set[str] = field(default_factory=set)

@@ -3,17 +3,19 @@
 Which nodes there are is the roster's business; what an event means, the reactor's. It changes only through them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from . import events as ev
 from .jobs import Job
-from .lifecycle import HOLDING, ON_NODE, TERMINAL, job_next
-from .model import JobId, JobSpec, JobState, NodeState, Outcome
+from .lifecycle import CONNECTED, HOLDING, ON_NODE, TERMINAL, job_next
+from .model import JobId, JobSpec, JobState, Outcome
 from .placement import NodeView
 
 MAX_CRASHES = 3
+MAX_REFUSALS = 3
 CANCEL_GRACE_S = 5.0
 """Between TERM and KILL, for a single job."""
 UNANSWERED_S = 120.0
@@ -35,9 +37,16 @@ class Patience:
 class Ledger:
     """All unfinished jobs by id; `emit` takes the actions that follow from a change, `nodes` hold their seats."""
 
-    def __init__(self, nodes: Mapping[str, NodeView], patience: Patience, emit: Callable[[ev.Action], None]) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, NodeView],
+        patience: Patience,
+        emit: Callable[[ev.Action], None],
+        boot_id: str = "",
+    ) -> None:
         self.jobs: dict[JobId, Job] = {}
         self.halted = False
+        self._boot_id = boot_id
         self._nodes = nodes
         self._patience = patience
         self._emit = emit
@@ -112,16 +121,31 @@ class Ledger:
             if trigger is not None:
                 self.step(job, trigger, now, why)
 
-    def lost(self, job: Job | None, why: str, now: float) -> None:
-        """What became of the attempt is not known: another one, on another node, unless it was lost too often."""
+    def lost(self, job: Job | None, why: str, now: float, blame: float = 1.0) -> None:
+        """The attempt's end is not known: the job is requeued for another node, unless it was lost too often.
+
+        `blame` is the chance that the job itself took the node down: each of k jobs that are lost together gets 1/k,
+        and none gets any where the reason rules it out.
+        """
         if job is None or job.node is None:
             return
-        job.crashes += 1
+        job.losses += 1
+        job.crashes += blame
         job.avoid.add(job.node)
-        if job.crashes >= MAX_CRASHES and job.state != JobState.CANCELLING:
-            self.step(job, "crashed", now, f"it was lost on {job.crashes} nodes, the last time because {why}")
+        if job.crashes > MAX_CRASHES - 0.01 and job.state != JobState.CANCELLING:
+            self.step(job, "crashed", now, f"it was lost on {job.losses} nodes, the last time because {why}")
         else:
             self.step(job, "lost", now, f"lost on {job.node}: {why}")
+
+    def refused(self, job: Job, why: str, now: float, *, may_be_its_fault: bool) -> None:
+        """A node did not start the attempt: the job is requeued. It fails at the third refusal that may be its own
+        fault, because a job that no node can start would otherwise be tried without end.
+        """
+        job.refusals += may_be_its_fault
+        if may_be_its_fault and job.refusals >= MAX_REFUSALS:
+            self.step(job, "impossible", now, f"it could not be started, after {job.refusals} tries: {why}")
+        else:
+            self.step(job, "refused", now, why)
 
     def cancel(self, job: Job | None, grace: float, now: float) -> None:
         """End a job, wherever it is; TERM first, KILL after `grace` seconds."""
@@ -163,22 +187,27 @@ class Ledger:
         """A node's record of an attempt is of no more use."""
         self._emit(ev.Send(node, {"t": "forget", "job": job, "attempt": attempt}))
 
-    def tick(self, now: float) -> None:
-        """Limits that have passed: of nodes that do not answer, and of jobs that do not stir."""
-        if not any(node.state == NodeState.READY for node in self._nodes.values()):
-            # It may be us who are cut off, and there is nowhere else to run: the time does not count.
+    def tick(self, now: float) -> set[str]:
+        """Act on limits that have passed: of nodes that do not answer, and of jobs that show no sign of life. Returns
+        the nodes that have not answered a start.
+        """
+        if not self._network_answers():
+            # The controller itself may be cut off, so this time does not count. It does for nodes that the user has
+            # taken out of the host list.
             for job in self.jobs.values():
-                if job.state == JobState.UNREACHABLE or job.suspects:
+                if job.suspects or (job.state == JobState.UNREACHABLE and not self._leaves(job)):
                     job.since = now
         unanswered = set()
+        away = Counter(job.node for job in self.jobs.values() if job.state == JobState.UNREACHABLE)
         for job in [j for j in self.jobs.values() if j.state in ON_NODE]:
             waited = now - job.since
-            if job.state == JobState.UNREACHABLE and job.fenced_at is None and waited >= self._patience.lost_after:
-                # Until the fence bites, word may come that it had ended by itself.
+            lost_after = 0.0 if self._leaves(job) else self._patience.lost_after
+            if job.state == JobState.UNREACHABLE and job.fenced_at is None and waited >= lost_after:
+                # Until the fence takes effect, the node may report that the attempt had ended by itself.
                 job.fenced_at = now
                 self.fence(job)
             elif job.fenced_at is not None and now - job.fenced_at >= self._patience.fence_wait:
-                self.lost(job, f"unreachable for {waited:.0f} s", now)
+                self.lost(job, f"unreachable for {waited:.0f} s", now, 1.0 / max(1, away[job.node]))
             elif job.state == JobState.STARTING and waited >= UNANSWERED_S and job.node is not None:
                 unanswered.add(job.node)
             elif job.state == JobState.RUNNING and not job.stalled and now - job.sign >= self.stall_after(job):
@@ -188,6 +217,23 @@ class Ledger:
             job.not_before = now + self._patience.fence_wait
         for name in sorted(unanswered):
             self._emit(ev.Cut(name))
+        return unanswered
+
+    def _network_answers(self) -> bool:
+        """Whether a connected node proves that the network works. The controller's own machine proves nothing, unless
+        the pool has no other.
+        """
+        nodes = list(self._nodes.values())
+        remote = [node for node in nodes if not (node.spec.local or self._is_here(node))]
+        return any(node.state in CONNECTED for node in remote or nodes)
+
+    def _is_here(self, node: NodeView) -> bool:
+        return node.facts is not None and bool(self._boot_id) and node.facts.boot_id == self._boot_id
+
+    def _leaves(self, job: Job) -> bool:
+        """Whether its node was taken out of the host list, so that nobody expects that node back."""
+        node = self._nodes.get(job.node or "")
+        return node is not None and node.leaving and node.successor is None
 
     def _stall(self, job: Job) -> None:
         """A job gave no sign of life for too long: the user hears of it, or it ends and is tried elsewhere."""

@@ -29,7 +29,8 @@ class Policy:
 class NodeView:
     """One node as placement sees it: what it is, what it measured last, and what we hold there.
 
-    `machine` names the computer: two entries of the host list with one boot id share its load.
+    `machine` names the computer: two entries of the host list with one boot id share its load. A `distrusted` node has
+    left a start unanswered. `had` are paths that jobs found there, `missing` those that it never had.
     `idle_since` is when the last of our jobs there ended (or when it joined). One that is `leaving` the pool may have a
     `successor` of its name: the same entry of the host list, edited.
     """
@@ -41,7 +42,9 @@ class NodeView:
     held: dict[str, tuple[Request, Seat]] = field(default_factory=dict)
     idle_since: float = 0.0
     missing: set[str] = field(default_factory=set)
+    had: set[str] = field(default_factory=set)
     drain: str = ""
+    distrusted: bool = False
     leaving: bool = False
     successor: NodeSpec | None = None
     why: str = ""
@@ -197,6 +200,8 @@ def not_now(
         return "was edited in the host list: its jobs end first"
     if node.load is None:
         return "has not measured its load yet"
+    if node.distrusted and node.held:
+        return "did not answer when it was to start jobs: it gets one at a time until it starts one"
     if not within_hours(node.spec.hours, hour):
         return "is outside its hours"
     free_slots = node.slots - len(node.used_slots())

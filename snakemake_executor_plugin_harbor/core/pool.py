@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from . import events as ev
-from .jobs import LOST, Job, elapsed, exit_event, exit_reason, impossible, seat_of
+from .jobs import BLAMELESS, LOST, Job, elapsed, exit_event, exit_reason, impossible, seat_of
 from .ledger import CANCEL_GRACE_S, Ledger, Patience
 from .lifecycle import HOLDING, ON_NODE
-from .model import JobId, JobState, NodeSpec, NodeState, Request, attempt_key
+from .model import JobId, JobState, Load, NodeSpec, NodeState, Request, attempt_key
 from .placement import NodeView, Placement, Policy, Refusal, machines, place
 from .progress import Durations, Progress
 from .roster import Roster
+
+UNSHARED = "the working directory is not there, or is another one"
 
 
 class Pool:
@@ -25,10 +27,12 @@ class Pool:
         nodes: Iterable[NodeSpec],
         policy: Policy | None = None,
         patience: Patience | None = None,
+        boot_id: str = "",
     ) -> None:
+        """`boot_id` is the controller's machine's: nodes with the same one say nothing about the network."""
         self.policy = policy or Policy()
         self._roster = Roster(nodes, self._emit)
-        self._ledger = Ledger(self._roster.views, patience or Patience(), self._emit)
+        self._ledger = Ledger(self._roster.views, patience or Patience(), self._emit, boot_id)
         self.durations = Durations()
         self.hour: int | None = None
         self._orphans: dict[str, set[str]] = {}
@@ -75,10 +79,9 @@ class Pool:
             case ev.NodeDown(name, reason, permanent):
                 self._node_down(name, reason, permanent, now)
             case ev.Measured(name, load):
-                if (node := self.nodes.get(name)) is not None:
-                    node.load = load
-            case ev.Started(name, job, attempt):
-                self._ledger.alive(self._ledger.on(name, job, attempt), now, "started")
+                self._measured(name, load)
+            case ev.Started():
+                self._started(event, now)
             case ev.Refused():
                 self._refused(event, now)
             case ev.Progressed(name, job, attempt, done, total):
@@ -105,7 +108,8 @@ class Pool:
             case ev.Tick(hour):
                 self.hour = hour
                 self._roster.tick(now)
-                self._ledger.tick(now)
+                for name in self._ledger.tick(now):
+                    self._roster.distrust(name)
 
     def _emit(self, action: ev.Action) -> None:
         self._actions.append(action)
@@ -147,6 +151,13 @@ class Pool:
         if job is not None and job.state == JobState.PLACED:
             self._ledger.step(job, trigger, now, reason)
 
+    def _started(self, event: ev.Started, now: float) -> None:
+        job = self._ledger.on(event.node, event.job, event.attempt)
+        if job is not None:
+            self._roster.answered(event.node)
+            self.nodes[event.node].had.update(job.spec.request.needs)
+            self._ledger.alive(job, now, "started")
+
     def _exited(self, event: ev.Exited, now: float) -> None:
         job = self._ledger.on(event.node, event.job, event.attempt)
         if job is None:
@@ -154,10 +165,14 @@ class Pool:
                 self._stranger_exited(event)
             return
         self._roster.absolve(event.node)
+        if event.reason == "unshared":
+            self._roster.unshared(self.nodes[event.node], UNSHARED)
         if event.reason in LOST and not job.doomed:
             stall = f"no output and no progress for {self._ledger.stall_after(job):.0f} s"
             self._ledger.forget(event.node, event.job, event.attempt)
-            self._ledger.lost(job, stall if job.stalled else LOST[event.reason], now)
+            why = stall if job.stalled else LOST[event.reason]
+            blame = 0.0 if event.reason in BLAMELESS and not job.stalled else self._share(event.node)
+            self._ledger.lost(job, why, now, blame)
             return
         if event.code == 0 and event.reason is None:
             self.durations.learn(job.spec.rule, max(0.0, elapsed(event.message, now - job.since)))
@@ -183,17 +198,43 @@ class Pool:
         if job is None or node is None:
             return
         why = event.reason or event.kind
-        if event.kind == "missing" and event.path:
-            node.missing.add(event.path)
-            job.avoid.add(event.node)
-            why = f"no {event.path} there"
-        elif event.kind == "disk" and node.load is not None:
-            # Until the next sample says that there is room again.
-            node.load = replace(node.load, disk_free_mb=0)
-        else:
-            self._roster.strike(node, why, now)
-            job.avoid.add(event.node)
-        self._ledger.step(job, "refused", now, f"refused by {event.node}: {why}")
+        doubtful = False
+        match event.kind:
+            case "missing" if event.path:
+                why = f"no {event.path} there"
+                job.avoid.add(event.node)
+                self._lacks(node, job, event.path, now)
+            case "disk":
+                # Until the next sample says that there is room again.
+                if node.load is not None:
+                    node.load = replace(node.load, disk_free_mb=0)
+                self._roster.strike(node, job.key, why, now)
+            case "fork":
+                job.avoid.add(event.node)
+                self._roster.strike(node, job.key, why, now)
+            case "unshared":
+                why = UNSHARED
+                self._roster.unshared(node, why)
+            case "fenced":
+                why = "the attempt had been given up"
+            case "job":
+                doubtful = True
+                job.avoid.add(event.node)
+            case _:
+                doubtful = True
+                job.avoid.add(event.node)
+                self._roster.strike(node, event.job, why, now)
+        self._ledger.refused(job, f"refused by {event.node}: {why}", now, may_be_its_fault=doubtful)
+
+    def _lacks(self, node: NodeView, job: Job, path: str, now: float) -> None:
+        """A path that a job needs is not there. Where a job found it before, it may come back (a mount)."""
+        if path in node.had:
+            self._roster.strike(node, job.key, f"it no longer has {path}", now)
+            return
+        node.missing.add(path)
+        if path not in job.spec.request.needs:
+            request = replace(job.spec.request, needs=(*job.spec.request.needs, path))
+            job.spec = replace(job.spec, request=request)
 
     # --- nodes ----------------------------------------------------------------------------------------
 
@@ -204,21 +245,38 @@ class Pool:
         rebooted = node.facts is not None and node.facts.boot_id != event.facts.boot_id
         node.facts, node.load, node.idle_since = event.facts, None, now
         node.missing.clear()
+        if event.unusable:
+            self._roster.unshared(node, event.unusable)
         for job in self.jobs.values():
             job.suspects.discard(event.node)
         known = {(k.job, k.attempt): k for k in event.known}
+        blame = self._share(event.node)
         for job in [j for j in self.jobs.values() if j.node == event.node and j.state in ON_NODE]:
             record = known.pop((job.spec.id, job.attempt), None)
             if record is None:
-                self._ledger.lost(job, "the node was rebooted" if rebooted else "the node does not know it", now)
+                self._ledger.lost(job, "the node was rebooted" if rebooted else "the node does not know it", now, blame)
             elif rebooted and record.exit is not None and record.exit.get("reason") == "lost":
                 self._ledger.forget(event.node, record.job, record.attempt)
-                self._ledger.lost(job, "the node was rebooted", now)
+                self._ledger.lost(job, "the node was rebooted", now, blame)
             elif record.exit is not None:
                 self._apply(exit_event(event.node, record.job, record.attempt, record.exit), now)
             else:
                 self._ledger.alive(job, now, "found")
         self._take_in(node, known)
+
+    def _share(self, name: str) -> float:
+        """Each job's share of the blame if all jobs of a node are lost at once."""
+        return 1.0 / max(1, sum(job.node == name and job.state in ON_NODE for job in self.jobs.values()))
+
+    def _measured(self, name: str, load: Load) -> None:
+        node = self.nodes.get(name)
+        if node is None:
+            return
+        node.load = load
+        if not load.shared:
+            self._roster.unshared(node, UNSHARED)
+        else:
+            self._roster.shared(node)
 
     def _take_in(self, node: NodeView, known: dict[tuple[JobId, int], ev.Known]) -> None:
         """Records that no job here waits for. What runs keeps its seat until it ends: it may be adopted yet.

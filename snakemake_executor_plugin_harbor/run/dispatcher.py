@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from ..core import events as ev
 from ..core.jobs import exit_event
-from ..core.lifecycle import HOLDING, ON_NODE
+from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
 from ..core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
@@ -162,7 +162,7 @@ class Dispatcher:
     def settled(self, node: str, job: JobId, attempt: int) -> None:
         """Snakemake has a job's result on record, for good, even if its node cannot be told now."""
         view = self._pool.nodes.get(node)
-        self._project.settle(job, attempt, away=view is None or view.state != NodeState.READY)
+        self._project.settle(job, attempt, away=view is None or view.state not in CONNECTED)
         self.forget(node, job, attempt)
 
     def forget(self, node: str, job: JobId, attempt: int) -> None:
@@ -279,9 +279,7 @@ class Dispatcher:
                 if job in self._pool.jobs:
                     self._journal.progress(job, done, total)
             case ev.NodeUp(node, facts, known):
-                unusable = self._client.accept(node, facts)
-                if unusable is not None:
-                    return [ev.NodeDown(node, unusable, permanent=True)]
+                event = replace(event, unusable=self._client.accept(node, facts) or "")
                 self.known.take(node, known)
                 # Also one whose fence is waited for: that it has ended is known now.
                 waiting = [
@@ -327,7 +325,7 @@ class Dispatcher:
         job = self._pool.jobs.get(record.job)
         if job is not None and job.attempt == record.attempt:
             return [exit_event(node.spec.name, record.job, record.attempt, record.exit)]
-        if node.state == NodeState.READY:
+        if node.state in CONNECTED:
             return []  # it says so itself
         self.known.add(node.spec.name, record)
         queued = [id for id, job in self._pool.jobs.items() if job.spec.former and job.state == JobState.QUEUED]

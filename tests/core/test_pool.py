@@ -9,7 +9,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.jobs import LOST
 from snakemake_executor_plugin_harbor.core.ledger import Patience
-from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, JOB, NODE, ON_NODE, TERMINAL
+from snakemake_executor_plugin_harbor.core.lifecycle import CONNECTED, HOLDING, JOB, NODE, ON_NODE, TERMINAL
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,
@@ -20,6 +20,7 @@ from snakemake_executor_plugin_harbor.core.model import (
     Request,
     Seat,
 )
+from snakemake_executor_plugin_harbor.core.placement import never
 from snakemake_executor_plugin_harbor.core.pool import Pool
 
 FACTS = NodeFacts(cores=2, mem_mb=8000, boot_id="b", shared=True)
@@ -454,7 +455,7 @@ class AnyOrder(RuleBasedStateMachine):
         else:
             self.do(ev.Unprepared(launch.job, launch.attempt, how))
 
-    @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), what=st.integers(0, 9))
+    @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), what=st.integers(0, 16))
     def message(self, job, node, attempt, what):
         self.do(
             [
@@ -468,6 +469,13 @@ class AnyOrder(RuleBasedStateMachine):
                 ev.Exited(node, job, attempt, -15, "cancelled"),
                 ev.Refused(node, job, attempt, "fork"),
                 ev.Alive(node, ((job, attempt),)),
+                ev.Refused(node, job, attempt, "job", "embedded null byte"),
+                ev.Refused(node, job, attempt, "error", "odd"),
+                ev.Refused(node, job, attempt, "unshared"),
+                ev.Refused(node, job, attempt, "fenced"),
+                ev.Refused(node, job, attempt, "missing", path="/opt/py"),
+                ev.Exited(node, job, attempt, -15, "shutdown"),
+                ev.Exited(node, job, attempt, 1, "unshared"),
             ][what]
         )
 
@@ -483,9 +491,22 @@ class AnyOrder(RuleBasedStateMachine):
                 known.append(ev.Known(job.spec.id, job.attempt, data.draw(st.booleans()), None))
         self.do(ev.NodeUp(node, NodeFacts(cores=2, mem_mb=8000, boot_id=boot), tuple(known)))
 
-    @rule(node=st.sampled_from("abc"), busy=st.floats(0, 4))
-    def measure(self, node, busy):
-        self.do(ev.Measured(node, Load(busy=busy, mem_available_mb=8000)))
+    @rule(node=st.sampled_from("abc"), busy=st.floats(0, 4), shared=st.sampled_from([True, True, False]))
+    def measure(self, node, busy, shared):
+        self.do(ev.Measured(node, Load(busy=busy, mem_available_mb=8000, shared=shared)))
+
+    @rule()
+    def calm(self):
+        """A minute passes, and every node that is connected measures that it is idle: whatever waits and fits on a node
+        without jobs is placed there. (The state machine of safety alone would accept a pool that places nothing.)
+        """
+        self.now += 61.0
+        connected = [name for name, node in self.pool.nodes.items() if node.state in CONNECTED]
+        self.do(ev.Tick(), *(ev.Measured(name, Load(mem_available_mb=8000)) for name in connected))
+        idle = [n for n in self.pool.nodes.values() if n.state == NodeState.READY and not n.closed and not n.held]
+        for job in self.pool.jobs.values():
+            if job.state == JobState.QUEUED and not job.suspects and job.not_before <= self.now:
+                assert all(never(job.spec.request, node) for node in idle), (job, idle)
 
     @rule(seconds=st.sampled_from([0.5, 15.0, 70.0, 130.0]))
     def time(self, seconds):
