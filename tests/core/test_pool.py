@@ -9,7 +9,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.jobs import LOST
 from snakemake_executor_plugin_harbor.core.ledger import Patience
-from snakemake_executor_plugin_harbor.core.lifecycle import CONNECTED, HOLDING, JOB, NODE, ON_NODE, TERMINAL
+from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, JOB, NODE, ON_NODE, TERMINAL
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,
@@ -20,7 +20,6 @@ from snakemake_executor_plugin_harbor.core.model import (
     Request,
     Seat,
 )
-from snakemake_executor_plugin_harbor.core.placement import never
 from snakemake_executor_plugin_harbor.core.pool import Pool
 
 FACTS = NodeFacts(cores=2, mem_mb=8000, boot_id="b", shared=True)
@@ -410,6 +409,28 @@ def test_tables_name_only_states_that_can_be_left_or_are_terminal():
         assert set(table.values()) - sources == set(terminal)
 
 
+MESSAGES = [
+    ev.Started,
+    lambda node, job, attempt: ev.Exited(node, job, attempt, 0, None),
+    lambda node, job, attempt: ev.Exited(node, job, attempt, 1, None),
+    lambda node, job, attempt: ev.Exited(node, job, attempt, -9, "lost"),
+    lambda node, job, attempt: ev.Exited(node, job, attempt, -15, "cancelled"),
+    lambda node, job, attempt: ev.Exited(node, job, attempt, -15, "shutdown"),
+    lambda node, job, attempt: ev.Exited(node, job, attempt, 1, "unshared"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "disk"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "fork"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "job", "embedded null byte"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "error", "odd"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "unshared"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "fenced"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "missing", path="/opt/py"),
+    ev.Gone,
+    lambda node, job, attempt: ev.Progressed(node, job, attempt, 1, 2),
+    lambda node, job, attempt: ev.Alive(node, ((job, attempt),)),
+]
+"""What a node may say about an attempt."""
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Messages of a node, Snakemake and the clock in any order, late, twice or never: the pool stays whole."""
 
@@ -455,29 +476,9 @@ class AnyOrder(RuleBasedStateMachine):
         else:
             self.do(ev.Unprepared(launch.job, launch.attempt, how))
 
-    @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), what=st.integers(0, 16))
+    @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), what=st.sampled_from(MESSAGES))
     def message(self, job, node, attempt, what):
-        self.do(
-            [
-                ev.Started(node, job, attempt),
-                ev.Exited(node, job, attempt, 0, None),
-                ev.Exited(node, job, attempt, 1, None),
-                ev.Exited(node, job, attempt, -9, "lost"),
-                ev.Refused(node, job, attempt, "disk"),
-                ev.Gone(node, job, attempt),
-                ev.Progressed(node, job, attempt, 1, 2),
-                ev.Exited(node, job, attempt, -15, "cancelled"),
-                ev.Refused(node, job, attempt, "fork"),
-                ev.Alive(node, ((job, attempt),)),
-                ev.Refused(node, job, attempt, "job", "embedded null byte"),
-                ev.Refused(node, job, attempt, "error", "odd"),
-                ev.Refused(node, job, attempt, "unshared"),
-                ev.Refused(node, job, attempt, "fenced"),
-                ev.Refused(node, job, attempt, "missing", path="/opt/py"),
-                ev.Exited(node, job, attempt, -15, "shutdown"),
-                ev.Exited(node, job, attempt, 1, "unshared"),
-            ][what]
-        )
+        self.do(what(node, job, attempt))
 
     @rule(node=st.sampled_from("abc"), permanent=st.booleans())
     def down(self, node, permanent):
@@ -494,19 +495,6 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(node=st.sampled_from("abc"), busy=st.floats(0, 4), shared=st.sampled_from([True, True, False]))
     def measure(self, node, busy, shared):
         self.do(ev.Measured(node, Load(busy=busy, mem_available_mb=8000, shared=shared)))
-
-    @rule()
-    def calm(self):
-        """A minute passes, and every node that is connected measures that it is idle: whatever waits and fits on a node
-        without jobs is placed there. (The state machine of safety alone would accept a pool that places nothing.)
-        """
-        self.now += 61.0
-        connected = [name for name, node in self.pool.nodes.items() if node.state in CONNECTED]
-        self.do(ev.Tick(), *(ev.Measured(name, Load(mem_available_mb=8000)) for name in connected))
-        idle = [n for n in self.pool.nodes.values() if n.state == NodeState.READY and not n.closed and not n.held]
-        for job in self.pool.jobs.values():
-            if job.state == JobState.QUEUED and not job.suspects and job.not_before <= self.now:
-                assert all(never(job.spec.request, node) for node in idle), (job, idle)
 
     @rule(seconds=st.sampled_from([0.5, 15.0, 70.0, 130.0]))
     def time(self, seconds):
