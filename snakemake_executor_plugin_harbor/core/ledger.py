@@ -107,9 +107,7 @@ class Ledger:
     def _release(self, job: Job, now: float) -> None:
         node = self._nodes.get(job.node or "")
         if node is not None:
-            node.held.pop(job.key, None)
-            if not node.held:
-                node.idle_since = now
+            node.release(job.key, now)
 
     def _record(self, job: Job) -> None:
         self._emit(ev.JobChanged(job.spec.id, job.attempt, job.state, job.node, job.why))

@@ -5,7 +5,7 @@ cores, `ours` what our running jobs use and `reserved` what they asked for. A re
 new job shows in the sample (no herd on an idle node), other people always count, and nothing counts twice.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from .model import Load, NodeFacts, NodeSpec, NodeState, Request, Seat
@@ -25,6 +25,60 @@ class Policy:
     ntasks_per_node: int | None = None
 
 
+class Reservations(MutableMapping[str, tuple[Request, Seat]]):
+    """What the attempts on one node hold, by attempt key. The sums are kept up to date: reading them is cheap."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[Request, Seat]] = {}
+        self._slots: dict[int, int] = {}
+        self._gpus: dict[int, int] = {}
+        self.cores = 0
+        self.mem_mb = 0
+        self.disk_mb = 0
+
+    def __getitem__(self, key: str) -> tuple[Request, Seat]:
+        return self._held[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._held
+
+    def __setitem__(self, key: str, value: tuple[Request, Seat]) -> None:
+        if key in self._held:
+            del self[key]
+        self._held[key] = value
+        self._count(*value, 1)
+
+    def __delitem__(self, key: str) -> None:
+        self._count(*self._held.pop(key), -1)
+
+    def _count(self, request: Request, seat: Seat, sign: int) -> None:
+        self.cores += sign * request.cores
+        self.mem_mb += sign * request.mem_mb
+        self.disk_mb += sign * request.disk_mb
+        for used, numbers in ((self._slots, seat.slots), (self._gpus, seat.gpus)):
+            for number in numbers:
+                # Two holders of one number: an adopted attempt may name a slot that was given away meanwhile.
+                used[number] = used.get(number, 0) + sign
+                if not used[number]:
+                    del used[number]
+
+    @property
+    def slots(self) -> Mapping[int, int]:
+        """The slots in use, with the number of their holders."""
+        return self._slots
+
+    @property
+    def gpus(self) -> Mapping[int, int]:
+        """The GPUs in use, with the number of their holders."""
+        return self._gpus
+
+
 @dataclass
 class NodeView:
     """One node as placement sees it: what it is, what it measured last, and what we hold there.
@@ -39,7 +93,7 @@ class NodeView:
     state: NodeState = NodeState.OFFLINE
     facts: NodeFacts | None = None
     load: Load | None = None
-    held: dict[str, tuple[Request, Seat]] = field(default_factory=dict)
+    held: Reservations = field(default_factory=Reservations)
     idle_since: float = 0.0
     missing: set[str] = field(default_factory=set)
     had: set[str] = field(default_factory=set)
@@ -72,15 +126,24 @@ class NodeView:
             return tuple(range(self.spec.gpus))
         return self.facts.gpus if self.facts else ()
 
+    def hold(self, key: str, request: Request, seat: Seat) -> None:
+        """The attempt `key` takes its seat here."""
+        self.held[key] = (request, seat)
+
+    def release(self, key: str, now: float) -> None:
+        """The attempt `key` holds nothing here any more; nothing happens if it held nothing."""
+        if self.held.pop(key, None) is not None and not self.held:
+            self.idle_since = now
+
     def reserved(self) -> int:
         """Cores that our jobs here asked for."""
-        return sum(request.cores for request, _ in self.held.values())
+        return self.held.cores
 
     def used_slots(self) -> set[int]:
-        return {slot for _, seat in self.held.values() for slot in seat.slots}
+        return set(self.held.slots)
 
     def used_gpus(self) -> set[int]:
-        return {gpu for _, seat in self.held.values() for gpu in seat.gpus}
+        return set(self.held.gpus)
 
 
 @dataclass(frozen=True)

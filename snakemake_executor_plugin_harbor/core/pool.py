@@ -127,7 +127,7 @@ class Pool:
             self._emit(ev.Renamed(event.job, event.known_as))
         job.suspects.clear()
         job.attempt, job.node, job.seat = event.attempt, event.node, event.seat
-        node.held[job.key] = (job.spec.request, job.seat)
+        node.hold(job.key, job.spec.request, job.seat)
         self._orphans.get(event.node, set()).discard(job.key)
         self._ledger.alive(job, now, "adopted", "adopted from an earlier run")
         if event.exit is not None:
@@ -158,11 +158,12 @@ class Pool:
             self.nodes[event.node].had.update(job.spec.request.needs)
             self._ledger.alive(job, now, "started")
 
-    def _exited(self, event: ev.Exited, now: float) -> None:
+    def _exited(self, event: ev.Exited, now: float, share: float | None = None) -> None:
+        """`share`: see `_share`, where it was computed before the first of several jobs was taken off the node."""
         job = self._ledger.on(event.node, event.job, event.attempt)
         if job is None:
             if self._ledger.attempt(event.job, event.attempt) is None:
-                self._stranger_exited(event)
+                self._stranger_exited(event, now)
             return
         self._roster.absolve(event.node)
         if event.reason == "unshared":
@@ -171,8 +172,8 @@ class Pool:
             stall = f"no output and no progress for {self._ledger.stall_after(job):.0f} s"
             self._ledger.forget(event.node, event.job, event.attempt)
             why = stall if job.stalled else LOST[event.reason]
-            blame = 0.0 if event.reason in BLAMELESS and not job.stalled else self._share(event.node)
-            self._ledger.lost(job, why, now, blame)
+            share = self._share(event.node) if share is None else share
+            self._ledger.lost(job, why, now, 0.0 if event.reason in BLAMELESS and not job.stalled else share)
             return
         if event.code == 0 and event.reason is None:
             self.durations.learn(job.spec.rule, max(0.0, elapsed(event.message, now - job.since)))
@@ -180,13 +181,13 @@ class Pool:
         else:
             self._ledger.step(job, "exited-bad", now, exit_reason(event), exit=event.message)
 
-    def _stranger_exited(self, event: ev.Exited) -> None:
+    def _stranger_exited(self, event: ev.Exited, now: float) -> None:
         """An attempt that was given up: its record is of no more use. One of an earlier run is kept: its job may
         not have been handed over yet, and will be adopted.
         """
         key = attempt_key(event.job, event.attempt)
         if (node := self.nodes.get(event.node)) is not None:
-            node.held.pop(key, None)
+            node.release(key, now)
         if key in self._orphans.get(event.node, ()):
             self._orphans[event.node].discard(key)
         else:
@@ -259,14 +260,14 @@ class Pool:
                 self._ledger.forget(event.node, record.job, record.attempt)
                 self._ledger.lost(job, "the node was rebooted", now, blame)
             elif record.exit is not None:
-                self._apply(exit_event(event.node, record.job, record.attempt, record.exit), now)
+                self._exited(exit_event(event.node, record.job, record.attempt, record.exit), now, blame)
             else:
                 self._ledger.alive(job, now, "found")
-        self._take_in(node, known)
+        self._take_in(node, known, now)
 
     def _share(self, name: str) -> float:
         """Each job's share of the blame if all jobs of a node are lost at once."""
-        return 1.0 / max(1, sum(job.node == name and job.state in ON_NODE for job in self.jobs.values()))
+        return 1.0 / max(1, len(self.nodes[name].held))
 
     def _measured(self, name: str, load: Load) -> None:
         node = self.nodes.get(name)
@@ -278,12 +279,13 @@ class Pool:
         else:
             self._roster.shared(node)
 
-    def _take_in(self, node: NodeView, known: dict[tuple[JobId, int], ev.Known]) -> None:
+    def _take_in(self, node: NodeView, known: dict[tuple[JobId, int], ev.Known], now: float) -> None:
         """Records that no job here waits for. What runs keeps its seat until it ends: it may be adopted yet.
         Old attempts of our own jobs were replaced, so they end now.
         """
         ours = {job.key for job in self.jobs.values() if job.node == node.spec.name and job.state in HOLDING}
-        node.held = {key: held for key, held in node.held.items() if key in ours}
+        for key in [key for key in node.held if key not in ours]:
+            node.release(key, now)
         orphans = self._orphans[node.spec.name] = set[str]()
         for (job_id, attempt), record in known.items():
             job = self.jobs.get(job_id)
@@ -293,7 +295,7 @@ class Pool:
                 orphans.add(attempt_key(job_id, attempt))
             if record.running:
                 seat = seat_of(record.meta)
-                node.held[attempt_key(job_id, attempt)] = (Request(cores=len(seat.slots)), seat)
+                node.hold(attempt_key(job_id, attempt), Request(cores=len(seat.slots)), seat)
             if job is not None and record.running:
                 message = {"t": "cancel", "job": job_id, "attempt": attempt, "grace": CANCEL_GRACE_S}
                 self._emit(ev.Send(node.spec.name, message))
@@ -357,7 +359,7 @@ class Pool:
 
     def _place(self, job: Job, placement: Placement, now: float) -> None:
         job.node, job.seat, job.refusal = placement.node, placement.seat, None
-        self.nodes[placement.node].held[job.key] = (job.spec.request, placement.seat)
+        self.nodes[placement.node].hold(job.key, job.spec.request, placement.seat)
         self._ledger.step(job, "placed", now, placement.why)
         self._emit(ev.Launch(job.spec.id, job.attempt, placement.node, placement.seat, placement.why))
 
