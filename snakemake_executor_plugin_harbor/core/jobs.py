@@ -26,8 +26,8 @@ BLAMELESS = frozenset({"cancelled", "fenced", "shutdown", "unshared"})
 class Job:
     """One job in the pool. Only the reactor changes it. `since` is when it came into its state, `sign` when it last
     gave a sign of life. `suspects` are nodes that may still run it from an earlier run, and have not answered.
-    `losses` counts its lost attempts, `crashes` is its share of the blame for them. `refusals` counts the starts that
-    nodes refused for a reason that may be the job's.
+    `losses` counts its lost attempts, `outages` how often nodes of the pool had lost jobs before it was submitted.
+    `refusals` counts the starts that nodes refused for a reason that may be the job's.
     """
 
     spec: JobSpec
@@ -41,8 +41,8 @@ class Job:
     stalled: bool = False
     not_before: float = 0.0
     fenced_at: float | None = None
-    crashes: float = 0.0
     losses: int = 0
+    outages: int = 0
     refusals: int = 0
     doomed: bool = False
     suspects: set[str] = field(default_factory=set)

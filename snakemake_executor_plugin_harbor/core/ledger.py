@@ -3,9 +3,9 @@
 Which nodes there are is the roster's business; what an event means, the reactor's. It changes only through them.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from . import events as ev
@@ -14,7 +14,11 @@ from .lifecycle import CONNECTED, HOLDING, ON_NODE, TERMINAL, job_next
 from .model import JobId, JobSpec, JobState, Outcome
 from .placement import NodeView
 
-MAX_CRASHES = 3
+MAX_LOSSES = 3
+MANY_LOSSES = 10
+"""A job that was lost so often fails, whatever else fails in the pool."""
+SAME_OUTAGE_S = 5.0
+"""Jobs that one node loses within this time are lost by one outage."""
 MAX_REFUSALS = 3
 CANCEL_GRACE_S = 5.0
 """Between TERM and KILL, for a single job."""
@@ -32,6 +36,16 @@ class Patience:
     fence_wait: float = 90.0
     stall_after: float = 7200.0
     kill_stalled: bool = False
+
+
+class Cause(Enum):
+    """What an attempt was lost by: an outage of its node, which the job may have caused; the job, which stalled; or
+    something that no job can cause.
+    """
+
+    OUTAGE = auto()
+    JOB = auto()
+    ELSEWHERE = auto()
 
 
 class Ledger:
@@ -52,6 +66,8 @@ class Ledger:
         self._emit = emit
         self._order = 0
         self._grace: float | None = None
+        self._outages = 0
+        self._outage_at: dict[str, float] = {}
 
     def attempt(self, job_id: JobId, attempt: int) -> Job | None:
         """The job, if that is its present attempt: the fence against late messages."""
@@ -67,7 +83,7 @@ class Ledger:
         """Take jobs in; those that come after the end has been rung go at once."""
         for spec in specs:
             self._order += 1
-            job = Job(spec, self._order, attempt=spec.attempt, since=now)
+            job = Job(spec, self._order, attempt=spec.attempt, since=now, outages=self._outages)
             if spec.former:
                 job.suspects = {name for name, node in self._nodes.items() if node.facts is None}
             self.jobs[spec.id] = job
@@ -119,21 +135,28 @@ class Ledger:
             if trigger is not None:
                 self.step(job, trigger, now, why)
 
-    def lost(self, job: Job | None, why: str, now: float, blame: float = 1.0) -> None:
-        """The attempt's end is not known: the job is requeued for another node, unless it was lost too often.
-
-        `blame` is the chance that the job itself took the node down: each of k jobs that are lost together gets 1/k,
-        and none gets any where the reason rules it out.
-        """
+    def lost(self, job: Job | None, why: str, now: float, cause: Cause = Cause.OUTAGE) -> None:
+        """The attempt's end is not known: the job is requeued for another node, unless it was lost too often."""
         if job is None or job.node is None:
             return
-        job.losses += 1
-        job.crashes += blame
+        if cause == Cause.OUTAGE and now - self._outage_at.get(job.node, float("-inf")) > SAME_OUTAGE_S:
+            self._outage_at[job.node] = now
+            self._outages += 1
+        job.losses += cause != Cause.ELSEWHERE
         job.avoid.add(job.node)
-        if job.crashes > MAX_CRASHES - 0.01 and job.state != JobState.CANCELLING:
+        if self._takes_nodes_down(job, cause) and job.state != JobState.CANCELLING:
             self.step(job, "crashed", now, f"it was lost on {job.losses} nodes, the last time because {why}")
         else:
             self.step(job, "lost", now, f"lost on {job.node}: {why}")
+
+    def _takes_nodes_down(self, job: Job, cause: Cause) -> bool:
+        """Whether the job is what its nodes fail by: it was there in at least half of all outages since it came. Where
+        nodes fail all the time, three losses mean nothing.
+        """
+        if cause == Cause.ELSEWHERE or job.losses < MAX_LOSSES:
+            return False
+        suspicious = 2 * job.losses >= self._outages - job.outages
+        return cause == Cause.JOB or suspicious or job.losses >= MANY_LOSSES
 
     def refused(self, job: Job, why: str, now: float, *, may_be_its_fault: bool) -> None:
         """A node did not start the attempt: the job is requeued. It fails at the third refusal that may be its own
@@ -196,7 +219,6 @@ class Ledger:
                 if job.suspects or (job.state == JobState.UNREACHABLE and not self._leaves(job)):
                     job.since = now
         unanswered = set()
-        away = Counter(job.node for job in self.jobs.values() if job.state == JobState.UNREACHABLE)
         for job in [j for j in self.jobs.values() if j.state in ON_NODE]:
             waited = now - job.since
             lost_after = 0.0 if self._leaves(job) else self._patience.lost_after
@@ -205,7 +227,7 @@ class Ledger:
                 job.fenced_at = now
                 self.fence(job)
             elif job.fenced_at is not None and now - job.fenced_at >= self._patience.fence_wait:
-                self.lost(job, f"unreachable for {waited:.0f} s", now, 1.0 / max(1, away[job.node]))
+                self.lost(job, f"unreachable for {waited:.0f} s", now)
             elif job.state == JobState.STARTING and waited >= UNANSWERED_S and job.node is not None:
                 unanswered.add(job.node)
             elif job.state == JobState.RUNNING and not job.stalled and now - job.sign >= self.stall_after(job):

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from . import events as ev
 from .jobs import BLAMELESS, LOST, Job, elapsed, exit_event, exit_reason, impossible, seat_of
-from .ledger import CANCEL_GRACE_S, Ledger, Patience
+from .ledger import CANCEL_GRACE_S, Cause, Ledger, Patience
 from .lifecycle import HOLDING, ON_NODE
 from .model import JobId, JobState, Load, NodeSpec, NodeState, Request, attempt_key
 from .placement import NodeView, Placement, Policy, Refusal, machines, place
@@ -158,8 +158,7 @@ class Pool:
             self.nodes[event.node].had.update(job.spec.request.needs)
             self._ledger.alive(job, now, "started")
 
-    def _exited(self, event: ev.Exited, now: float, share: float | None = None) -> None:
-        """`share`: see `_share`, where it was computed before the first of several jobs was taken off the node."""
+    def _exited(self, event: ev.Exited, now: float) -> None:
         job = self._ledger.on(event.node, event.job, event.attempt)
         if job is None:
             if self._ledger.attempt(event.job, event.attempt) is None:
@@ -171,9 +170,11 @@ class Pool:
         if event.reason in LOST and not job.doomed:
             stall = f"no output and no progress for {self._ledger.stall_after(job):.0f} s"
             self._ledger.forget(event.node, event.job, event.attempt)
-            why = stall if job.stalled else LOST[event.reason]
-            share = self._share(event.node) if share is None else share
-            self._ledger.lost(job, why, now, 0.0 if event.reason in BLAMELESS and not job.stalled else share)
+            if job.stalled:
+                self._ledger.lost(job, stall, now, Cause.JOB)
+            else:
+                cause = Cause.ELSEWHERE if event.reason in BLAMELESS else Cause.OUTAGE
+                self._ledger.lost(job, LOST[event.reason], now, cause)
             return
         if event.code == 0 and event.reason is None:
             self.durations.learn(job.spec.rule, max(0.0, elapsed(event.message, now - job.since)))
@@ -251,23 +252,18 @@ class Pool:
         for job in self.jobs.values():
             job.suspects.discard(event.node)
         known = {(k.job, k.attempt): k for k in event.known}
-        blame = self._share(event.node)
         for job in [j for j in self.jobs.values() if j.node == event.node and j.state in ON_NODE]:
             record = known.pop((job.spec.id, job.attempt), None)
             if record is None:
-                self._ledger.lost(job, "the node was rebooted" if rebooted else "the node does not know it", now, blame)
+                self._ledger.lost(job, "the node was rebooted" if rebooted else "the node does not know it", now)
             elif rebooted and record.exit is not None and record.exit.get("reason") == "lost":
                 self._ledger.forget(event.node, record.job, record.attempt)
-                self._ledger.lost(job, "the node was rebooted", now, blame)
+                self._ledger.lost(job, "the node was rebooted", now)
             elif record.exit is not None:
-                self._exited(exit_event(event.node, record.job, record.attempt, record.exit), now, blame)
+                self._exited(exit_event(event.node, record.job, record.attempt, record.exit), now)
             else:
                 self._ledger.alive(job, now, "found")
         self._take_in(node, known, now)
-
-    def _share(self, name: str) -> float:
-        """Each job's share of the blame if all jobs of a node are lost at once."""
-        return 1.0 / max(1, len(self.nodes[name].held))
 
     def _measured(self, name: str, load: Load) -> None:
         node = self.nodes.get(name)

@@ -193,25 +193,63 @@ def test_what_a_job_cannot_have_caused_never_fails_it(reason):
         actions = pool.handle([ended, ev.Measured("a", IDLE), ev.Measured("b", IDLE), ev.Tick()], now)
 
 
-def test_jobs_that_are_lost_together_share_the_blame():
-    """One of them may take machines down, and it is not known which: the innocent one outlives six reboots."""
-    pool = make_pool("a", cores=4)
-    pool.handle([ev.Submitted(tuple(spec(str(n)) for n in range(4)))], 1.0)
+def lose_all(pool, name, now):
+    """A node reboots; its jobs start again where there is room. The actions of its return."""
+    for job in list(pool.jobs.values()):
+        pool.handle([ev.Prepared(job.spec.id, job.attempt), ev.Started(job.node, job.spec.id, job.attempt)], now)
+    pool.handle([ev.NodeDown(name, "closed")], now + 1)
+    pool.handle([ev.Tick()], now + 70)
+    facts = NodeFacts(cores=2, mem_mb=8000, boot_id=f"boot-{now}")
+    return pool.handle([ev.NodeUp(name, facts), ev.Measured(name, IDLE), ev.Tick()], now + 71)
+
+
+def test_a_job_fails_if_it_was_there_whenever_a_node_went_down():
+    pool = make_pool("a", "b", "c")
+    pool.handle([ev.Submitted((spec("killer"),))], 1.0)
     now = 1.0
-    for reboot in range(1, 12):
+    for loss in (1, 2, 3):
+        actions = lose_all(pool, pool.jobs["run/killer"].node, now)
+        now += 100
+        assert bool(of(ev.Settle, actions)) == (loss == 3)
+    assert "lost on 3 nodes" in outcome(actions).reason
+
+
+def test_a_job_outlives_more_losses_where_nodes_go_down_all_the_time():
+    pool = make_pool("a", "b", "c", "d")
+    pool.handle([ev.Submitted(tuple(spec(str(n), cores=2) for n in range(4)))], 1.0)
+    now, unlucky = 1.0, "run/0"
+    for _ in range(5):
+        for name in sorted({job.node for job in pool.jobs.values()}):
+            actions = lose_all(pool, name, now)
+            assert not of(ev.Settle, actions)
+            now += 100
+    assert pool.jobs[unlucky].losses == 5
+
+
+def test_a_job_that_stalls_on_three_nodes_fails_however_often_nodes_go_down():
+    pool = make_pool("a", "b", "c", "d", stall_after=50, kill_stalled=True)
+    pool.handle([ev.Submitted(tuple(spec(str(n), cores=2) for n in range(4)))], 1.0)
+    now = 1.0
+    for name in ("a", "b", "c", "d"):
+        lose_all(pool, name, now)
+        now += 100
+    pool.handle([ev.Submitted((spec("stuck"),))], now)
+    for _ in range(3):
         for job in list(pool.jobs.values()):
-            pool.handle([ev.Prepared(job.spec.id, job.attempt), ev.Started("a", job.spec.id, job.attempt)], now)
-        now += 100.0
-        pool.handle([ev.NodeDown("a", "closed")], now)
-        pool.handle([ev.Tick()], now + 2)
-        facts = NodeFacts(cores=4, mem_mb=8000, boot_id=f"boot-{reboot}")
-        actions = pool.handle([ev.NodeUp("a", facts), ev.Measured("a", IDLE)], now + 3)
-        assert not of(ev.Settle, actions), reboot
-    pool.handle([ev.Prepared(job.spec.id, job.attempt) for job in pool.jobs.values()], now + 4)
-    pool.handle([ev.NodeDown("a", "closed")], now + 5)
-    pool.handle([ev.Tick()], now + 7)
-    facts = NodeFacts(cores=4, mem_mb=8000, boot_id="boot-last")
-    assert len(of(ev.Settle, pool.handle([ev.NodeUp("a", facts)], now + 8))) == 4, "but not a twelfth"
+            pool.handle([ev.Prepared(job.spec.id, job.attempt), ev.Started(job.node, job.spec.id, job.attempt)], now)
+            pool.handle([ev.Alive(job.node, ((job.spec.id, job.attempt),))], now)
+        free = [job for job in pool.jobs.values() if job.spec.id != "run/stuck"]
+        for job in free[:1]:
+            pool.handle([ev.Exited(job.node, job.spec.id, job.attempt, 0, None)], now)
+        stuck = pool.jobs["run/stuck"]
+        if stuck.state == JobState.QUEUED:
+            pool.handle([ev.Tick(), *(ev.Measured(n, IDLE) for n in "abcd")], now)
+        pool.handle([ev.Prepared("run/stuck", stuck.attempt)], now)
+        pool.handle([ev.Started(stuck.node, "run/stuck", stuck.attempt)], now)
+        now += 60
+        pool.handle([ev.Tick()], now)
+        actions = pool.handle([ev.Exited(stuck.node, "run/stuck", stuck.attempt, -15, "cancelled")], now)
+    assert any("no output" in settle.outcome.reason for settle in of(ev.Settle, actions))
 
 
 def test_a_node_that_leaves_starts_unanswered_gets_one_job_at_a_time_until_it_answers():
