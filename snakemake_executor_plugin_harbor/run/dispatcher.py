@@ -197,6 +197,16 @@ class Dispatcher:
         """Whether every node has answered, one way or the other."""
         return all(n.state not in (NodeState.OFFLINE, NodeState.CONNECTING) for n in list(self._pool.nodes.values()))
 
+    def nodes_usable(self) -> bool:
+        """Whether every node is ready, or waits for the user."""
+        final = (NodeState.READY, NodeState.REJECTED, NodeState.UNUSABLE)
+        return all(node.state in final for node in list(self._pool.nodes.values()))
+
+    @property
+    def failed(self) -> bool:
+        """Whether a thread has ended with an error: nothing will happen any more."""
+        return self._failed is not None
+
     def reasons(self) -> dict[str, tuple[NodeState, str]]:
         """Each node's state and why."""
         return {name: (node.state, node.why) for name, node in list(self._pool.nodes.items())}
