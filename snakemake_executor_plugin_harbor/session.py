@@ -98,7 +98,13 @@ class Session:
         self._control = Control(self._journal.directory, Answers(self.dispatcher, self.pool, self.detach).answer)
         self.dispatcher.start()
         try:
-            ready = await_nodes(self.dispatcher, self._workflow, bool(self.project.unfinished))
+            ready = await_nodes(
+                self.dispatcher,
+                self._workflow,
+                bool(self.project.unfinished),
+                self.config.patience.lost_after,
+                lambda line: self._logger.info(f"harbor: {line}"),
+            )
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
             check_jobs(self._workflow, self.pool)

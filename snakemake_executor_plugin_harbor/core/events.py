@@ -74,11 +74,16 @@ class NodeUp:
 
 @dataclass(frozen=True)
 class NodeDown:
-    """A connection ended or could not be made; `permanent` is never retried."""
+    """A connection ended or could not be made.
+
+    `permanent`: the user has to repair something, and the node is retried after `pause` seconds, or never if that is
+    None. Otherwise the pool chooses the pause, and `pause` is its minimum.
+    """
 
     node: str
     reason: str
     permanent: bool = False
+    pause: float | None = None
 
 
 @dataclass(frozen=True)

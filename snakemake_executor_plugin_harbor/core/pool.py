@@ -76,8 +76,8 @@ class Pool:
                 self._settle_placed(job, attempt, trigger, reason, now)
             case ev.NodeUp():
                 self._node_up(event, now)
-            case ev.NodeDown(name, reason, permanent):
-                self._node_down(name, reason, permanent, now)
+            case ev.NodeDown():
+                self._node_down(event, now)
             case ev.Measured(name, load):
                 self._measured(name, load)
             case ev.Started():
@@ -298,13 +298,13 @@ class Pool:
             elif job is not None:
                 self._ledger.forget(node.spec.name, job_id, attempt)
 
-    def _node_down(self, name: str, reason: str, permanent: bool, now: float) -> None:
-        if self._roster.down(name, reason, permanent, now) is None:
+    def _node_down(self, event: ev.NodeDown, now: float) -> None:
+        if self._roster.down(event, now) is None:
             return
-        for job in [j for j in self.jobs.values() if j.node == name]:
+        for job in [j for j in self.jobs.values() if j.node == event.node]:
             if job.state == JobState.CANCELLING:
                 self._ledger.fence(job)
-            self._ledger.step(job, "channel-lost", now, reason)
+            self._ledger.step(job, "channel-lost", now, event.reason)
 
     # --- placement --------------------------------------------------------------------------------------
 

@@ -17,6 +17,10 @@ QUARANTINE_MAX_S = 600.0
 STEADY_S = 30.0
 """A connection that held for so long ends the row of failures that its pauses grow with."""
 BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+STRANGER_BACKOFF_S = (*BACKOFF_S, 120.0, 300.0, 600.0)
+"""For a node that has never answered in this run: it is off, perhaps for days."""
+OPENING_PAUSE_S = 1.5
+"""As long as no node has answered: all of them may be booting, and the run waits for the first one."""
 
 
 class Roster:
@@ -30,11 +34,14 @@ class Roster:
         self._failures: dict[str, int] = {}
         self._until: dict[str, float] = {}
         self._up_at: dict[str, float] = {}
+        self._met: set[str] = set()
+        self._begun = False
 
     def get(self, name: str | None) -> NodeView | None:
         return self.views.get(name) if name is not None else None
 
     def connect(self, node: NodeView) -> None:
+        self._until.pop(node.spec.name, None)
         if self._move(node, "connect", node.why):
             self._emit(ev.Connect(node.spec))
 
@@ -44,6 +51,8 @@ class Roster:
         if node is None or not self._move(node, "ready"):
             return None
         self._up_at[name] = now
+        self._met.add(name)
+        self._begun = True
         if node.distrusted:
             self._move(node, "misbehaved", "it does not answer when it is to start jobs")
             self._until[name] = now + min(QUARANTINE_MAX_S, QUARANTINE_S * 2 ** (self._unanswered.get(name, 1) - 1))
@@ -57,20 +66,29 @@ class Roster:
         """The node sees the working directory again."""
         self._move(node, "shared")
 
-    def down(self, name: str, reason: str, permanent: bool, now: float) -> NodeView | None:
-        """The connection is gone: later another try, after a pause that grows; never again if `permanent`."""
-        node = self.get(name)
+    def down(self, event: ev.NodeDown, now: float) -> NodeView | None:
+        """The connection is gone: the node is tried again later, after a pause that grows. A node that the user has to
+        repair is tried again now and then, or not at all (`NodeDown`).
+        """
+        name, node = event.node, self.get(event.node)
         if node is None:
             return None
-        if permanent:
-            self._move(node, "rejected", reason)
-        elif self._move(node, "failed", reason) or self._move(node, "lost", reason):
+        if event.permanent:
+            if self._move(node, "rejected", event.reason) and event.pause is not None:
+                self._until[name] = now + event.pause
+        elif self._move(node, "failed", event.reason) or self._move(node, "lost", event.reason):
             if now - self._up_at.pop(name, now) >= STEADY_S:
                 self._failures.pop(name, None)
-            count = self._failures.get(name, 0)
-            self._failures[name] = count + 1
-            self._until[name] = now + BACKOFF_S[min(count, len(BACKOFF_S) - 1)]
+            self._until[name] = now + max(self._backoff(name), event.pause or 0.0)
         return node
+
+    def _backoff(self, name: str) -> float:
+        if not self._begun:
+            return OPENING_PAUSE_S
+        steps = BACKOFF_S if name in self._met else STRANGER_BACKOFF_S
+        count = self._failures.get(name, 0)
+        self._failures[name] = count + 1
+        return steps[min(count, len(steps) - 1)]
 
     def strike(self, node: NodeView, who: str, why: str, now: float) -> None:
         """Count a refusal. After three in a row the node gets no job for a minute, then a new chance.
@@ -108,9 +126,9 @@ class Roster:
         """Connect again, and end quarantines."""
         for name, until in list(self._until.items()):
             if now >= until:
-                del self._until[name]
+                self._until.pop(name)
                 node = self.views[name]
-                if node.state == NodeState.BACKOFF:
+                if node.state in (NodeState.BACKOFF, NodeState.REJECTED):
                     self.connect(node)
                 else:
                     self._move(node, "probation")
@@ -128,7 +146,7 @@ class Roster:
             node.leaving = spec is None
             if spec is None:
                 continue
-            if _same_way(spec, node.spec) or (node.state == NodeState.REJECTED and not node.held):
+            if same_way(spec, node.spec) or (node.state == NodeState.REJECTED and not node.held):
                 node.spec = spec
                 if node.state == NodeState.REJECTED:  # the edit may be what mends it
                     self.connect(node)
@@ -144,7 +162,6 @@ class Roster:
             node.drain = reason
             self._emit(ev.NodeChanged(name, node.state, node.why))
             if not reason and node.state in (NodeState.REJECTED, NodeState.BACKOFF):
-                self._until.pop(name, None)
                 self.connect(node)
 
     def see_off(self) -> None:
@@ -155,6 +172,7 @@ class Roster:
                 memories = (self.views, self._strikes, self._failures, self._until, self._up_at, self._unanswered)
                 for memory in memories:
                     memory.pop(name, None)
+                self._met.discard(name)
                 self._emit(ev.Disconnect(name))
                 if node.successor is not None:
                     self._join(node.successor)
@@ -172,7 +190,7 @@ class Roster:
         return True
 
 
-def _same_way(one: NodeSpec, other: NodeSpec) -> bool:
+def same_way(one: NodeSpec, other: NodeSpec) -> bool:
     """Whether the connection that there is serves both: they differ at most in what placement asks."""
     shown = {"slots": None, "mem_mb": None, "gpus": None, "tags": frozenset[str](), "max_load": None, "hours": None}
     return replace(one, **shown) == replace(other, **shown)  # type: ignore[arg-type]
