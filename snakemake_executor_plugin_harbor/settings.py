@@ -279,8 +279,8 @@ def take_password(settings: ExecutorSettings) -> str | None:
     spelled = any(name.startswith("--harbor-p") and "--harbor-password".startswith(name) for name in names)
     if spelled or (password or None) != (inherited or None):
         raise HarborError(
-            "--harbor-password: the password is taken from the environment only. Everybody on this machine can read it "
-            "on a command line, and a profile is a file that is easily copied.",
+            "--harbor-password: a password on the command line can be read by everybody on this machine, and one in a "
+            "profile is easily copied. It is taken from the environment only.",
             f"read -rs {PASSWORD_VARIABLE} && export {PASSWORD_VARIABLE}",
         )
     return password or None
