@@ -27,6 +27,7 @@ from .jobspec import progress_pattern, spec_of
 from .launch import load_factory
 from .news import News
 from .opening import await_nodes, check_jobs
+from .remote.descriptors import raise_limit
 from .remote.transport import SshSettings, Target, Transport, make_transport
 from .reports import Reports
 from .run.control import Control
@@ -45,8 +46,11 @@ class Session:
         self._executor = executor
         self._workflow = executor.workflow
         self._logger = executor.logger
-        self.config = pool_config(executor.executor_settings)
         self._password = take_password(executor.executor_settings)
+        self.config = pool_config(executor.executor_settings)
+        few = raise_limit(len(self.config.nodes), self.config.transport)
+        if few is not None:
+            self._logger.warning(f"harbor: {few}")
         factory = self.config.command_factory
         self._factory = load_factory(factory) if factory else None
         self._hostlist = HostList(executor.executor_settings.hostfile, lambda: host_list(executor.executor_settings))

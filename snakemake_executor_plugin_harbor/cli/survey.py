@@ -16,6 +16,7 @@ from ..core.model import Load, NodeFacts, NodeSpec
 from ..core.protocol import VERSION, Message
 from ..errors import HarborError
 from ..remote.connection import Current
+from ..remote.descriptors import raise_limit
 from ..remote.link import Link
 from ..remote.links import Links
 from ..remote.transport import SshSettings, Target, Transport, make_transport
@@ -96,6 +97,7 @@ def _profile(directory: Path) -> dict[str, Any]:
 
 def survey(config: PoolConfig) -> list[Answer]:
     """Connect to all nodes; returns when each has answered or failed, or after half a minute (more for many nodes)."""
+    raise_limit(len(config.nodes), config.transport)
     inbox: queue.SimpleQueue[tuple[str, ev.Event, float]] = queue.SimpleQueue()
     answers = {spec.name: Answer(spec) for spec in config.nodes}
     token = secrets.token_hex(8)

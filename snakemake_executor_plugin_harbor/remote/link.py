@@ -10,7 +10,7 @@ from .transport import Transport
 
 __all__ = ["JITTER_S", "SILENCE_S", "Link"]
 
-JITTER_S = 1.0
+JITTER_S = 0.5
 
 
 class Link:

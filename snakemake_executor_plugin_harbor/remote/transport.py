@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .descriptors import as_inherited
 from .process import ProcessChannel, clean_environment
 
 
@@ -104,7 +105,7 @@ class LocalTransport:
 
     def open(self, command: str, first: bool = False) -> Channel:
         try:
-            channel = ProcessChannel(["/bin/sh", "-c", command], clean_environment())
+            channel = ProcessChannel(["/bin/sh", "-c", as_inherited() + command], clean_environment())
         except OSError as error:
             raise ConnectError("other", f"node {self._target.name}: cannot start /bin/sh: {error}") from error
         self._channel = channel
