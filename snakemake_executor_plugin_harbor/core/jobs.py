@@ -28,6 +28,7 @@ class Job:
     gave a sign of life. `suspects` are nodes that may still run it from an earlier run, and have not answered.
     `losses` counts its lost attempts, `outages` how often nodes of the pool had lost jobs before it was submitted.
     `refusals` counts the starts that nodes refused for a reason that may be the job's.
+    `ticket` is its place in the queue.
     """
 
     spec: JobSpec
@@ -48,6 +49,7 @@ class Job:
     suspects: set[str] = field(default_factory=set)
     avoid: set[str] = field(default_factory=set)
     refusal: Refusal | None = None
+    ticket: object = None
     progress: Progress | None = None
     why: str = ""
 
@@ -59,7 +61,8 @@ class Job:
 def impossible(refusal: Refusal) -> str:
     """Each node's reason, one a line."""
     lines = [f"  {name} {why}" for name, why in sorted(refusal.reasons.items())]
-    return "no node of the pool can ever hold it:\n" + "\n".join(lines)
+    hint = [refusal.hint] if refusal.hint else []
+    return "\n".join(["no node of the pool can ever hold it:", *lines, *hint])
 
 
 def exit_event(node: str, job: JobId, attempt: int, message: Mapping[str, Any]) -> ev.Exited:

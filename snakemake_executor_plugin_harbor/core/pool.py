@@ -12,9 +12,10 @@ from .jobs import BLAMELESS, LOST, Job, elapsed, exit_event, exit_reason, imposs
 from .ledger import CANCEL_GRACE_S, Cause, Ledger, Patience
 from .lifecycle import HOLDING, ON_NODE
 from .model import JobId, JobState, Load, NodeSpec, NodeState, Request, attempt_key
-from .placement import NodeView, Placement, Policy, Refusal, machines, place
+from .placement import NodeView, Placement, Policy, Refusal, slots_of
 from .progress import Durations, Progress
 from .roster import Roster
+from .waiting import Waiting
 
 UNSHARED = "the working directory is not there, or is another one"
 
@@ -31,12 +32,13 @@ class Pool:
     ) -> None:
         """`boot_id` is the controller's machine's: nodes with the same one say nothing about the network."""
         self.policy = policy or Policy()
+        self._actions: list[ev.Action] = []
         self._roster = Roster(nodes, self._emit)
         self._ledger = Ledger(self._roster.views, patience or Patience(), self._emit, boot_id)
         self.durations = Durations()
+        self.waiting = Waiting(self._roster.views, self.policy, self.durations)
         self.hour: int | None = None
         self._orphans: dict[str, set[str]] = {}
-        self._actions: list[ev.Action] = []
 
     @property
     def nodes(self) -> dict[str, NodeView]:
@@ -53,6 +55,7 @@ class Pool:
         self._actions = []
         for event in events:
             self._apply(event, now)
+            self._mark(event)
         self._roster.see_off()
         self._schedule(now)
         return self._actions
@@ -111,8 +114,27 @@ class Pool:
                 for name in self._ledger.tick(now):
                     self._roster.distrust(name)
 
+    def _mark(self, event: ev.Event) -> None:
+        """Tell the queue what an event may have changed, beside what `_emit` tells it."""
+        match event:
+            case ev.Measured(name) | ev.Exited(name) | ev.Adopted(node=name):
+                self.waiting.load_changed(name)
+            case ev.NodeUp(name) | ev.Refused(name) | ev.Drain(name):
+                self.waiting.node_changed(name)
+            case ev.Listed():
+                self.waiting.everything_changed()
+            case ev.Tick(hour):
+                self.waiting.time_passed(hour)
+
     def _emit(self, action: ev.Action) -> None:
         self._actions.append(action)
+        match action:
+            case ev.JobChanged(job, _, state, node):
+                self.waiting.job_changed(self.jobs[job])
+                if node is not None and state not in HOLDING:
+                    self.waiting.load_changed(node)
+            case ev.NodeChanged(name):
+                self.waiting.node_changed(name)
 
     # --- jobs -----------------------------------------------------------------------------------------
 
@@ -154,7 +176,8 @@ class Pool:
     def _started(self, event: ev.Started, now: float) -> None:
         job = self._ledger.on(event.node, event.job, event.attempt)
         if job is not None:
-            self._roster.answered(event.node)
+            if self._roster.answered(event.node):
+                self.waiting.node_changed(event.node)
             self.nodes[event.node].had.update(job.spec.request.needs)
             self._ledger.alive(job, now, "started")
 
@@ -269,7 +292,7 @@ class Pool:
         node = self.nodes.get(name)
         if node is None:
             return
-        node.load = load
+        node.measure(load)
         if not load.shared:
             self._roster.unshared(node, UNSHARED)
         else:
@@ -310,48 +333,15 @@ class Pool:
 
     def queue(self) -> list[Job]:
         """Jobs that wait, next first: priority, then longest expected, then deepest in the DAG, then oldest."""
-        waiting = [job for job in self.jobs.values() if job.state == JobState.QUEUED]
-        waiting.sort(
-            key=lambda j: (
-                -j.spec.priority,
-                -self.durations.expected(j.spec.rule),
-                -j.spec.depth,
-                j.order,
-            )
-        )
-        return waiting
+        return self.waiting.queue()
 
     def _schedule(self, now: float) -> None:
-        queue = self.queue()
-        if not queue:
-            return
-        peers = machines(self.nodes.values())
-        refused: dict[tuple[Request, frozenset[str]], Refusal] = {}
-        for job in queue:
-            if job.suspects:
-                silent = "does not answer, and may still run it since an earlier run"
-                job.refusal = Refusal(dict.fromkeys(job.suspects, silent))
-                continue
-            if job.not_before > now:
-                job.refusal = Refusal({"every node": "waits until a lost attempt has ended (--harbor-fence-wait)"})
-                continue
-            question = (job.spec.request, frozenset(job.avoid))
-            answer = refused.get(question) or place(
-                job.spec.request,
-                self.nodes,
-                self.policy,
-                now,
-                hour=self.hour,
-                avoid=job.avoid,
-                peers=peers,
-            )
+        for job, answer in self.waiting.decide(now):
             if isinstance(answer, Refusal):
-                refused[question] = answer
                 job.refusal = answer
-                if answer.forever:
-                    self._ledger.step(job, "impossible", now, impossible(answer))
-                continue
-            self._place(job, answer, now)
+                self._ledger.step(job, "impossible", now, impossible(answer))
+            else:
+                self._place(job, answer, now)
 
     def _place(self, job: Job, placement: Placement, now: float) -> None:
         job.node, job.seat, job.refusal = placement.node, placement.seat, None
@@ -361,4 +351,4 @@ class Pool:
 
     def slots(self) -> int:
         """All slots of the nodes that can be used now."""
-        return sum(node.slots for node in self.nodes.values() if node.state == NodeState.READY and not node.closed)
+        return slots_of(node for node in self.nodes.values() if node.state == NodeState.READY and not node.closed)

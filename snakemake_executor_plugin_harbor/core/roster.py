@@ -111,12 +111,14 @@ class Roster:
             node.distrusted = True
             self._unanswered[name] = self._unanswered.get(name, 0) + 1
 
-    def answered(self, name: str) -> None:
-        """The node started a job."""
+    def answered(self, name: str) -> bool:
+        """The node started a job. Whether it was distrusted until now."""
         node = self.get(name)
-        if node is not None and node.distrusted:
-            node.distrusted = False
-            self._unanswered.pop(name, None)
+        if node is None or not node.distrusted:
+            return False
+        node.distrusted = False
+        self._unanswered.pop(name, None)
+        return True
 
     def absolve(self, name: str) -> None:
         """A job ended there as jobs do: the node's refusals are no longer in a row."""

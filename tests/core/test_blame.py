@@ -200,7 +200,8 @@ def lose_all(pool, name, now):
     pool.handle([ev.NodeDown(name, "closed")], now + 1)
     pool.handle([ev.Tick()], now + 70)
     facts = NodeFacts(cores=2, mem_mb=8000, boot_id=f"boot-{now}")
-    return pool.handle([ev.NodeUp(name, facts), ev.Measured(name, IDLE), ev.Tick()], now + 71)
+    actions = pool.handle([ev.NodeUp(name, facts), ev.Measured(name, IDLE)], now + 71)
+    return actions + pool.handle([ev.Tick(), ev.Measured(name, IDLE)], now + 80)
 
 
 def test_a_job_fails_if_it_was_there_whenever_a_node_went_down():
