@@ -50,6 +50,7 @@ class Pool:
         for event in events:
             self._apply(event, now)
         self._roster.see_off()
+        self._ledger.former.decide(now)
         self._schedule(now)
         return self._actions
 
@@ -91,11 +92,16 @@ class Pool:
             case ev.Exited():
                 self._exited(event, now)
             case ev.Gone(name, job, attempt):
+                self._ledger.former.over(name, job, attempt)
                 self._ledger.lost(self._ledger.on(name, job, attempt), "the node does not know it", now)
             case ev.CancelJob(job):
                 self._ledger.cancel(self.jobs.get(job), CANCEL_GRACE_S, now)
             case ev.CancelAll(grace):
                 self._ledger.cancel_all(grace, now)
+            case ev.GiveUp():
+                self._ledger.fence_all()
+            case ev.Fenced():
+                self._ledger.former.fenced(event, now)
             case ev.Halt():
                 self._ledger.halt(now)
             case ev.Listed(nodes):
@@ -115,15 +121,17 @@ class Pool:
     def _adopt(self, event: ev.Adopted, now: float) -> None:
         job = self.jobs.get(event.known_as or event.job)
         node = self.nodes.get(event.node)
-        if job is None or node is None or job.state != JobState.QUEUED:
+        # One that has ended may be of a node that has left the host list since.
+        if job is None or job.state != JobState.QUEUED or (node is None and event.exit is None):
             return
         if event.known_as is not None:
             self.jobs[event.job] = self.jobs.pop(event.known_as)
             job.spec = replace(job.spec, id=event.job)
             self._emit(ev.Renamed(event.job, event.known_as))
-        job.suspects.clear()
+        self._ledger.former.adopted(job, event.node, event.attempt)
         job.attempt, job.node, job.seat = event.attempt, event.node, event.seat
-        node.held[job.key] = (job.spec.request, job.seat)
+        if node is not None:
+            node.held[job.key] = (job.spec.request, job.seat)
         self._orphans.get(event.node, set()).discard(job.key)
         self._ledger.alive(job, now, "adopted", "adopted from an earlier run")
         if event.exit is not None:
@@ -172,7 +180,8 @@ class Pool:
         key = attempt_key(event.job, event.attempt)
         if (node := self.nodes.get(event.node)) is not None:
             node.held.pop(key, None)
-        if key in self._orphans.get(event.node, ()):
+        ended = self._ledger.former.over(event.node, event.job, event.attempt)
+        if key in self._orphans.get(event.node, ()) and not ended:
             self._orphans[event.node].discard(key)
         else:
             self._ledger.forget(event.node, event.job, event.attempt)
@@ -204,8 +213,6 @@ class Pool:
         rebooted = node.facts is not None and node.facts.boot_id != event.facts.boot_id
         node.facts, node.load, node.idle_since = event.facts, None, now
         node.missing.clear()
-        for job in self.jobs.values():
-            job.suspects.discard(event.node)
         known = {(k.job, k.attempt): k for k in event.known}
         for job in [j for j in self.jobs.values() if j.node == event.node and j.state in ON_NODE]:
             record = known.pop((job.spec.id, job.attempt), None)
@@ -227,6 +234,7 @@ class Pool:
         ours = {job.key for job in self.jobs.values() if job.node == node.spec.name and job.state in HOLDING}
         node.held = {key: held for key, held in node.held.items() if key in ours}
         orphans = self._orphans[node.spec.name] = set[str]()
+        self._ledger.former.node_up(node.spec.name, [k for k in known.values() if k.job not in self.jobs])
         for (job_id, attempt), record in known.items():
             job = self.jobs.get(job_id)
             if job is not None and attempt >= job.attempt:
@@ -239,12 +247,14 @@ class Pool:
             if job is not None and record.running:
                 message = {"t": "cancel", "job": job_id, "attempt": attempt, "grace": CANCEL_GRACE_S}
                 self._emit(ev.Send(node.spec.name, message))
+                self._ledger.former.block(job, node.spec.name, attempt)
             elif job is not None:
                 self._ledger.forget(node.spec.name, job_id, attempt)
 
     def _node_down(self, name: str, reason: str, permanent: bool, now: float) -> None:
         if self._roster.down(name, reason, permanent, now) is None:
             return
+        self._ledger.former.node_down(name, now)
         for job in [j for j in self.jobs.values() if j.node == name]:
             if job.state == JobState.CANCELLING:
                 self._ledger.fence(job)
@@ -272,12 +282,8 @@ class Pool:
         peers = machines(self.nodes.values())
         refused: dict[tuple[Request, frozenset[str]], Refusal] = {}
         for job in queue:
-            if job.suspects:
-                silent = "does not answer, and may still run it since an earlier run"
-                job.refusal = Refusal(dict.fromkeys(job.suspects, silent))
-                continue
-            if job.not_before > now:
-                job.refusal = Refusal({"every node": "waits until a lost attempt has ended (--harbor-fence-wait)"})
+            if (held_back := self._ledger.former.held_back(job, now)) is not None:
+                job.refusal = held_back
                 continue
             question = (job.spec.request, frozenset(job.avoid))
             answer = refused.get(question) or place(

@@ -105,7 +105,7 @@ class Agent:
         os.environ["SHLVL"] = "1"
         self.scratch = private_directory(welcome.get("scratch") or "/var/tmp/harbor-%d" % os.getuid())
         self.spool = private_directory(os.path.join(self.scratch, "spool"))
-        self.fence = Fence(welcome.get("fence"))
+        self.fence = Fence(welcome.get("fence"), welcome.get("owner"))
         self.every = max(0.1, float(welcome.get("load_every", 1.0)))
         self.nice = int(welcome.get("nice", 0))
         os.nice(self.nice)  # and so of all jobs
@@ -145,7 +145,7 @@ class Agent:
                     continue
                 path = os.path.join(base, name)
                 info = read_record(path)
-                if "boot_id" not in info or info.get("owner") != self.welcome.get("owner"):
+                if "boot_id" not in info or not (self.ours(info) or self.same_directory(info)):
                     # Not whole, or of another controller: its agent looks after it, and to us it is foreign load.
                     continue
                 record = Record(path[: -len(RECORD)], "%s/%s" % (run, match.group(1)), int(match.group(2)), info)
@@ -160,7 +160,29 @@ class Agent:
                 if info.get("forgotten") or (record.exit is not None and record.exit.get("end", 0) < limit):
                     self.remove(record)
                     continue
+                if record.exit is not None and not self.ours(info):
+                    continue
                 self.records[(record.job, record.attempt)] = record
+
+    def ours(self, info):
+        return info.get("owner") == self.welcome.get("owner")
+
+    def same_directory(self, info):
+        """Whether a job was started in our working directory, when that had another id. A copy elsewhere has another
+        path and another inode.
+        """
+        here = self.where()
+        there = info.get("where")
+        return isinstance(there, list) and len(there) == 2 and (here[0] == there[0] or here[1] == there[1] is not None)
+
+    def where(self):
+        """Our working directory: its path, and its device and inode as this node sees them."""
+        path = self.welcome.get("workdir")
+        try:
+            found = os.stat(path)
+        except (OSError, TypeError):
+            return [path, None]
+        return [os.path.realpath(path), [found.st_dev, found.st_ino]]
 
     def known(self, record):
         state = "running" if record.exit is None else "exited"
@@ -168,6 +190,7 @@ class Agent:
         return {
             "t": "known", "job": record.job, "attempt": record.attempt, "state": state, "hash": info.get("hash", ""),
             "meta": info.get("meta") or {}, "name": info.get("name", ""), "exit": record.exit,
+            "foreign": not self.ours(info),
         }  # fmt: skip
 
     # --- the loop ---
@@ -258,7 +281,7 @@ class Agent:
         base = os.path.join(self.spool, "%s.%d" % (job, attempt))
         names = ("hash", "meta", "name", "log", "cpus", "progress", "runtime")
         info = {name: message[name] for name in names if message.get(name) is not None}
-        info.update(boot_id=BOOT_ID, start=time.time(), owner=self.welcome.get("owner"))
+        info.update(boot_id=BOOT_ID, start=time.time(), owner=self.welcome.get("owner"), where=self.where())
         info["keepers"] = [os.getpid(), os.getppid()]
         if len(message["scripts"]) > 1:
             info["scripts"] = len(message["scripts"])
