@@ -4,7 +4,6 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from .adoption import Found
 from .command import Command
 from .core.model import JobState, Outcome
 
@@ -23,7 +22,6 @@ class Entry:
     printed: bool = False
     prepared: bool = False
     cores: int = 1
-    conflicts: tuple[Found, ...] = ()
 
     @property
     def wildcards(self) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """One run: what Snakemake handed over, and the dispatcher that works on it."""
 
 import os
-import socket
 import threading
 import traceback
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
-from .adoption import Adoption, Found, Notes
+from .adoption import Adoption, Found, Memory
 from .answers import Answers
 from .core import events as ev
 from .core.model import JobId, NodeFacts, NodeSpec, Outcome
@@ -34,6 +33,7 @@ from .run.control import Control
 from .run.dispatcher import Dispatcher
 from .run.hostlist import HostList
 from .run.journal import Journal
+from .run.notes import Notes
 from .run.project import Project, boot_id, new_run
 from .settings import host_list, pool_config, take_password
 from .starter import Starter
@@ -61,11 +61,10 @@ class Session:
         self._news = News(self._logger, self._entries)
         self._depths = Depths(self._workflow.dag.job_dependencies)
         self._same = cmd.shareable_paths()
-        self._identity = f"{socket.gethostname()}:{self._workdir}"
-        self.project = Project(Path(self._workdir), self.run)
+        self.project = Project(Path(self._workdir), self.run, self.warn)
         self.project.acquire()
         try:
-            self._journal = Journal(self.run)
+            self._journal = Journal(self.run, self.warn)
             self._begin()
         except BaseException:
             self.project.release()
@@ -86,7 +85,7 @@ class Session:
         )
         self.pool = Pool(self.config.nodes, self.config.policy, self.config.patience, boot_id())
         self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
-        self._notes = Notes(self.project.directory / "started")
+        self._notes = Notes(self.project.directory / "notes", self.warn)
         self._starter = Starter(
             self._executor,
             self.config,
@@ -96,9 +95,10 @@ class Session:
             self.pool,
             self.dispatcher,
             self._notes,
+            self.project.id,
         )
         self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project, self._notes)
-        self._reports = Reports(self._executor, self._entries, self.dispatcher)
+        self._reports = Reports(self._executor, self._entries, self.dispatcher, self._notes)
         self._control = Control(self._journal.directory, Answers(self.dispatcher, self.pool, self.detach).answer)
         self.dispatcher.start()
         try:
@@ -138,7 +138,7 @@ class Session:
             "node": node.name,
             "scratch": node.scratch or self.config.scratch,
             "workdir": self._workdir,
-            "owner": self._identity,
+            "owner": self.project.id,
             "fence": str(self.project.fences),
             "umask": umask,
             "nice": self.config.nice,
@@ -164,18 +164,17 @@ class Session:
         progress_pattern(job)
         prepared = cmd.on_node(self._executor, job) if way == "snakemake" else None
         needs = prepared.needs if prepared else cmd.direct_needs(job)
-        digest = job_hash(job)
-        found = self.adoption.find(job, digest)
-        conflicts = () if found else tuple(self.adoption.conflicting(job))
+        digest = job_hash(job, self.project.id)
+        found = self._find(job, digest)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
-        former = () if found or conflicts else self.adoption.former(job)
-        spec = replace(spec_of(job, id, attempt, self._depths.of_any(job), needs), former=former)
-        entry = Entry(job, id, digest, prepared, cores=spec.request.cores, conflicts=conflicts)
+        places = {} if found else self.adoption.former(job)
+        spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
+        if places:
+            spec = replace(spec, former=tuple(places), places=places)
+        entry = Entry(job, id, digest, prepared, cores=spec.request.cores)
         self._entries.add(entry)
         self.dispatcher.describe(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
-        for conflict in conflicts:
-            self.dispatcher.end(conflict.node, conflict.known.job, conflict.known.attempt)
         if found:
             self.dispatcher.post(ev.Submitted((spec,)), self._adopt(entry, found))
         else:
@@ -186,15 +185,33 @@ class Session:
         adopted = []
         for id in jobs:
             entry = self._entries.get(id)
-            found = self.adoption.find(entry.job, entry.hash) if entry is not None else None
+            found = self._find(entry.job, entry.hash) if entry is not None else None
             if entry is not None and found is not None:
                 self._entries.rename(entry, found.known.job)
                 adopted.append(replace(self._adopt(entry, found), known_as=id))
         return adopted
 
+    def _find(self, job: Any, digest: str) -> Found | None:
+        """The record of an earlier run that is this job. If its node has left the host list, only the notice of its end
+        is left, and that is worth something only while the outputs are there.
+        """
+        found = self.adoption.find(job, digest)
+        if found is None or self.dispatcher.has(found.node) or (found.known.exit or {}).get("code") != 0:
+            return found
+        shadow, job.shadow_dir = job.shadow_dir, self._memory(found).shadow_dir
+        missing = out.missing_outputs(job)
+        job.shadow_dir = shadow
+        if missing:
+            self._notes.over(found.known.job)
+            return None
+        return found
+
+    def _memory(self, found: Found) -> Memory:
+        return found.memory(Path(self._workflow.persistence.shadow_path), self.config.log_dir)
+
     def _adopt(self, entry: Entry, found: Found) -> ev.Adopted:
         """Take over what the first controller knew of the job."""
-        job, meta = entry.job, found.memory(Path(self._workflow.persistence.shadow_path), self.config.log_dir)
+        job, meta = entry.job, self._memory(found)
         if meta.snakemake_attempt is not None:
             job.attempt = meta.snakemake_attempt
         if meta.shadow_dir is not None:
@@ -211,7 +228,6 @@ class Session:
 
     def settled(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
-        self._notes.drop(job)
         self._reports.settled(job)
 
     def halt(self) -> None:
@@ -225,7 +241,8 @@ class Session:
     def cancel(self, grace: float, timeout: float) -> None:
         """End every job on every node."""
         self.dispatcher.post(ev.CancelAll(grace))
-        self.dispatcher.wait(self.dispatcher.idle, timeout)
+        if not self.dispatcher.wait(self.dispatcher.idle, timeout):
+            self.dispatcher.post(ev.GiveUp())
         self.close("cancelled")
 
     def detach(self) -> int:
@@ -257,17 +274,27 @@ class Session:
             over = state == "ended" and not self.detached
             whole = over and not self._workflow.scheduler.remaining_jobs
             if whole:
-                self.project.point_to(self._journal.path, complete=True)
-                self._notes.clear()
-                self.project.clear_words()
+                self._tidy()
             for found in self.adoption.leftovers() if over else ():
                 # Of a run that failed only its own: a later one may still want those of earlier ones.
                 if whole or found.known.job.startswith(f"{self.run}/"):
                     self.dispatcher.forget(found.node, found.known.job, found.known.attempt)
             self._control.close()
             self.dispatcher.close("detached" if self.detached else state)
+            self._notes.close()
         finally:
             self.project.release()
+
+    def _tidy(self) -> None:
+        """All is done: leave nothing that only unfinished jobs need."""
+        try:
+            self.project.point_to(self._journal.path, complete=True)
+            self._notes.clear()
+            self.project.clear_words()
+        except OSError as error:
+            self.warn(
+                f"{self.project.directory} cannot be written ({error.strerror}); the run is complete all the same"
+            )
 
     # --- from the launcher's thread -----------------------------------------------------------------------------
 
@@ -303,6 +330,10 @@ class Session:
         self._reports.batched()
 
     # --- from the dispatcher's thread ---------------------------------------------------------------------------
+
+    def warn(self, text: str) -> None:
+        """Tell the user of trouble that harbor goes on with. (Any thread.)"""
+        self._logger.warning(f"harbor: {text}")
 
     def hosts(self) -> tuple[NodeSpec, ...] | None:
         """The host list, if it was edited; a bad edit is a warning, and the list stays as it is."""

@@ -10,19 +10,18 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
-from .adoption import Notes
 from .core import events as ev
+from .core.model import Place
 from .core.pool import Pool
 from .core.protocol import Message
 from .entry import Entries, Entry
 from .errors import HarborError
+from .identity import job_hash
 from .jobspec import progress_pattern, runtime_s
 from .launch import CommandFactory, LaunchContext, log_path
 from .run.dispatcher import Dispatcher
+from .run.notes import Notes
 from .settings import PoolConfig
-
-END_WAIT_S = 15.0
-"""How long the end of an earlier run's attempt, which writes the same outputs, is waited for."""
 
 
 class Starter:
@@ -38,8 +37,10 @@ class Starter:
         pool: Pool,
         dispatcher: Dispatcher,
         notes: Notes,
+        directory: str,
     ) -> None:
         self._notes = notes
+        self._directory = directory
         self._executor = executor
         self._workflow = executor.workflow
         self._config = config
@@ -78,9 +79,6 @@ class Starter:
 
     def _announce(self, entry: Entry, launch: ev.Launch) -> ev.Unprepared | None:
         """What comes before its files are touched."""
-        for conflict in entry.conflicts:
-            self._dispatcher.await_end(conflict.known.job, conflict.known.attempt, END_WAIT_S)
-        entry.conflicts = ()
         if not entry.printed:
             self._executor.run_job_pre(entry.job)
             entry.printed = True
@@ -111,9 +109,10 @@ class Starter:
         assert facts is not None
         command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir)
         context = self._context(entry, launch, command)
+        place = Place(launch.node, facts.host, facts.boot_id, facts.scratch)
+        hashes = [job_hash(member, self._directory) for member in job.jobs] if job.is_group() else [entry.hash]
+        self._notes.start(entry.id, launch.attempt, hashes, place)
         self._executor.submitted(job, entry.id)
-        if entry.command is not None:
-            self._notes.write(job, entry.id)
         env: dict[str, str | None] = {}
         if not self._pool.nodes[launch.node].spec.local:
             env |= cmd.shared_environment(facts.same, facts.path)

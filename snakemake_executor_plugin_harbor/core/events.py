@@ -52,7 +52,9 @@ class Adopted:
 
 @dataclass(frozen=True)
 class Known:
-    """One spool record that a node listed after hello; `hash` says which job it is, `meta` is what we sent."""
+    """One spool record that a node listed after hello; `hash` says which job it is, `meta` is what we sent. `foreign`:
+    it was started from the same working directory when that had another id.
+    """
 
     job: JobId
     attempt: int
@@ -60,6 +62,7 @@ class Known:
     exit: Mapping[str, Any] | None = None
     hash: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,20 @@ class CancelAll:
 
 
 @dataclass(frozen=True)
+class GiveUp:
+    """The time for ending jobs is over: fence those whose end is not known."""
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """A fence could not be written yet, or (`written`) was written after all: its time counts from now."""
+
+    job: JobId
+    attempt: int | None
+    written: bool
+
+
+@dataclass(frozen=True)
 class Halt:
     """Nothing more is to start: a final failure without --keep-going, or SIGTERM. What runs may finish."""
 
@@ -216,6 +233,8 @@ Event = (
     | Gone
     | CancelJob
     | CancelAll
+    | GiveUp
+    | Fenced
     | Halt
     | Listed
     | Drain

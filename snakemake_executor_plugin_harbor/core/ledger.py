@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Any
 
 from . import events as ev
+from .former import Former
 from .jobs import Job
 from .lifecycle import CONNECTED, HOLDING, ON_NODE, TERMINAL, job_next
 from .model import JobId, JobSpec, JobState, Outcome
@@ -68,6 +69,7 @@ class Ledger:
         self._grace: float | None = None
         self._outages = 0
         self._outage_at: dict[str, float] = {}
+        self.former = Former(self.jobs, nodes, patience, emit)
 
     def attempt(self, job_id: JobId, attempt: int) -> Job | None:
         """The job, if that is its present attempt: the fence against late messages."""
@@ -84,9 +86,8 @@ class Ledger:
         for spec in specs:
             self._order += 1
             job = Job(spec, self._order, attempt=spec.attempt, since=now, outages=self._outages)
-            if spec.former:
-                job.suspects = {name for name, node in self._nodes.items() if node.facts is None}
             self.jobs[spec.id] = job
+            self.former.submitted(job)
             self._record(job)
             if self._grace is not None:
                 self.cancel(job, self._grace, now)
@@ -178,8 +179,8 @@ class Ledger:
             self._emit(ev.Send(job.node, message))
         elif job.state == JobState.UNREACHABLE:
             self.fence(job)
-        elif job.suspects:
-            self._clear_suspects(job)
+        elif job.state == JobState.QUEUED:
+            self.former.give_up(job)
         self.step(job, "cancel", now, "cancelled")
 
     def cancel_all(self, grace: float, now: float) -> None:
@@ -198,11 +199,11 @@ class Ledger:
         """Give the present attempt up, where it cannot be reached."""
         self._emit(ev.Fence(job.spec.id, job.attempt))
 
-    def _clear_suspects(self, job: Job) -> None:
-        """Whatever an earlier run started of this job, and wherever: it is to end."""
-        job.suspects.clear()
-        for former in job.spec.former:
-            self._emit(ev.Fence(former, None))
+    def fence_all(self) -> None:
+        """Give up every attempt whose end is not known, as this controller is about to leave."""
+        for job in self.jobs.values():
+            if job.state in ON_NODE:
+                self.fence(job)
 
     def forget(self, node: str, job: JobId, attempt: int) -> None:
         """A node's record of an attempt is of no more use."""
@@ -216,8 +217,9 @@ class Ledger:
             # The controller itself may be cut off, so this time does not count. It does for nodes that the user has
             # taken out of the host list.
             for job in self.jobs.values():
-                if job.suspects or (job.state == JobState.UNREACHABLE and not self._leaves(job)):
+                if job.state == JobState.UNREACHABLE and not self._leaves(job):
                     job.since = now
+            self.former.hold(now)
         unanswered = set()
         for job in [j for j in self.jobs.values() if j.state in ON_NODE]:
             waited = now - job.since
@@ -227,14 +229,13 @@ class Ledger:
                 job.fenced_at = now
                 self.fence(job)
             elif job.fenced_at is not None and now - job.fenced_at >= self._patience.fence_wait:
-                self.lost(job, f"unreachable for {waited:.0f} s", now)
+                if not job.unfenced:
+                    self.lost(job, f"unreachable for {waited:.0f} s", now)
             elif job.state == JobState.STARTING and waited >= UNANSWERED_S and job.node is not None:
                 unanswered.add(job.node)
             elif job.state == JobState.RUNNING and not job.stalled and now - job.sign >= self.stall_after(job):
                 self._stall(job)
-        for job in [j for j in self.jobs.values() if j.suspects and now - j.since >= self._patience.lost_after]:
-            self._clear_suspects(job)
-            job.not_before = now + self._patience.fence_wait
+        self.former.tick(now)
         for name in sorted(unanswered):
             self._emit(ev.Cut(name))
         return unanswered

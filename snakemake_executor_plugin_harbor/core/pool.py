@@ -36,7 +36,7 @@ class Pool:
         self._roster = Roster(nodes, self._emit)
         self._ledger = Ledger(self._roster.views, patience or Patience(), self._emit, boot_id)
         self.durations = Durations()
-        self.waiting = Waiting(self._roster.views, self.policy, self.durations)
+        self.waiting = Waiting(self._roster.views, self.policy, self.durations, self._ledger.former.held_back)
         self.hour: int | None = None
         self._orphans: dict[str, set[str]] = {}
 
@@ -57,6 +57,7 @@ class Pool:
             self._apply(event, now)
             self._mark(event)
         self._roster.see_off()
+        self._ledger.former.decide(now)
         self._schedule(now)
         return self._actions
 
@@ -97,11 +98,16 @@ class Pool:
             case ev.Exited():
                 self._exited(event, now)
             case ev.Gone(name, job, attempt):
+                self._ledger.former.over(name, job, attempt)
                 self._ledger.lost(self._ledger.on(name, job, attempt), "the node does not know it", now)
             case ev.CancelJob(job):
                 self._ledger.cancel(self.jobs.get(job), CANCEL_GRACE_S, now)
             case ev.CancelAll(grace):
                 self._ledger.cancel_all(grace, now)
+            case ev.GiveUp():
+                self._ledger.fence_all()
+            case ev.Fenced():
+                self._ledger.former.fenced(event, now)
             case ev.Halt():
                 self._ledger.halt(now)
             case ev.Listed(nodes):
@@ -123,6 +129,8 @@ class Pool:
                 self.waiting.node_changed(name)
             case ev.Listed():
                 self.waiting.everything_changed()
+            case ev.Fenced() | ev.Gone():
+                self.waiting.look_back()
             case ev.Tick(hour):
                 self.waiting.time_passed(hour)
 
@@ -141,15 +149,17 @@ class Pool:
     def _adopt(self, event: ev.Adopted, now: float) -> None:
         job = self.jobs.get(event.known_as or event.job)
         node = self.nodes.get(event.node)
-        if job is None or node is None or job.state != JobState.QUEUED:
+        # One that has ended may be of a node that has left the host list since.
+        if job is None or job.state != JobState.QUEUED or (node is None and event.exit is None):
             return
         if event.known_as is not None:
             self.jobs[event.job] = self.jobs.pop(event.known_as)
             job.spec = replace(job.spec, id=event.job)
             self._emit(ev.Renamed(event.job, event.known_as))
-        job.suspects.clear()
+        self._ledger.former.adopted(job, event.node, event.attempt)
         job.attempt, job.node, job.seat = event.attempt, event.node, event.seat
-        node.hold(job.key, job.spec.request, job.seat)
+        if node is not None:
+            node.hold(job.key, job.spec.request, job.seat)
         self._orphans.get(event.node, set()).discard(job.key)
         self._ledger.alive(job, now, "adopted", "adopted from an earlier run")
         if event.exit is not None:
@@ -212,7 +222,10 @@ class Pool:
         key = attempt_key(event.job, event.attempt)
         if (node := self.nodes.get(event.node)) is not None:
             node.release(key, now)
-        if key in self._orphans.get(event.node, ()):
+        ended = self._ledger.former.over(event.node, event.job, event.attempt)
+        if ended:
+            self.waiting.look_back()
+        if key in self._orphans.get(event.node, ()) and not ended:
             self._orphans[event.node].discard(key)
         else:
             self._ledger.forget(event.node, event.job, event.attempt)
@@ -272,8 +285,6 @@ class Pool:
         node.missing.clear()
         if event.unusable:
             self._roster.unshared(node, event.unusable)
-        for job in self.jobs.values():
-            job.suspects.discard(event.node)
         known = {(k.job, k.attempt): k for k in event.known}
         for job in [j for j in self.jobs.values() if j.node == event.node and j.state in ON_NODE]:
             record = known.pop((job.spec.id, job.attempt), None)
@@ -306,6 +317,7 @@ class Pool:
         for key in [key for key in node.held if key not in ours]:
             node.release(key, now)
         orphans = self._orphans[node.spec.name] = set[str]()
+        self._ledger.former.node_up(node.spec.name, [k for k in known.values() if k.job not in self.jobs])
         for (job_id, attempt), record in known.items():
             job = self.jobs.get(job_id)
             if job is not None and attempt >= job.attempt:
@@ -318,12 +330,14 @@ class Pool:
             if job is not None and record.running:
                 message = {"t": "cancel", "job": job_id, "attempt": attempt, "grace": CANCEL_GRACE_S}
                 self._emit(ev.Send(node.spec.name, message))
+                self._ledger.former.block(job, node.spec.name, attempt)
             elif job is not None:
                 self._ledger.forget(node.spec.name, job_id, attempt)
 
     def _node_down(self, event: ev.NodeDown, now: float) -> None:
         if self._roster.down(event, now) is None:
             return
+        self._ledger.former.node_down(event.node, now)
         for job in [j for j in self.jobs.values() if j.node == event.node]:
             if job.state == JobState.CANCELLING:
                 self._ledger.fence(job)

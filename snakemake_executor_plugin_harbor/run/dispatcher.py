@@ -1,7 +1,8 @@
 """The thread that owns the pool: takes events, asks the reactor, writes the journal, then acts.
 
-Order is the point: what the journal records is durable before a message leaves. Whatever waits for somebody else is
-done by the workers' threads, so that it delays neither decisions nor the heartbeat of the nodes.
+Order is the point: what the journal records is committed before a message leaves, so it survives the end of this
+process (`journal` says what survives a power cut). Whatever waits for somebody else is done by the workers' threads, so
+that it delays neither decisions nor the heartbeat of the nodes.
 """
 
 import queue
@@ -57,6 +58,9 @@ class Client(Preparer, Listener, Protocol):
 
     def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
         """What the user should hear of."""
+
+    def warn(self, text: str) -> None:
+        """Trouble that the user should know of."""
 
     def broken(self, error: BaseException) -> None:
         """A thread of the dispatcher failed: nothing will ever be reported again."""
@@ -125,7 +129,6 @@ class Dispatcher:
         self._changed = threading.Condition()
         self._failed: BaseException | None = None
         self._closed = False
-        self._ending: set[tuple[JobId, int]] = set()
         self._taken = 0.0
         self.slots = 0
         self.logs: dict[JobId, str] = {}
@@ -184,14 +187,9 @@ class Dispatcher:
         """
         self._unhurried.append(_Post(node, {"t": "forget", "job": job, "attempt": attempt}))
 
-    def end(self, node: str, job: JobId, attempt: int) -> None:
-        """Cancel an attempt that is not the pool's (an earlier run's); `await_end` waits for it."""
-        self._ending.add((job, attempt))
-        self._inbox.put(_Post(node, {"t": "cancel", "job": job, "attempt": attempt, "grace": 3.0}))
-
-    def await_end(self, job: JobId, attempt: int, timeout: float) -> bool:
-        """Whether the attempt has ended within `timeout` seconds."""
-        return self.wait(lambda: (job, attempt) not in self._ending, timeout)
+    def has(self, node: str) -> bool:
+        """Whether the pool has a node of that name."""
+        return node in self._pool.nodes
 
     def nodes_settled(self) -> bool:
         """Whether every node has answered, one way or the other."""
@@ -304,11 +302,13 @@ class Dispatcher:
             case ev.NodeUp(node, facts, known):
                 event = replace(event, unusable=self._client.accept(node, facts) or "")
                 self.known.take(node, known)
-                # Also one whose fence is waited for: that it has ended is known now.
-                waiting = [
-                    id for id, job in self._pool.jobs.items() if job.spec.former and job.state == JobState.QUEUED
-                ]
-                return [event, *self._client.reunite(waiting)]
+                foreign = sum(1 for record in known if record.foreign and record.running)
+                if foreign:
+                    self._client.warn(
+                        f"node {node} still runs {foreign} jobs that were started in this directory before its "
+                        ".snakemake was deleted or replaced; they are ended before anything starts"
+                    )
+                return [event, *(self._reunite() if known else ())]
             case ev.Submitted(jobs):
                 # Their node may have answered since Snakemake's thread looked.
                 return [event, *self._client.reunite([spec.id for spec in jobs if spec.former])]
@@ -316,15 +316,12 @@ class Dispatcher:
                 # It may have ended between the look at the index and now.
                 return [replace(event, exit=event.exit or self.known.exit(node, job, attempt))]
             case ev.Exited(node, job, attempt):
-                self._ending.discard((job, attempt))
                 last = progress_of(event.message.get("progress"))
                 if last is not None and job in self._pool.jobs:
                     self._journal.progress(job, last.done, last.total)
                 if job not in self._pool.jobs:
                     # One of an earlier run, perhaps: adoption is to find it as it is now.
                     self.known.end(node, job, attempt, event.message)
-            case ev.Gone(_, job, attempt):
-                self._ending.discard((job, attempt))
         return [event]
 
     def _beat(self) -> list[ev.Event]:
@@ -336,23 +333,31 @@ class Dispatcher:
             self._beat_node(name, now)
         self._record_waiting()
         events = [event for message in self._project.words() for event in self._take_word(message)]
+        events += [ev.Fenced(job, attempt, written=True) for job, attempt in self._project.retry()]
         listed = self._client.hosts()
         return events if listed is None else [*events, ev.Listed(listed)]
 
+    def _reunite(self) -> list[ev.Adopted]:
+        """Waiting jobs that nodes have from earlier runs, also those whose fence is waited for."""
+        waiting = [id for id, job in self._pool.jobs.items() if job.state == JobState.QUEUED]
+        return self._client.reunite(waiting)
+
     def _take_word(self, message: Any) -> list[ev.Event]:
-        """How an attempt has ended on a node that could not tell us: the present one of a job, or an earlier run's."""
+        """How an attempt has ended on a node that could not tell us: the present one of a job, or an earlier run's. The
+        node may have left the host list since, or be another machine's `localhost`.
+        """
         record = known_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
-        node = self._pool.nodes.get(str(message["node"])) if record is not None and "node" in message else None
-        if record is None or record.exit is None or node is None:
+        name = str(message["node"]) if record is not None and "node" in message else ""
+        if record is None or record.exit is None or not name:
             return []
         job = self._pool.jobs.get(record.job)
-        if job is not None and job.attempt == record.attempt:
-            return [exit_event(node.spec.name, record.job, record.attempt, record.exit)]
-        if node.state in CONNECTED:
-            return []  # it says so itself
-        self.known.add(node.spec.name, record)
-        queued = [id for id, job in self._pool.jobs.items() if job.spec.former and job.state == JobState.QUEUED]
-        return list(self._client.reunite(queued))
+        if job is not None and job.attempt == record.attempt and job.node == name:
+            return [exit_event(name, record.job, record.attempt, record.exit)]
+        holders = [self._pool.nodes.get(node) for node in self.known.holders(record.job, record.attempt)]
+        if job is not None or any(node is not None and node.state in CONNECTED for node in holders):
+            return []  # the node says so itself
+        self.known.add(name, record)
+        return list(self._reunite())
 
     def _beat_node(self, name: str, now: float) -> None:
         node = self._pool.nodes.get(name)
@@ -395,7 +400,8 @@ class Dispatcher:
                 case ev.Launch():
                     launches.append(action)
                 case ev.Fence(job, fenced):
-                    self._project.fence(job, fenced)
+                    if not self._project.fence(job, fenced):
+                        self.post(ev.Fenced(job, fenced, written=False))
                 case ev.Renamed(job, known_as):
                     self._journal.renamed(job, known_as)
                 case ev.Settle(outcome):
