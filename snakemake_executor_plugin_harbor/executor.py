@@ -16,7 +16,8 @@ from typing import Any
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
-from snakemake_interface_executor_plugins.utils import format_cli_arg
+
+from . import spawned
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL after Ctrl-C."""
@@ -100,9 +101,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     @property
     def cores(self) -> Any:
-        """`--cores` for a spawned Snakemake: ours if it is limited, else all of the node's."""
-        cores = self.workflow.resource_settings.cores
-        return cores if cores is not None and cores != sys.maxsize else "all"
+        """What Snakemake's interface asks for; each job's own number is in its arguments."""
+        return spawned.limit(self.workflow) or "all"
 
     def get_exec_mode(self) -> ExecMode:
         return ExecMode.REMOTE
@@ -112,8 +112,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
         return sys.executable if shared else "python3"
 
     def get_job_args(self, job: Any, **kwargs: Any) -> str:
-        waited = format_cli_arg("--wait-for-files", list(job.get_wait_for_files()))
-        return f"{super().get_job_args(job, **kwargs)} {waited}"
+        arguments = super().get_job_args(job, **{"cores": spawned.cores(self.workflow, job), **kwargs})
+        return f"{arguments} {self.session.sources.waiting(job.get_wait_for_files())}"
+
+    def additional_general_args(self) -> str:
+        return spawned.arguments(self.workflow)
 
     # --- signals --------------------------------------------------------------------------------------------
 

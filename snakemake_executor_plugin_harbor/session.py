@@ -13,6 +13,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
+from . import spawned
 from .adoption import Adoption, Found, Notes
 from .answers import Answers
 from .core import events as ev
@@ -35,6 +36,7 @@ from .run.hostlist import HostList
 from .run.journal import Journal
 from .run.project import Project, new_run
 from .settings import host_list, pool_config, take_password
+from .sources import Sources
 from .starter import Starter
 
 
@@ -61,6 +63,7 @@ class Session:
         self.project = Project(Path(self._workdir), self.run)
         self.project.acquire()
         try:
+            self.sources = Sources(self._workflow, self.project.directory / "sources")
             self._journal = Journal(self.run)
             self._begin()
         except BaseException:
@@ -92,6 +95,7 @@ class Session:
             self.pool,
             self.dispatcher,
             self._notes,
+            self.sources,
         )
         self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project, self._notes)
         self._reports = Reports(self._executor, self._entries, self.dispatcher)
@@ -150,9 +154,9 @@ class Session:
         self.dispatcher.launch()
 
     def _submit(self, job: Any) -> None:
-        way = cmd.way(job, self.config.dispatch)
+        way = cmd.way(self._workflow, job, self.config.dispatch)
         progress_pattern(job)
-        prepared = cmd.on_node(self._executor, job) if way == "snakemake" else None
+        prepared = spawned.on_node(self._executor, job) if way == "snakemake" else None
         needs = prepared.needs if prepared else cmd.direct_needs(job)
         digest = job_hash(job)
         found = self.adoption.find(job, digest)
@@ -246,6 +250,8 @@ class Session:
         try:
             over = state == "ended" and not self.detached
             whole = over and not self._workflow.scheduler.remaining_jobs
+            if over:
+                self.sources.remove(everything=whole)
             if whole:
                 self.project.point_to(self._journal.path, complete=True)
                 self._notes.clear()

@@ -20,6 +20,7 @@ from .jobspec import progress_pattern, runtime_s
 from .launch import CommandFactory, LaunchContext, log_path
 from .run.dispatcher import Dispatcher
 from .settings import PoolConfig
+from .sources import Sources
 
 END_WAIT_S = 15.0
 """How long the end of an earlier run's attempt, which writes the same outputs, is waited for."""
@@ -38,7 +39,9 @@ class Starter:
         pool: Pool,
         dispatcher: Dispatcher,
         notes: Notes,
+        sources: Sources,
     ) -> None:
+        self._sources = sources
         self._notes = notes
         self._executor = executor
         self._workflow = executor.workflow
@@ -109,7 +112,7 @@ class Starter:
         job = entry.job
         facts = self._pool.nodes[launch.node].facts
         assert facts is not None
-        command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir)
+        command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir, self._sources)
         context = self._context(entry, launch, command)
         self._executor.submitted(job, entry.id)
         if entry.command is not None:
@@ -117,7 +120,8 @@ class Starter:
         env: dict[str, str | None] = {}
         if not self._pool.nodes[launch.node].spec.local:
             env |= cmd.shared_environment(facts.same, facts.path)
-        env |= {**command.env, **cmd.declared_envvars(self._workflow), **context.environment()}
+        # What Snakemake sets for a job wins over `envvars:`, as for a local job.
+        env |= {**cmd.declared_envvars(self._workflow), **command.env, **context.environment()}
         scripts = [self._final(replace(context, command=script)) for script in command.scripts]
         entry.litter = command.litter
         return {
