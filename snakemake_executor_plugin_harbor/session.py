@@ -38,6 +38,7 @@ from .run.project import Project, new_run
 from .settings import host_list, pool_config, take_password
 from .sources import Sources
 from .starter import Starter
+from .threadlimit import ThreadLimit, largest
 
 
 class Session:
@@ -105,6 +106,8 @@ class Session:
             ready = await_nodes(self.dispatcher, self._workflow, bool(self.project.unfinished))
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
+            slots = largest(self.pool.nodes.values())
+            self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
             check_jobs(self._workflow, self.pool)
         except BaseException:
             self.close("failed")
@@ -154,6 +157,8 @@ class Session:
         self.dispatcher.launch()
 
     def _submit(self, job: Any) -> None:
+        if self._limit is not None and job.is_group():
+            self._limit.group(job)
         way = cmd.way(self._workflow, job, self.config.dispatch)
         progress_pattern(job)
         prepared = spawned.on_node(self._executor, job) if way == "snakemake" else None

@@ -1,6 +1,5 @@
 """Snakemake on a node: what its command line has to say beside what Snakemake's own executors put there."""
 
-import inspect
 import os
 import re
 import sys
@@ -10,6 +9,7 @@ from typing import Any
 from snakemake_interface_executor_plugins.utils import format_cli_arg, join_cli_args
 
 from .command import Command
+from .jobspec import option_text
 
 
 def on_node(executor: Any, job: Any) -> Command:
@@ -19,6 +19,8 @@ def on_node(executor: Any, job: Any) -> Command:
         executor.session.sources.provide(member)
     # A node's Snakemake need not have our scheduler plugin, and one job needs no scheduling.
     command = re.sub(r"--scheduler harbor\b", "--scheduler greedy", executor.format_job_exec(job))
+    # It works out the threads again; they have been cut down to the largest node here.
+    command += f" --max-threads {max(1, int(job.threads))}"
     env: dict[str, str | None] = dict(executor.envvars())
     if workflow.workflow_settings.cache is not None and "SNAKEMAKE_OUTPUT_CACHE" in os.environ:
         env["SNAKEMAKE_OUTPUT_CACHE"] = os.environ["SNAKEMAKE_OUTPUT_CACHE"]
@@ -35,13 +37,9 @@ def cores(workflow: Any, job: Any) -> int:
 
     Not "all": a node may have fewer cores than the slots that its owner gave it, and more than the job's share.
     """
-    return limit(workflow) or max(1, int(job.threads))
-
-
-def limit(workflow: Any) -> int | None:
-    """`--cores`, if it limits anything."""
-    given = workflow.global_resources["_cores"].value
-    return None if given is None or given == sys.maxsize else int(given)
+    resources = job.global_resources if job.is_group() else workflow.global_resources
+    limit = resources["_cores"].value
+    return max(1, int(job.threads)) if limit is None or limit == sys.maxsize else int(limit)
 
 
 def needs(workflow: Any) -> tuple[str, ...]:
@@ -80,15 +78,5 @@ def as_typed(name: str, resource: Any) -> str | None:
     """
     if not resource.is_evaluable():
         return None if resource.value is None else f"{name}={resource.value!r}"
-    typed = expression(resource)
+    typed = option_text(resource._evaluator)
     return f"{typed[0]}={typed[1]}" if typed else None
-
-
-def expression(resource: Any) -> tuple[str, str] | None:
-    """The name and text that a resource was given with as an option; None if it was given otherwise."""
-    function = getattr(resource, "_evaluator", None)
-    if function is None or not inspect.isfunction(inspect.unwrap(function)):
-        return None
-    known = inspect.getclosurevars(inspect.unwrap(function)).nonlocals
-    name, text = known.get("name"), known.get("value")
-    return (name, text) if isinstance(name, str) and isinstance(text, str) else None
