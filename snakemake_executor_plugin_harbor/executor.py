@@ -32,13 +32,20 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         from .session import Session
+        from .settings import pool_config, take_password
 
         self.cancelling = False
         self._begun = False
         self._stopping = False
         self._cancelled = False
         self._interrupted = -UNWIND_S
-        self.session: Session = Session(self)
+        self.session: Session
+        if len(self.workflow.dag):
+            self.session = Session(self)
+        else:
+            # Snakemake says "Nothing to be done", and does not shut an executor down that had nothing to do.
+            pool_config(self.executor_settings)
+            take_password(self.executor_settings)
 
     # --- what Snakemake calls -------------------------------------------------------------------------------
 
@@ -90,7 +97,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """Report a failed job, with its log as an auxiliary one (`--show-failed-logs` prints it)."""
         if not self.cancelling:
             logs = [log] if log and Path(log).exists() else []
-            self.report_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
+            try:
+                self.report_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
+            except Exception as unprintable:
+                # Snakemake formats the job's shell command for its message, which is what may have failed the job.
+                self.logger.error(f"Error in rule {job.name}: {message}\n{unprintable}")
+                self.workflow.scheduler.error_callback(job)
 
     def success(self, job: Any) -> None:
         """Report a job whose outputs are there."""
