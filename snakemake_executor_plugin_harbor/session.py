@@ -12,6 +12,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
+from . import spawned
 from .adoption import Adoption, Found, Memory
 from .answers import Answers
 from .core import events as ev
@@ -36,7 +37,9 @@ from .run.journal import Journal
 from .run.notes import Notes
 from .run.project import Project, boot_id, new_run
 from .settings import host_list, pool_config, take_password
+from .sources import Sources
 from .starter import Starter
+from .threadlimit import ThreadLimit, largest
 
 
 class Session:
@@ -64,6 +67,7 @@ class Session:
         self.project = Project(Path(self._workdir), self.run, self.warn)
         self.project.acquire()
         try:
+            self.sources = Sources(self._workflow, self.project.directory / "sources")
             self._journal = Journal(self.run, self.warn)
             self._begin()
         except BaseException:
@@ -96,6 +100,7 @@ class Session:
             self.dispatcher,
             self._notes,
             self.project.id,
+            self.sources,
         )
         self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project, self._notes)
         self._reports = Reports(self._executor, self._entries, self.dispatcher, self._notes)
@@ -111,6 +116,8 @@ class Session:
             )
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
+            slots = largest(self.pool.nodes.values())
+            self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
             check_jobs(self._workflow, self.pool)
         except BaseException:
             self.close("failed")
@@ -160,9 +167,11 @@ class Session:
         self.dispatcher.launch()
 
     def _submit(self, job: Any) -> None:
-        way = cmd.way(job, self.config.dispatch)
+        if self._limit is not None and job.is_group():
+            self._limit.group(job)
+        way = cmd.way(self._workflow, job, self.config.dispatch)
         progress_pattern(job)
-        prepared = cmd.on_node(self._executor, job) if way == "snakemake" else None
+        prepared = spawned.on_node(self._executor, job) if way == "snakemake" else None
         needs = prepared.needs if prepared else cmd.direct_needs(job)
         digest = job_hash(job, self.project.id)
         found = self._find(job, digest)
@@ -273,6 +282,8 @@ class Session:
         try:
             over = state == "ended" and not self.detached
             whole = over and not self._workflow.scheduler.remaining_jobs
+            if over:
+                self.sources.remove(everything=whole)
             if whole:
                 self._tidy()
             for found in self.adoption.leftovers() if over else ():

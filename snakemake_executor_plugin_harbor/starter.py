@@ -22,6 +22,7 @@ from .launch import CommandFactory, LaunchContext, log_path
 from .run.dispatcher import Dispatcher
 from .run.notes import Notes
 from .settings import PoolConfig
+from .sources import Sources
 
 
 class Starter:
@@ -38,7 +39,9 @@ class Starter:
         dispatcher: Dispatcher,
         notes: Notes,
         directory: str,
+        sources: Sources,
     ) -> None:
+        self._sources = sources
         self._notes = notes
         self._directory = directory
         self._executor = executor
@@ -107,7 +110,7 @@ class Starter:
         job = entry.job
         facts = self._pool.nodes[launch.node].facts
         assert facts is not None
-        command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir)
+        command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir, self._sources)
         context = self._context(entry, launch, command)
         place = Place(launch.node, facts.host, facts.boot_id, facts.scratch)
         hashes = [job_hash(member, self._directory) for member in job.jobs] if job.is_group() else [entry.hash]
@@ -116,7 +119,8 @@ class Starter:
         env: dict[str, str | None] = {}
         if not self._pool.nodes[launch.node].spec.local:
             env |= cmd.shared_environment(facts.same, facts.path)
-        env |= {**command.env, **cmd.declared_envvars(self._workflow), **context.environment()}
+        # What Snakemake sets for a job wins over `envvars:`, as for a local job.
+        env |= {**cmd.declared_envvars(self._workflow), **command.env, **context.environment()}
         scripts = [self._final(replace(context, command=script)) for script in command.scripts]
         entry.litter = command.litter
         return {
