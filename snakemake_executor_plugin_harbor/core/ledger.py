@@ -58,7 +58,7 @@ class Ledger:
         """Take jobs in; those that come after the end has been rung go at once."""
         for spec in specs:
             self._order += 1
-            job = Job(spec, self._order, attempt=spec.attempt, since=now)
+            job = Job(spec, self._order, attempt=spec.attempt, since=now, avoid=set(spec.avoid))
             if spec.former:
                 job.suspects = {name for name, node in self._nodes.items() if node.facts is None}
             self.jobs[spec.id] = job

@@ -127,6 +127,7 @@ class JobSpec:
 
     `attempt` is the number of its first attempt here: larger than 1 when Snakemake retries it. `stall_after`: seconds,
     None for the pool's. `former` are the ids under which an earlier run started it; no node that has answered knows it.
+    `avoid` are the nodes where its former tries failed: another one is preferred.
     """
 
     id: JobId
@@ -137,6 +138,7 @@ class JobSpec:
     depth: int = 0
     stall_after: float | None = None
     former: tuple[JobId, ...] = ()
+    avoid: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
