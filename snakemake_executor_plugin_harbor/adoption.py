@@ -85,6 +85,12 @@ class Adoption:
         self._taken: set[tuple[str, int]] = set()
         self._by_hash: dict[str, list[Found]] = {}
 
+    def possible(self, job: Any) -> bool:
+        """Whether there may be a record of the job: its hash is wanted."""
+        with self._lock:
+            self._refresh()
+            return bool(self._by_hash or self.former(job))
+
     def find(self, job: Any, digest: str) -> Found | None:
         """The record that is this job, taken out of the index; the latest attempt if there are several."""
         with self._lock:

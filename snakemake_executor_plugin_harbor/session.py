@@ -37,6 +37,7 @@ from .run.journal import Journal
 from .run.notes import Notes
 from .run.project import Project, boot_id, new_run
 from .settings import host_list, pool_config, take_password
+from .shadow import install as install_shadow
 from .sources import Sources
 from .starter import Starter
 from .threadlimit import ThreadLimit, largest
@@ -59,6 +60,8 @@ class Session:
         self._hostlist = HostList(executor.executor_settings.hostfile, lambda: host_list(executor.executor_settings))
         self.run = new_run()
         self.detached = False
+        self._halted = False
+        self._closing = False
         self._workdir = _workdir()
         self._entries = Entries()
         self._news = News(self._logger, self._entries)
@@ -101,10 +104,12 @@ class Session:
             self._notes,
             self.project.id,
             self.sources,
+            self._stopping,
         )
         self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project, self._notes)
         self._reports = Reports(self._executor, self._entries, self.dispatcher, self._notes)
         self._control = Control(self._journal.directory, Answers(self.dispatcher, self.pool, self.detach).answer)
+        install_shadow(str(self._workflow.persistence.shadow_path))
         self.dispatcher.start()
         try:
             ready = await_nodes(
@@ -173,14 +178,14 @@ class Session:
         progress_pattern(job)
         prepared = spawned.on_node(self._executor, job) if way == "snakemake" else None
         needs = prepared.needs if prepared else cmd.direct_needs(job)
-        digest = job_hash(job, self.project.id)
+        # A hash evaluates params, which may be slow functions: for all other jobs that is left to the preparation.
+        digest = job_hash(job, self.project.id) if self.adoption.possible(job) else ""
         found = self._find(job, digest)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
         places = {} if found else self.adoption.former(job)
         spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
-        if places:
-            spec = replace(spec, former=tuple(places), places=places)
+        spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
         entry = Entry(job, id, digest, prepared, cores=spec.request.cores)
         self._entries.add(entry)
         self.dispatcher.describe(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
@@ -241,7 +246,9 @@ class Session:
 
     def halt(self) -> None:
         """Start nothing more."""
+        self._halted = True
         self.dispatcher.post(ev.Halt())
+        self.dispatcher.abandon()
 
     def room(self) -> int:
         """Cores' worth of jobs that may still be handed over: twice the pool's slots, less what is here."""
@@ -250,6 +257,7 @@ class Session:
     def cancel(self, grace: float, timeout: float) -> None:
         """End every job on every node."""
         self.dispatcher.post(ev.CancelAll(grace))
+        self.dispatcher.abandon()
         if not self.dispatcher.wait(self.dispatcher.idle, timeout):
             self.dispatcher.post(ev.GiveUp())
         self.close("cancelled")
@@ -279,6 +287,8 @@ class Session:
 
     def close(self, state: str) -> None:
         """End connections and threads. Jobs that still run live on."""
+        self._closing = True
+        out.abandon_loops(self._workflow, self.dispatcher.preparing())
         try:
             over = state == "ended" and not self.detached
             whole = over and not self._workflow.scheduler.remaining_jobs
@@ -307,24 +317,37 @@ class Session:
                 f"{self.project.directory} cannot be written ({error.strerror}); the run is complete all the same"
             )
 
-    # --- from the launcher's thread -----------------------------------------------------------------------------
+    # --- from the launcher's threads ----------------------------------------------------------------------------
 
-    def prepare(self, launches: list[ev.Launch]) -> list[Message | ev.Unprepared]:
-        """The start messages of attempts, unless nothing is to start any more."""
-        entries = [None if self._stopping() else self._entries.get(launch.job) for launch in launches]
-        wanted = [(entry, launch) for entry, launch in zip(entries, launches, strict=True) if entry is not None]
-        answers = iter(self._starter.start(wanted))
-        return [
-            ev.Unprepared(launch.job, launch.attempt, "withdraw") if entry is None else next(answers)
-            for entry, launch in zip(entries, launches, strict=True)
-        ]
+    def prepare(self, launch: ev.Launch) -> Message | ev.Unprepared:
+        """The start message of an attempt, unless nothing is to start any more."""
+        entry = None if self._stopping() else self._entries.get(launch.job)
+        if entry is None:
+            return ev.Unprepared(launch.job, launch.attempt, "withdraw")
+        return self._starter.start(entry, launch)
+
+    def rule(self, job: JobId) -> str:
+        """The rule (or group) of a job."""
+        entry = self._entries.get(job)
+        return "" if entry is None else str(entry.job.name)
+
+    def slow(self, launch: ev.Launch, seconds: float) -> None:
+        """Tell the user that an attempt has been in preparation for this long, and what it is at."""
+        entry = self._entries.get(launch.job)
+        if entry is not None and entry.preparing:
+            job = entry.job
+            what = self._starter.activity(entry)
+            self._logger.warning(f"harbor: job {job.jobid} ({job.name}): preparing for {seconds:.0f} s: {what}")
 
     def busy(self) -> bool:
         """Whether Snakemake will hand over more in the round that the last end has set off."""
         return bool(self._workflow.dag._ready_jobs)
 
     def _stopping(self) -> bool:
+        """Whether nothing is to start any more."""
         scheduler = self._workflow.scheduler
+        if self._executor.cancelling or self._closing or self._halted:
+            return True
         if not (scheduler._user_kill or (scheduler._errors and not self._workflow.execution_settings.keep_going)):
             return False
         self.halt()

@@ -85,7 +85,7 @@ class Ledger:
         """Take jobs in; those that come after the end has been rung go at once."""
         for spec in specs:
             self._order += 1
-            job = Job(spec, self._order, attempt=spec.attempt, since=now, outages=self._outages)
+            job = Job(spec, self._order, attempt=spec.attempt, since=now, outages=self._outages, avoid=set(spec.avoid))
             self.jobs[spec.id] = job
             self.former.submitted(job)
             self._record(job)

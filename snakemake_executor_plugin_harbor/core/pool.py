@@ -174,6 +174,8 @@ class Pool:
         elif job.doomed:
             self._ledger.step(job, "unsent", now)
             self._ledger.step(job, "cancel", now, "cancelled")
+        elif self._ledger.halted:
+            self._ledger.step(job, "withdraw", now)
         else:
             self._ledger.step(job, "sent", now)
             self._emit(ev.Start(job_id, attempt, job.node))

@@ -121,7 +121,7 @@ class Dispatcher:
         self._client = client
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._clock = AwakeClock()
-        self._launcher = Launcher(client, self.post)
+        self._launcher = Launcher(client, self.post, self._guard)
         self._reporter = Reporter(client)
         self._outputs = Outputs()
         self._unhurried: deque[_Post] = deque()
@@ -164,7 +164,7 @@ class Dispatcher:
         self._inbox.put(_Heard(event, current))
 
     def launch(self) -> None:
-        """For Snakemake's thread: once the pool has decided about what it handed over, prepare what is placed."""
+        """For Snakemake's thread: once the pool has decided about what it handed over, have what is placed prepared."""
         round = threading.Event()
         self._inbox.put(round)
         self._hurry.set()
@@ -223,6 +223,14 @@ class Dispatcher:
     def idle(self) -> bool:
         """Whether no job holds a node."""
         return not any(job.state in HOLDING for job in list(self._pool.jobs.values()))
+
+    def abandon(self) -> None:
+        """Withdraw what is being prepared: nothing more is to start."""
+        self._launcher.abandon()
+
+    def preparing(self) -> list[int]:
+        """The threads that prepare an attempt at this moment, by their identifiers."""
+        return self._launcher.at_work()
 
     def close(self, state: str) -> None:
         """End the threads and connections; jobs that still run live on."""
