@@ -94,7 +94,7 @@ class Adoption:
     def find(self, job: Any, digest: str) -> Found | None:
         """The record that is this job, taken out of the index; the latest attempt if there are several."""
         with self._lock:
-            return self._find(job, digest)
+            return self._find(job, digest) if digest else None
 
     def _find(self, job: Any, digest: str) -> Found | None:
         self._refresh()

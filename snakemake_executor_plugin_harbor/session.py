@@ -199,8 +199,11 @@ class Session:
         adopted = []
         for id in jobs:
             entry = self._entries.get(id)
-            found = self._find(entry.job, entry.hash) if entry is not None else None
-            if entry is not None and found is not None:
+            if entry is None or not (entry.hash or self.adoption.possible(entry.job)):
+                continue
+            entry.hash = entry.hash or job_hash(entry.job, self.project.id)
+            found = self._find(entry.job, entry.hash)
+            if found is not None:
                 self._entries.rename(entry, found.known.job)
                 adopted.append(replace(self._adopt(entry, found), known_as=id))
         return adopted
