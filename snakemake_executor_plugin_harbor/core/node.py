@@ -66,7 +66,8 @@ class NodeView:
 
     `idle_since` is when the last of our jobs there ended (or when it joined). One that is `leaving` the pool may have a
     `successor` of its name: the same entry of the host list, edited. `mem_base_mb` is the memory that would be
-    available there without our jobs, as far as the samples show it.
+    available there without our jobs, as far as the samples show it. A `distrusted` node has left a start unanswered.
+    `had` are paths that jobs found there, `missing` those that it never had.
     """
 
     spec: NodeSpec
@@ -76,7 +77,9 @@ class NodeView:
     held: Reservations = field(default_factory=Reservations)
     idle_since: float = 0.0
     missing: set[str] = field(default_factory=set)
+    had: set[str] = field(default_factory=set)
     drain: str = ""
+    distrusted: bool = False
     leaving: bool = False
     successor: NodeSpec | None = None
     why: str = ""

@@ -246,6 +246,8 @@ def room_of(node: NodeView, peers: Peers, policy: Policy, now: float, hour: int 
         return Room(Why("was edited in the host list: its jobs end first"))
     if load is None:
         return Room(Why("has not measured its load yet"))
+    if node.distrusted and node.held:
+        return Room(Why("did not answer when it was to start jobs: it gets one at a time until it starts one"))
     if not within_hours(node.spec.hours, hour):
         return Room(Why("is outside its hours"))
     cap = policy.ntasks_per_node

@@ -36,8 +36,6 @@ from .progress import Durations
 
 SHUN_S = 5.0
 """How long a job waits for another node than one that failed it before, if there is another one that is ready."""
-FENCE = Why("waits until a lost attempt has ended (--harbor-fence-wait)")
-SILENT = Why("does not answer, and may still run it since an earlier run")
 
 
 @dataclass(eq=False)
@@ -77,6 +75,10 @@ class Ticket:
         return self.job.ticket is self
 
 
+BackKey = tuple[tuple[str, tuple[str, ...]], ...]
+"""The reasons of jobs that are held back, without numbers."""
+
+
 @dataclass(frozen=True)
 class Group:
     """Jobs that wait for the same reasons; `whys` makes these, by node."""
@@ -103,16 +105,25 @@ class _Reasons(Mapping[str, str]):
 
 
 class Waiting:
-    """All waiting jobs. `nodes` and `durations` are the pool's; the pool says what has changed."""
+    """All waiting jobs. `nodes` and `durations` are the pool's; the pool says what has changed. `held_back` says why a
+    job may go to no node at all for now, by node, or None.
+    """
 
-    def __init__(self, nodes: Mapping[str, NodeView], policy: Policy, durations: Durations) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, NodeView],
+        policy: Policy,
+        durations: Durations,
+        held_back: Callable[[Job, float], dict[str, Why] | None],
+    ) -> None:
         self._nodes = nodes
+        self._why_held_back = held_back
         self._policy = policy
         self._durations = durations
         self._kinds: dict[tuple[Request, frozenset[str]], Kind] = {}
         self._empty: list[Kind] = []
-        self._back: dict[int, Job] = {}
-        self._back_numbers: dict[tuple[str, ...], int] = {}
+        self._back: dict[int, tuple[Job, dict[str, Why]]] = {}
+        self._back_numbers: dict[BackKey, int] = {}
         self._fresh: list[Job] = []
         self._changed: set[str] = set()
         self._loaded: set[str] = set()
@@ -142,10 +153,7 @@ class Waiting:
         if job.state == JobState.QUEUED:
             self._fresh.append(job)
         elif isinstance(job.ticket, Ticket):
-            kind, job.ticket = job.ticket.kind, None
-            kind.count -= 1
-            if not kind.count:
-                self._empty.append(kind)
+            self._leave(job.ticket.kind, job)
 
     def node_changed(self, name: str) -> None:
         """Anything about a node, but its load, may be another one."""
@@ -158,6 +166,10 @@ class Waiting:
     def everything_changed(self) -> None:
         """The host list is another one."""
         self._all = True
+
+    def look_back(self) -> None:
+        """Jobs that are held back may not have to wait any longer."""
+        self._look_back = True
 
     def time_passed(self, hour: int | None) -> None:
         """A tick. Also look again at jobs that are held back."""
@@ -195,6 +207,11 @@ class Waiting:
         heapq.heapify(heads)
         while heads:
             _, _, kind, job = heapq.heappop(heads)
+            if self._hold_back(job):
+                self._leave(kind, job)
+                if (head := self._head(kind)) is not None:
+                    heapq.heappush(heads, (self._rank(head), kind.number, kind, head))
+                continue
             if last_choice and not self._may_go_back(kind, job):
                 continue
             found = self._best(kind, last_choice)
@@ -376,17 +393,14 @@ class Waiting:
         come = self._fresh
         self._fresh = []
         if self._look_back and self._back:
-            come += self._back.values()
+            come += [job for job, _ in self._back.values()]
         self._look_back = False
         touched: dict[int, Kind] = {}
         for job in come:
             if job.state != JobState.QUEUED or job.ticket is not None:
                 self._back.pop(job.order, None)
                 continue
-            reasons = self._held_back(job)
-            if reasons is not None:
-                self._back[job.order] = job
-                job.refusal = Refusal({name: str(why) for name, why in reasons.items()})
+            if self._hold_back(job):
                 continue
             self._back.pop(job.order, None)
             kind = self._kind_of(job)
@@ -399,13 +413,21 @@ class Waiting:
             touched[kind.number] = kind
         return touched
 
-    def _held_back(self, job: Job) -> dict[str, Why] | None:
-        """Why the job may go to no node at all for now."""
-        if job.suspects:
-            return dict.fromkeys(job.suspects, SILENT)
-        if job.not_before > self._now:
-            return {"every node": FENCE}
-        return None
+    def _hold_back(self, job: Job) -> bool:
+        """Put the job aside if it may go to no node at all for now."""
+        reasons = self._why_held_back(job, self._now)
+        if reasons is None:
+            return False
+        self._back[job.order] = (job, reasons)
+        job.refusal = Refusal({name: str(why) for name, why in reasons.items()})
+        return True
+
+    def _leave(self, kind: Kind, job: Job) -> None:
+        """The job does not wait among its kind any more."""
+        job.ticket = None
+        kind.count -= 1
+        if not kind.count:
+            self._empty.append(kind)
 
     def _kind_of(self, job: Job) -> Kind:
         key = (job.spec.request, frozenset(job.avoid))
@@ -441,7 +463,7 @@ class Waiting:
     def queue(self) -> list[Job]:
         """All waiting jobs, next first. Sorts them all: for those who want to look at it."""
         queued = [job for kind in self._kinds.values() for job in kind.jobs()]
-        queued += [job for job in self._back.values() if job.state == JobState.QUEUED]
+        queued += [job for job, _ in self._back.values() if job.state == JobState.QUEUED]
         return sorted(queued, key=self._rank)
 
     # --- why ----------------------------------------------------------------------------------------------------
@@ -466,26 +488,34 @@ class Waiting:
             for kind in self._kinds.values()
             if kind.count
         ]
-        back: dict[tuple[str, ...], list[Job]] = {}
-        for job in self._back.values():
+        back: dict[BackKey, list[Job]] = {}
+        whys_of: dict[BackKey, dict[str, Why]] = {}
+        for job, whys in self._back.values():
             if job.state == JobState.QUEUED and job.ticket is None:
-                back.setdefault(tuple(sorted(job.suspects)), []).append(job)
-        for suspects, jobs in back.items():
-            whys = dict.fromkeys(suspects, SILENT) if suspects else {"every node": FENCE}
-            groups.append(Group(self._number(suspects), lambda jobs=jobs: jobs, lambda whys=whys: whys))  # type: ignore[misc]
+                key = _back_key(whys)
+                back.setdefault(key, []).append(job)
+                whys_of[key] = whys
+        for key, jobs in back.items():
+            groups.append(Group(self._number(key), lambda jobs=jobs: jobs, lambda whys=whys_of[key]: whys))  # type: ignore[misc]
         return groups
 
-    def _number(self, suspects: tuple[str, ...]) -> int:
-        """The number of the group of jobs that are held back by these nodes."""
-        if suspects not in self._back_numbers:
+    def _number(self, key: BackKey) -> int:
+        """The number of the group of jobs that are held back for these reasons."""
+        if key not in self._back_numbers:
             self._count += 1
-            self._back_numbers[suspects] = self._count
-        return self._back_numbers[suspects]
+            self._back_numbers[key] = self._count
+        return self._back_numbers[key]
 
     def joined(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, int]]:
         """Those of the jobs that wait, each with the number of its group."""
         for job in jobs:
-            if job.state == JobState.QUEUED:
-                ticket = job.ticket
-                number = ticket.kind.number if isinstance(ticket, Ticket) else self._number(tuple(sorted(job.suspects)))
-                yield job, number
+            if job.state != JobState.QUEUED:
+                continue
+            if isinstance(job.ticket, Ticket):
+                yield job, job.ticket.kind.number
+            elif job.order in self._back:
+                yield job, self._number(_back_key(self._back[job.order][1]))
+
+
+def _back_key(whys: Mapping[str, Why]) -> BackKey:
+    return tuple(sorted((name, why.kind) for name, why in whys.items()))
