@@ -30,6 +30,7 @@ from .journal import Journal
 from .listing import Listing
 from .outputs import Outputs
 from .project import Project
+from .waits import Stuck, WaitRecorder
 from .workers import Launcher, Listener, Preparer, Reporter
 
 TICK_S = 1.0
@@ -59,6 +60,9 @@ class Client(Preparer, Listener, Protocol):
 
     def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
         """What the user should hear of."""
+
+    def waits(self, groups: Iterable[Stuck], now: float) -> None:
+        """Jobs that wait, and why."""
 
     def warn(self, text: str) -> None:
         """Trouble that the user should know of."""
@@ -134,6 +138,7 @@ class Dispatcher:
         self.slots = 0
         self.capacity = Capacity()
         self._capacity_version = 0
+        self._waits = WaitRecorder(pool.waiting, journal)
         self.logs: dict[JobId, str] = {}
         self.known = Listing()
         self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear))
@@ -394,6 +399,8 @@ class Dispatcher:
         for action in actions:
             match action:
                 case ev.JobChanged(job, attempt, state, node, reason):
+                    if state == JobState.QUEUED:
+                        self._waits.queued(job)
                     self._journal.changed(job, attempt, state.value, node, reason, now, self.logs.get(job))
                 case ev.NodeChanged(name, node_state):
                     if node_state == NodeState.REMOVED:
@@ -438,11 +445,11 @@ class Dispatcher:
             act()
 
     def _record_waiting(self) -> None:
-        """Why the head of the queue waits, for `harbor explain`; the rest waits behind it."""
-        for job in self._pool.queue()[:50]:
-            if job.refusal is not None:
-                lines = [f"{name} {why}" for name, why in sorted(job.refusal.reasons.items())]
-                self._journal.waiting(job.spec.id, "; ".join(lines))
+        """Why jobs wait, for `harbor explain` and for Snakemake's log."""
+        self._waits.record(self._pool.jobs, len(self._pool.nodes))
+        stuck = self._waits.stuck(self._clock.now())
+        if stuck is not None:
+            self._client.waits(stuck, self._clock.now())
 
     def _hear(self, node: str, message: Message) -> None:
         """Messages that are no event of the pool: a piece of a job's output."""
