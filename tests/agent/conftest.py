@@ -49,6 +49,7 @@ class Agent:
             env={**os.environ, **(env or {})},
             start_new_session=True,
         )
+        self._pid = 0
         self.said: list[dict[str, Any]] = []
         self._rest = b""
         hello = {"t": "welcome", "v": 1, "run": "r", "node": "n", "scratch": str(scratch), "umask": 0o022, "nice": 0}
@@ -108,7 +109,10 @@ class Agent:
     @property
     def pid(self) -> int:
         """The agent's: `process` is its guardian."""
-        return next(p.pid for p in psutil.Process(self.process.pid).children() if p.name() == "harbor-agent")
+        if not self._pid:
+            children = psutil.Process(self.process.pid).children()
+            self._pid = next(p.pid for p in children if p.name() == "harbor-agent")
+        return self._pid
 
     def kill(self) -> None:
         """The agent; its guardian lives on."""
