@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,16 @@ def pythons() -> list[str]:
 class Agent:
     """One agent process and what it said."""
 
-    def __init__(self, python: str, scratch: Path, env: dict[str, str] | None = None, **welcome: Any) -> None:
+    def __init__(
+        self,
+        python: str,
+        scratch: Path,
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        **welcome: Any,
+    ) -> None:
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", command(python)],
+            [*prefix, "/bin/sh", "-c", command(python)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.conftest import RUN
+from tests.agent.conftest import RUN, pythons
 from tests.sshd import wait_until
+
+pytestmark = pytest.mark.parametrize("python", pythons()[-1:], indirect=True)
 
 MB = 1 << 20
 SIZE = 600 * MB

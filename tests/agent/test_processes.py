@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 import uuid
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.agent.conftest import RUN
+from tests.agent.conftest import RUN, pythons
 from tests.sshd import wait_until
 
 
@@ -250,7 +249,7 @@ else:
 
 
 @pytest.fixture
-def without_proc(agents, tmp_path, monkeypatch):
+def without_proc(agents, tmp_path):
     """Makes agents that see an empty /proc, and a `ps` in its place, as on macOS."""
     if os.geteuid() != 0 or not shutil.which("unshare"):
         pytest.skip("needs root and unshare")
@@ -261,25 +260,19 @@ def without_proc(agents, tmp_path, monkeypatch):
 
     def make(with_ps=True, **options):
         mounts = f"mount --rbind /proc {real} && mount -t tmpfs none /proc"
-        popen = subprocess.Popen
-
-        def start(argv, **more):
-            return popen(["unshare", "-m", "sh", "-c", f'{mounts} && exec "$@"', "sh", *argv], **more)
-
         python = shutil.which("python3")
         ps.write_text(PS.format(python=python, real=str(real)) if with_ps else "#!/bin/sh\nexit 1\n")
         ps.chmod(0o755)
-        monkeypatch.setattr(subprocess, "Popen", start)
-        try:
-            return agents(env={"PATH": f"{ps.parent}:{os.environ['PATH']}"}, **options)
-        finally:
-            monkeypatch.undo()
+        prefix = ["unshare", "-m", "sh", "-c", f'{mounts} && exec "$@"', "sh"]
+        return agents(env={"PATH": f"{ps.parent}:{os.environ['PATH']}"}, prefix=prefix, **options)
 
     return make
 
 
-@pytest.mark.parametrize("with_ps", [True, False])
-@pytest.mark.parametrize("how", ["cancel", "runtime", "fence", "end"])
+@pytest.mark.parametrize("python", pythons()[-1:], indirect=True)
+@pytest.mark.parametrize(
+    ("how", "with_ps"), [("cancel", True), ("cancel", False), ("runtime", True), ("fence", False), ("end", True)]
+)
 def test_a_job_ends_whole_without_proc(without_proc, tmp_path, how, with_ps):
     """Its group at least; where `ps` works, also what has left the group and not its parents."""
     (tmp_path / "fence").mkdir()
