@@ -86,7 +86,7 @@ class Agent(Endings):
         os.environ["SHLVL"] = "1"
         self.scratch = private_directory(welcome.get("scratch") or "/var/tmp/harbor-%d" % os.getuid())
         self.spool = private_directory(os.path.join(self.scratch, "spool"))
-        self.fence = Fence(welcome.get("fence"))
+        self.fence = Fence(welcome.get("fence"), welcome.get("owner"))
         self.workdir = Workdir(welcome)
         self.every = max(0.1, float(welcome.get("load_every", 1.0)))
         self.nice = int(welcome.get("nice", 0))
@@ -134,7 +134,8 @@ class Agent(Endings):
             if forgotten or (record.exit is not None and record.exit.get("end", 0) < limit):
                 self.remove(record)
                 continue
-            self.records[(record.job, record.attempt)] = record
+            if record.exit is None or self.ours(record.info):
+                self.records[(record.job, record.attempt)] = record
 
     def stored(self):
         """The records of this controller."""
@@ -148,7 +149,7 @@ class Agent(Endings):
                     continue
                 path = os.path.join(base, name)
                 info = read_record(path)
-                if "boot_id" not in info or info.get("owner") != self.welcome.get("owner"):
+                if "boot_id" not in info or not (self.ours(info) or self.same_directory(info)):
                     # Not whole, or of another controller: its agent looks after it, and to us it is foreign load.
                     continue
                 yield Record(path[: -len(RECORD)], "%s/%s" % (run, match.group(1)), int(match.group(2)), info)
@@ -179,12 +180,33 @@ class Agent(Endings):
         """Whether nobody else will note how an attempt ended, or has still to do with its end."""
         return not (record.mine or record.alive()) and record.over() and not kept_by_another(record)
 
+    def ours(self, info):
+        return info.get("owner") == self.welcome.get("owner")
+
+    def same_directory(self, info):
+        """Whether a job was started in our working directory, when that had another id. A copy elsewhere has another
+        path and another inode.
+        """
+        here = self.where()
+        there = info.get("where")
+        return isinstance(there, list) and len(there) == 2 and (here[0] == there[0] or here[1] == there[1] is not None)
+
+    def where(self):
+        """Our working directory: its path, and its device and inode as this node sees them."""
+        path = self.welcome.get("workdir")
+        try:
+            found = os.stat(path)
+        except (OSError, TypeError):
+            return [path, None]
+        return [os.path.realpath(path), [found.st_dev, found.st_ino]]
+
     def known(self, record):
         state = "running" if record.exit is None else "exited"
         info = record.info
         return {
             "t": "known", "job": record.job, "attempt": record.attempt, "state": state, "hash": info.get("hash", ""),
             "meta": info.get("meta") or {}, "name": info.get("name", ""), "exit": record.exit,
+            "foreign": not self.ours(info),
         }  # fmt: skip
 
     # --- the loop ---
@@ -279,7 +301,7 @@ class Agent(Endings):
         demand(spec)
         names = ("hash", "meta", "name", "log", "cpus", "progress", "runtime")
         info = {name: spec[name] for name in names if spec.get(name) is not None}
-        info.update(boot_id=BOOT_ID, start=time.time(), owner=self.welcome.get("owner"))
+        info.update(boot_id=BOOT_ID, start=time.time(), owner=self.welcome.get("owner"), where=self.where())
         info["keepers"] = [os.getpid(), os.getppid()]
         if len(spec["scripts"]) > 1:
             info["scripts"] = len(spec["scripts"])
