@@ -6,7 +6,7 @@ from typing import Any
 
 from .core.jobs import impossible
 from .core.model import NodeState
-from .core.placement import Refusal, never
+from .core.placement import forever
 from .core.pool import Pool
 from .errors import HarborError
 from .jobspec import progress_pattern, spec_of
@@ -92,7 +92,6 @@ def check_jobs(workflow: Any, pool: Pool) -> None:
         if spec.request in seen:
             continue
         seen.add(spec.request)
-        reasons = {name: never(spec.request, node) for name, node in list(pool.nodes.items())}
-        if all(reasons.values()):
-            refusal = Refusal({name: why or "" for name, why in reasons.items()}, forever=True)
+        refusal = forever(spec.request, dict(pool.nodes), pool.policy)
+        if refusal is not None:
             raise HarborError(f"rule {job.name}: {impossible(refusal)}", "harbor nodes")

@@ -13,6 +13,7 @@ from .placement import NodeView
 
 STRIKES = 3
 QUARANTINE_S = 60.0
+QUARANTINE_MAX_S = 600.0
 STEADY_S = 30.0
 """A connection that held for so long ends the row of failures that its pauses grow with."""
 BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
@@ -28,7 +29,8 @@ class Roster:
     def __init__(self, specs: Iterable[NodeSpec], emit: Callable[[ev.Action], None]) -> None:
         self.views: dict[str, NodeView] = {spec.name: NodeView(spec) for spec in specs}
         self._emit = emit
-        self._strikes: dict[str, int] = {}
+        self._strikes: dict[str, list[str]] = {}
+        self._unanswered: dict[str, int] = {}
         self._failures: dict[str, int] = {}
         self._until: dict[str, float] = {}
         self._up_at: dict[str, float] = {}
@@ -51,7 +53,18 @@ class Roster:
         self._up_at[name] = now
         self._met.add(name)
         self._begun = True
+        if node.distrusted:
+            self._move(node, "misbehaved", "it does not answer when it is to start jobs")
+            self._until[name] = now + min(QUARANTINE_MAX_S, QUARANTINE_S * 2 ** (self._unanswered.get(name, 1) - 1))
         return node
+
+    def unshared(self, node: NodeView, why: str) -> None:
+        """The node is connected, but it does not see the working directory: it gets no job."""
+        self._move(node, "unshared", why)
+
+    def shared(self, node: NodeView) -> None:
+        """The node sees the working directory again."""
+        self._move(node, "shared")
 
     def down(self, event: ev.NodeDown, now: float) -> NodeView | None:
         """The connection is gone: the node is tried again later, after a pause that grows. A node that the user has to
@@ -77,16 +90,38 @@ class Roster:
         self._failures[name] = count + 1
         return steps[min(count, len(steps) - 1)]
 
-    def strike(self, node: NodeView, why: str, now: float) -> None:
-        """Three refusals in a row: no placements for a minute, then a new chance."""
+    def strike(self, node: NodeView, who: str, why: str, now: float) -> None:
+        """Count a refusal. After three in a row the node gets no job for a minute, then a new chance.
+
+        `who` names what was refused: the same job three times says more about the job than about the node.
+        """
         name = node.spec.name
-        self._strikes[name] = self._strikes.get(name, 0) + 1
-        if self._strikes[name] >= STRIKES and self._move(node, "misbehaved", why):
+        strikes = self._strikes.setdefault(name, [])
+        strikes.append(who)
+        if len(strikes) >= STRIKES and len(set(strikes)) > 1 and self._move(node, "misbehaved", why):
             self._until[name] = now + QUARANTINE_S
-            self._strikes.pop(name)
+            del self._strikes[name]
+
+    def distrust(self, name: str) -> None:
+        """The node left a start unanswered: when it is connected again, it is quarantined, each time for longer. Then
+        it gets one job at a time until it has started one.
+        """
+        node = self.get(name)
+        if node is not None:
+            node.distrusted = True
+            self._unanswered[name] = self._unanswered.get(name, 0) + 1
+
+    def answered(self, name: str) -> bool:
+        """The node started a job. Whether it was distrusted until now."""
+        node = self.get(name)
+        if node is None or not node.distrusted:
+            return False
+        node.distrusted = False
+        self._unanswered.pop(name, None)
+        return True
 
     def absolve(self, name: str) -> None:
-        """A job ended there as jobs do: refusals are no longer in a row."""
+        """A job ended there as jobs do: the node's refusals are no longer in a row."""
         self._strikes.pop(name, None)
 
     def tick(self, now: float) -> None:
@@ -136,7 +171,8 @@ class Roster:
         for name, node in list(self.views.items()):
             if node.leaving and not node.held:
                 self._move(node, "removed", "taken out of the host list")
-                for memory in (self.views, self._strikes, self._failures, self._until, self._up_at):
+                memories = (self.views, self._strikes, self._failures, self._until, self._up_at, self._unanswered)
+                for memory in memories:
                     memory.pop(name, None)
                 self._met.discard(name)
                 self._emit(ev.Disconnect(name))

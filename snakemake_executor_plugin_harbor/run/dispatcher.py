@@ -1,7 +1,8 @@
 """The thread that owns the pool: takes events, asks the reactor, writes the journal, then acts.
 
-Order is the point: what the journal records is durable before a message leaves. Whatever waits for somebody else is
-done by the workers' threads, so that it delays neither decisions nor the heartbeat of the nodes.
+Order is the point: what the journal records is committed before a message leaves, so it survives the end of this
+process (`journal` says what survives a power cut). Whatever waits for somebody else is done by the workers' threads, so
+that it delays neither decisions nor the heartbeat of the nodes.
 """
 
 import queue
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 from ..core import events as ev
 from ..core.jobs import exit_event
-from ..core.lifecycle import HOLDING, ON_NODE
+from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
 from ..core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
@@ -57,6 +58,9 @@ class Client(Preparer, Listener, Protocol):
 
     def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
         """What the user should hear of."""
+
+    def warn(self, text: str) -> None:
+        """Trouble that the user should know of."""
 
     def broken(self, error: BaseException) -> None:
         """A thread of the dispatcher failed: nothing will ever be reported again."""
@@ -117,7 +121,7 @@ class Dispatcher:
         self._client = client
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._clock = AwakeClock()
-        self._launcher = Launcher(client, self.post)
+        self._launcher = Launcher(client, self.post, self._guard)
         self._reporter = Reporter(client)
         self._outputs = Outputs()
         self._unhurried: deque[_Post] = deque()
@@ -125,7 +129,6 @@ class Dispatcher:
         self._changed = threading.Condition()
         self._failed: BaseException | None = None
         self._closed = False
-        self._ending: set[tuple[JobId, int]] = set()
         self._taken = 0.0
         self.slots = 0
         self.logs: dict[JobId, str] = {}
@@ -161,7 +164,7 @@ class Dispatcher:
         self._inbox.put(_Heard(event, current))
 
     def launch(self) -> None:
-        """For Snakemake's thread: once the pool has decided about what it handed over, prepare what is placed."""
+        """For Snakemake's thread: once the pool has decided about what it handed over, have what is placed prepared."""
         round = threading.Event()
         self._inbox.put(round)
         self._hurry.set()
@@ -175,7 +178,7 @@ class Dispatcher:
     def settled(self, node: str, job: JobId, attempt: int) -> None:
         """Snakemake has a job's result on record, for good, even if its node cannot be told now."""
         view = self._pool.nodes.get(node)
-        self._project.settle(job, attempt, away=view is None or view.state != NodeState.READY)
+        self._project.settle(job, attempt, away=view is None or view.state not in CONNECTED)
         self.forget(node, job, attempt)
 
     def forget(self, node: str, job: JobId, attempt: int) -> None:
@@ -184,14 +187,9 @@ class Dispatcher:
         """
         self._unhurried.append(_Post(node, {"t": "forget", "job": job, "attempt": attempt}))
 
-    def end(self, node: str, job: JobId, attempt: int) -> None:
-        """Cancel an attempt that is not the pool's (an earlier run's); `await_end` waits for it."""
-        self._ending.add((job, attempt))
-        self._inbox.put(_Post(node, {"t": "cancel", "job": job, "attempt": attempt, "grace": 3.0}))
-
-    def await_end(self, job: JobId, attempt: int, timeout: float) -> bool:
-        """Whether the attempt has ended within `timeout` seconds."""
-        return self.wait(lambda: (job, attempt) not in self._ending, timeout)
+    def has(self, node: str) -> bool:
+        """Whether the pool has a node of that name."""
+        return node in self._pool.nodes
 
     def nodes_settled(self) -> bool:
         """Whether every node has answered, one way or the other."""
@@ -225,6 +223,14 @@ class Dispatcher:
     def idle(self) -> bool:
         """Whether no job holds a node."""
         return not any(job.state in HOLDING for job in list(self._pool.jobs.values()))
+
+    def abandon(self) -> None:
+        """Withdraw what is being prepared: nothing more is to start."""
+        self._launcher.abandon()
+
+    def preparing(self) -> list[int]:
+        """The threads that prepare an attempt at this moment, by their identifiers."""
+        return self._launcher.at_work()
 
     def close(self, state: str) -> None:
         """End the threads and connections; jobs that still run live on."""
@@ -302,15 +308,15 @@ class Dispatcher:
                 if job in self._pool.jobs:
                     self._journal.progress(job, done, total)
             case ev.NodeUp(node, facts, known):
-                unusable = self._client.accept(node, facts)
-                if unusable is not None:
-                    return [ev.NodeDown(node, unusable, permanent=True)]
+                event = replace(event, unusable=self._client.accept(node, facts) or "")
                 self.known.take(node, known)
-                # Also one whose fence is waited for: that it has ended is known now.
-                waiting = [
-                    id for id, job in self._pool.jobs.items() if job.spec.former and job.state == JobState.QUEUED
-                ]
-                return [event, *self._client.reunite(waiting)]
+                foreign = sum(1 for record in known if record.foreign and record.running)
+                if foreign:
+                    self._client.warn(
+                        f"node {node} still runs {foreign} jobs that were started in this directory before its "
+                        ".snakemake was deleted or replaced; they are ended before anything starts"
+                    )
+                return [event, *(self._reunite() if known else ())]
             case ev.Submitted(jobs):
                 # Their node may have answered since Snakemake's thread looked.
                 return [event, *self._client.reunite([spec.id for spec in jobs if spec.former])]
@@ -318,15 +324,12 @@ class Dispatcher:
                 # It may have ended between the look at the index and now.
                 return [replace(event, exit=event.exit or self.known.exit(node, job, attempt))]
             case ev.Exited(node, job, attempt):
-                self._ending.discard((job, attempt))
                 last = progress_of(event.message.get("progress"))
                 if last is not None and job in self._pool.jobs:
                     self._journal.progress(job, last.done, last.total)
                 if job not in self._pool.jobs:
                     # One of an earlier run, perhaps: adoption is to find it as it is now.
                     self.known.end(node, job, attempt, event.message)
-            case ev.Gone(_, job, attempt):
-                self._ending.discard((job, attempt))
         return [event]
 
     def _beat(self) -> list[ev.Event]:
@@ -338,23 +341,31 @@ class Dispatcher:
             self._beat_node(name, now)
         self._record_waiting()
         events = [event for message in self._project.words() for event in self._take_word(message)]
+        events += [ev.Fenced(job, attempt, written=True) for job, attempt in self._project.retry()]
         listed = self._client.hosts()
         return events if listed is None else [*events, ev.Listed(listed)]
 
+    def _reunite(self) -> list[ev.Adopted]:
+        """Waiting jobs that nodes have from earlier runs, also those whose fence is waited for."""
+        waiting = [id for id, job in self._pool.jobs.items() if job.state == JobState.QUEUED]
+        return self._client.reunite(waiting)
+
     def _take_word(self, message: Any) -> list[ev.Event]:
-        """How an attempt has ended on a node that could not tell us: the present one of a job, or an earlier run's."""
+        """How an attempt has ended on a node that could not tell us: the present one of a job, or an earlier run's. The
+        node may have left the host list since, or be another machine's `localhost`.
+        """
         record = known_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
-        node = self._pool.nodes.get(str(message["node"])) if record is not None and "node" in message else None
-        if record is None or record.exit is None or node is None:
+        name = str(message["node"]) if record is not None and "node" in message else ""
+        if record is None or record.exit is None or not name:
             return []
         job = self._pool.jobs.get(record.job)
-        if job is not None and job.attempt == record.attempt:
-            return [exit_event(node.spec.name, record.job, record.attempt, record.exit)]
-        if node.state == NodeState.READY:
-            return []  # it says so itself
-        self.known.add(node.spec.name, record)
-        queued = [id for id, job in self._pool.jobs.items() if job.spec.former and job.state == JobState.QUEUED]
-        return list(self._client.reunite(queued))
+        if job is not None and job.attempt == record.attempt and job.node == name:
+            return [exit_event(name, record.job, record.attempt, record.exit)]
+        holders = [self._pool.nodes.get(node) for node in self.known.holders(record.job, record.attempt)]
+        if job is not None or any(node is not None and node.state in CONNECTED for node in holders):
+            return []  # the node says so itself
+        self.known.add(name, record)
+        return list(self._reunite())
 
     def _beat_node(self, name: str, now: float) -> None:
         node = self._pool.nodes.get(name)
@@ -397,7 +408,8 @@ class Dispatcher:
                 case ev.Launch():
                     launches.append(action)
                 case ev.Fence(job, fenced):
-                    self._project.fence(job, fenced)
+                    if not self._project.fence(job, fenced):
+                        self.post(ev.Fenced(job, fenced, written=False))
                 case ev.Renamed(job, known_as):
                     self._journal.renamed(job, known_as)
                 case ev.Settle(outcome):
