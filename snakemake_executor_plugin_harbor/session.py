@@ -16,7 +16,8 @@ from . import spawned
 from .adoption import Adoption, Found, Memory
 from .answers import Answers
 from .core import events as ev
-from .core.model import JobId, NodeFacts, NodeSpec, Outcome
+from .core.capacity import Rooms
+from .core.model import JobId, NodeFacts, NodeSpec, Outcome, Request
 from .core.pool import Pool
 from .core.protocol import VERSION, Message
 from .depth import Depths
@@ -64,6 +65,7 @@ class Session:
         self._closing = False
         self._workdir = _workdir()
         self._entries = Entries()
+        self._needs: dict[str, tuple[str, ...]] = {}
         self._news = News(self._logger, self._entries)
         self._depths = Depths(self._workflow.dag.job_dependencies)
         self._same = cmd.shareable_paths()
@@ -186,7 +188,8 @@ class Session:
         places = {} if found else self.adoption.former(job)
         spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
         spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
-        entry = Entry(job, id, digest, prepared, cores=spec.request.cores)
+        entry = Entry(job, id, digest, prepared, request=spec.request)
+        self._needs[job.name] = spec.request.needs
         self._entries.add(entry)
         self.dispatcher.describe(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
         if found:
@@ -253,9 +256,16 @@ class Session:
         self.dispatcher.post(ev.Halt())
         self.dispatcher.abandon()
 
-    def room(self) -> int:
-        """Cores' worth of jobs that may still be handed over: twice the pool's slots, less what is here."""
-        return 2 * self.dispatcher.slots - self._entries.cores
+    def rooms(self) -> Rooms:
+        """How many jobs of each class may still be handed over: twice the slots that can hold it, less what is here."""
+        return Rooms(self.dispatcher.capacity, self._entries.handed())
+
+    def request(self, job: Any) -> Request:
+        """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
+        try:
+            return spec_of(job, "", 1, 0, self._needs.get(job.name, ())).request
+        except Exception:  # it is reported when the job is handed over
+            return Request()
 
     def cancel(self, grace: float, timeout: float) -> None:
         """End every job on every node."""
