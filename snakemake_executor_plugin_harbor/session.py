@@ -155,7 +155,7 @@ class Session:
         prepared = cmd.on_node(self._executor, job) if way == "snakemake" else None
         needs = prepared.needs if prepared else cmd.direct_needs(job)
         digest = job_hash(job, self.project.id)
-        found = self._find(job, digest)
+        found = self._find(job, digest, prepared is not None)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
         places = {} if found else self.adoption.former(job)
@@ -175,17 +175,17 @@ class Session:
         adopted = []
         for id in jobs:
             entry = self._entries.get(id)
-            found = self._find(entry.job, entry.hash) if entry is not None else None
+            found = self._find(entry.job, entry.hash, entry.command is not None) if entry is not None else None
             if entry is not None and found is not None:
                 self._entries.rename(entry, found.known.job)
                 adopted.append(replace(self._adopt(entry, found), known_as=id))
         return adopted
 
-    def _find(self, job: Any, digest: str) -> Found | None:
+    def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
         """The record of an earlier run that is this job. If its node has left the host list, only the notice of its end
         is left, and that is worth something only while the outputs are there.
         """
-        found = self.adoption.find(job, digest)
+        found = self.adoption.find(job, digest, spawned)
         if found is None or self.dispatcher.has(found.node) or (found.known.exit or {}).get("code") != 0:
             return found
         shadow, job.shadow_dir = job.shadow_dir, self._memory(found).shadow_dir
