@@ -85,12 +85,18 @@ class Adoption:
         self._taken: set[tuple[str, int]] = set()
         self._by_hash: dict[str, list[Found]] = {}
 
+    def possible(self, job: Any) -> bool:
+        """Whether there may be a record of the job: its hash is wanted."""
+        with self._lock:
+            self._refresh()
+            return bool(self._by_hash or self.former(job))
+
     def find(self, job: Any, digest: str, spawned: bool) -> Found | None:
         """The record that is this job, taken out of the index; the latest attempt if there are several. `spawned`: it
         runs in a Snakemake of its own, which goes on for a moment after it has recorded the job's end.
         """
         with self._lock:
-            return self._find(job, digest, spawned)
+            return self._find(job, digest, spawned) if digest else None
 
     def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
         self._refresh()

@@ -10,7 +10,10 @@ from .core.model import JobState, Outcome
 
 @dataclass
 class Entry:
-    """A job that Snakemake handed over. `printed`: it is in Snakemake's log; `prepared`: an attempt of it was."""
+    """A job that Snakemake handed over. `printed`: it is in Snakemake's log; `prepared`: an attempt of it was.
+
+    `preparing`: an attempt is in preparation now; `doing` says what that is at, None while Snakemake prepares files.
+    """
 
     job: Any
     id: str
@@ -21,6 +24,8 @@ class Entry:
     litter: tuple[str, ...] = ()
     printed: bool = False
     prepared: bool = False
+    preparing: bool = False
+    doing: str | None = None
     cores: int = 1
 
     @property
@@ -37,6 +42,7 @@ class Entries:
         self._entries: dict[str, Entry] = {}
         self._proc_ids: set[int] = set()
         self._attempts: dict[str, int] = {}
+        self._failed_on: dict[str, frozenset[str]] = {}
         self.cores = 0
 
     def get(self, id: str) -> Entry | None:
@@ -45,6 +51,10 @@ class Entries:
     def first_attempt(self, id: str) -> int:
         """The number of a job's next attempt: Snakemake may have had it before and tries it again."""
         return self._attempts.pop(id, 0) + 1
+
+    def failed_on(self, job: Any) -> frozenset[str]:
+        """The nodes where a job has failed in this run. Snakemake's next try (`--retries`) prefers others."""
+        return self._failed_on.get(str(job.jobid), frozenset())
 
     def add(self, entry: Entry) -> None:
         with self._lock:
@@ -66,8 +76,11 @@ class Entries:
             entry.id = id
             self._entries[id] = entry
 
-    def remove(self, entry: Entry, outcome: Outcome | None = None) -> bool:
-        """False if somebody else was first: only one thread may tell Snakemake what became of a job."""
+    def remove(self, entry: Entry, outcome: Outcome | None = None, failed: bool = False) -> bool:
+        """False if somebody else was first: only one thread may tell Snakemake what became of a job.
+
+        `failed`: Snakemake is told of a failure, even if the command ended well (its outputs are missing).
+        """
         with self._lock:
             if entry.id not in self._entries:
                 return False
@@ -75,8 +88,12 @@ class Entries:
                 del self._entries[id]
             self.cores -= entry.cores
             self._proc_ids.discard(-1 if entry.proc_id is None else entry.proc_id)
-        if outcome is not None and outcome.state != JobState.SUCCEEDED:
-            self._attempts[entry.id] = outcome.attempt
+        if outcome is None or (outcome.state == JobState.SUCCEEDED and not failed):
+            self._failed_on.pop(str(entry.job.jobid), None)
+            return True
+        self._attempts[entry.id] = outcome.attempt
+        if failed and outcome.exit is not None and outcome.node is not None:
+            self._failed_on[str(entry.job.jobid)] = self.failed_on(entry.job) | {outcome.node}
         return True
 
     def all(self) -> list[Entry]:

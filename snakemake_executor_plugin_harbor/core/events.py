@@ -67,20 +67,26 @@ class Known:
 
 @dataclass(frozen=True)
 class NodeUp:
-    """A node said hello and listed the jobs that it knows."""
+    """A node said hello and listed the jobs that it knows. `unusable` says why it can hold no job now, if it cannot."""
 
     node: str
     facts: NodeFacts
     known: tuple[Known, ...] = ()
+    unusable: str = ""
 
 
 @dataclass(frozen=True)
 class NodeDown:
-    """A connection ended or could not be made; `permanent` is never retried."""
+    """A connection ended or could not be made.
+
+    `permanent`: the user has to repair something, and the node is retried after `pause` seconds, or never if that is
+    None. Otherwise the pool chooses the pause, and `pause` is its minimum.
+    """
 
     node: str
     reason: str
     permanent: bool = False
+    pause: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Refused:
-    """The node would not start the attempt. `kind` is missing (`path` says what), disk, fork or error."""
+    """The node did not start the attempt.
+
+    `kind` says whose fault it is. The node's: missing (`path` says what), disk, fork, unshared (it has lost the working
+    directory). The job's: job. The controller's: fenced (the attempt was given up). Either's: error.
+    """
 
     node: str
     job: JobId

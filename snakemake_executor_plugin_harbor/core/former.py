@@ -20,10 +20,15 @@ from typing import Protocol
 from . import events as ev
 from .jobs import Attempt, Job
 from .model import JobId, JobState, Place
-from .placement import NodeView, Refusal
+from .placement import NodeView, Why
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL, for an attempt of an earlier run."""
+FOREIGN = "still runs {} jobs that were started here before .snakemake was deleted or replaced; they are being ended"
+RUNS = Why("still runs an earlier attempt of the job, which writes the same outputs; it is being ended")
+SILENT = Why("does not answer, and may still run it since an earlier run")
+UNFENCED = Why("waits for the fence of a lost attempt, which cannot be written now")
+FENCED = Why("waits until a lost attempt has ended (--harbor-fence-wait)")
 
 
 class Times(Protocol):
@@ -177,20 +182,18 @@ class Former:
                 if not job.cleared:
                     self._look(job, answers, listed, now)
 
-    def held_back(self, job: Job, now: float) -> Refusal | None:
-        """Why a job is not placed yet, though a node may have room for it."""
+    def held_back(self, job: Job, now: float) -> dict[str, Why] | None:
+        """Why a job is not placed yet, by node, though a node may have room for it."""
         if self._foreign:
-            counts = Counter(node for node, _, _ in self._foreign)
-            why = "jobs that were started here before .snakemake was deleted or replaced; they are being ended"
-            return Refusal({node: f"still runs {count} {why}" for node, count in counts.items()})
+            return {node: Why(FOREIGN, (n,)) for node, n in Counter(node for node, _, _ in self._foreign).items()}
         if job.blockers:
-            return Refusal({node: _still_runs(id, attempt) for node, id, attempt in job.blockers})
+            return {node: RUNS for node, _, _ in job.blockers}
         if job.suspects:
-            return Refusal(dict.fromkeys(job.suspects, "does not answer, and may still run it since an earlier run"))
+            return dict.fromkeys(job.suspects, SILENT)
         if job.unfenced:
-            return Refusal({"every node": "waits for the fence of a lost attempt, which cannot be written now"})
+            return {"every node": UNFENCED}
         if max(job.not_before, self._not_before) > now:
-            return Refusal({"every node": "waits until a lost attempt has ended (--harbor-fence-wait)"})
+            return {"every node": FENCED}
         return None
 
     def _all(self) -> list[Job]:
@@ -278,7 +281,3 @@ class _Answers:
 def _names(node: str, host: str) -> list[tuple[str, str]]:
     """What a node is recognised by: its name in the host list, or its own host name."""
     return [("node", node), ("host", host)] if host else [("node", node)]
-
-
-def _still_runs(id: JobId, attempt: int) -> str:
-    return f"still runs attempt {attempt} of {id}, which writes the same outputs; it is being ended"

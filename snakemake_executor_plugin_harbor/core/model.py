@@ -138,7 +138,8 @@ class JobSpec:
 
     `attempt` is the number of its first attempt here: larger than 1 when Snakemake retries it. `stall_after`: seconds,
     None for the pool's. `former` are the ids under which an earlier run started it and that may still run; `places`
-    says where. An id without a place was started on a node of this pool.
+    says where. An id without a place was started on a node of this pool. `avoid` are the nodes where its earlier tries
+    failed: another one is preferred.
     """
 
     id: JobId
@@ -150,6 +151,7 @@ class JobSpec:
     stall_after: float | None = None
     former: tuple[JobId, ...] = ()
     places: Mapping[JobId, Place] = field(default_factory=dict)
+    avoid: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 from ..core import events as ev
 from ..core.jobs import exit_event
-from ..core.lifecycle import HOLDING, ON_NODE
+from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
 from ..core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
 from ..core.protocol import Message, known_of
+from ..remote.connection import Current
 from ..remote.link import Link
 from ..remote.links import Links
 from ..remote.transport import Transport
@@ -38,8 +39,6 @@ ROUND_S = 0.5
 """How long Snakemake's thread waits for the pool's decision; it takes about a millisecond."""
 INBOX_MAX = 20_000
 """Events that may wait to be taken before nodes have to; each is below a kilobyte."""
-CONNECTIONS_AT_ONCE = 8
-"""sshd drops connections at random from 10 unauthenticated ones on (MaxStartups 10:30:100)."""
 
 
 class Client(Preparer, Listener, Protocol):
@@ -86,7 +85,22 @@ class _Post:
     message: Message
 
 
-_Item = tuple[ev.Event, ...] | _Note | _Post | threading.Event | None
+@dataclass(frozen=True)
+class _Heard:
+    """An event of a connection. It counts only while that connection is still its node's (`current`)."""
+
+    event: ev.Event
+    current: Current
+
+
+_Item = tuple[ev.Event, ...] | _Heard | _Note | _Post | threading.Event | None
+
+
+def _events(item: _Item) -> tuple[ev.Event, ...]:
+    """What an item holds for the pool."""
+    if isinstance(item, _Heard):
+        return (item.event,) if item.current() else ()
+    return item if isinstance(item, tuple) else ()
 
 
 class Dispatcher:
@@ -107,7 +121,7 @@ class Dispatcher:
         self._client = client
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._clock = AwakeClock()
-        self._launcher = Launcher(client, self.post)
+        self._launcher = Launcher(client, self.post, self._guard)
         self._reporter = Reporter(client)
         self._outputs = Outputs()
         self._unhurried: deque[_Post] = deque()
@@ -119,8 +133,7 @@ class Dispatcher:
         self.slots = 0
         self.logs: dict[JobId, str] = {}
         self.known = Listing()
-        gate = threading.Semaphore(CONNECTIONS_AT_ONCE)
-        self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear, gate))
+        self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear))
         self._threads = [
             threading.Thread(target=self._guard, args=(target,), name=f"harbor-{name}", daemon=True)
             for name, target in (
@@ -143,15 +156,15 @@ class Dispatcher:
         """
         self._inbox.put(events)
 
-    def _from_node(self, event: ev.Event) -> None:
+    def _from_node(self, event: ev.Event, current: Current) -> None:
         """A link's event. A node that sends faster than we take waits, and with it its connection."""
         while self._inbox.qsize() > INBOX_MAX and not self._closed and self._failed is None:
             with self._changed:
                 self._changed.wait(0.1)
-        self.post(event)
+        self._inbox.put(_Heard(event, current))
 
     def launch(self) -> None:
-        """For Snakemake's thread: once the pool has decided about what it handed over, prepare what is placed."""
+        """For Snakemake's thread: once the pool has decided about what it handed over, have what is placed prepared."""
         round = threading.Event()
         self._inbox.put(round)
         self._hurry.set()
@@ -165,7 +178,7 @@ class Dispatcher:
     def settled(self, node: str, job: JobId, attempt: int) -> None:
         """Snakemake has a job's result on record, for good, even if its node cannot be told now."""
         view = self._pool.nodes.get(node)
-        self._project.settle(job, attempt, away=view is None or view.state != NodeState.READY)
+        self._project.settle(job, attempt, away=view is None or view.state not in CONNECTED)
         self.forget(node, job, attempt)
 
     def forget(self, node: str, job: JobId, attempt: int) -> None:
@@ -181,6 +194,16 @@ class Dispatcher:
     def nodes_settled(self) -> bool:
         """Whether every node has answered, one way or the other."""
         return all(n.state not in (NodeState.OFFLINE, NodeState.CONNECTING) for n in list(self._pool.nodes.values()))
+
+    def nodes_usable(self) -> bool:
+        """Whether every node is ready, or waits for the user."""
+        final = (NodeState.READY, NodeState.REJECTED, NodeState.UNUSABLE)
+        return all(node.state in final for node in list(self._pool.nodes.values()))
+
+    @property
+    def failed(self) -> bool:
+        """Whether a thread has ended with an error: nothing will happen any more."""
+        return self._failed is not None
 
     def reasons(self) -> dict[str, tuple[NodeState, str]]:
         """Each node's state and why."""
@@ -200,6 +223,14 @@ class Dispatcher:
     def idle(self) -> bool:
         """Whether no job holds a node."""
         return not any(job.state in HOLDING for job in list(self._pool.jobs.values()))
+
+    def abandon(self) -> None:
+        """Withdraw what is being prepared: nothing more is to start."""
+        self._launcher.abandon()
+
+    def preparing(self) -> list[int]:
+        """The threads that prepare an attempt at this moment, by their identifiers."""
+        return self._launcher.at_work()
 
     def close(self, state: str) -> None:
         """End the threads and connections; jobs that still run live on."""
@@ -231,7 +262,7 @@ class Dispatcher:
         next_tick = 0.0
         while True:
             items = self._take(max(0.0, next_tick - time.monotonic()))
-            events = [event for item in items if isinstance(item, tuple) for event in item]
+            events = [event for item in items for event in _events(item)]
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK_S
                 events.append(ev.Tick(time.localtime().tm_hour))
@@ -277,9 +308,7 @@ class Dispatcher:
                 if job in self._pool.jobs:
                     self._journal.progress(job, done, total)
             case ev.NodeUp(node, facts, known):
-                unusable = self._client.accept(node, facts)
-                if unusable is not None:
-                    return [ev.NodeDown(node, unusable, permanent=True)]
+                event = replace(event, unusable=self._client.accept(node, facts) or "")
                 self.known.take(node, known)
                 foreign = sum(1 for record in known if record.foreign and record.running)
                 if foreign:
@@ -333,7 +362,7 @@ class Dispatcher:
         if job is not None and job.attempt == record.attempt and job.node == name:
             return [exit_event(name, record.job, record.attempt, record.exit)]
         holders = [self._pool.nodes.get(node) for node in self.known.holders(record.job, record.attempt)]
-        if job is not None or any(node is not None and node.state == NodeState.READY for node in holders):
+        if job is not None or any(node is not None and node.state in CONNECTED for node in holders):
             return []  # the node says so itself
         self.known.add(name, record)
         return list(self._reunite())
@@ -360,6 +389,8 @@ class Dispatcher:
                         self._journal.node_removed(name)
                     else:
                         self._beat_node(name, now)
+                    if node_state == NodeState.REJECTED:
+                        later.append(lambda name=name: self._links.reject(name))  # type: ignore[misc]
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
                 case ev.Stalled():
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]

@@ -10,7 +10,7 @@ import os
 import time
 
 # Ends that say nothing of the job: it runs again in any case.
-VOID = ("lost", "fenced", "cancelled")
+VOID = ("lost", "fenced", "cancelled", "shutdown", "unshared")
 
 
 class Fence:
