@@ -182,7 +182,7 @@ class Session:
         needs = prepared.needs if prepared else cmd.direct_needs(job)
         # A hash evaluates params, which may be slow functions: for all other jobs that is left to the preparation.
         digest = job_hash(job, self.project.id) if self.adoption.possible(job) else ""
-        found = self._find(job, digest)
+        found = self._find(job, digest, prepared is not None)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
         places = {} if found else self.adoption.former(job)
@@ -205,17 +205,17 @@ class Session:
             if entry is None or not (entry.hash or self.adoption.possible(entry.job)):
                 continue
             entry.hash = entry.hash or job_hash(entry.job, self.project.id)
-            found = self._find(entry.job, entry.hash)
+            found = self._find(entry.job, entry.hash, entry.command is not None)
             if found is not None:
                 self._entries.rename(entry, found.known.job)
                 adopted.append(replace(self._adopt(entry, found), known_as=id))
         return adopted
 
-    def _find(self, job: Any, digest: str) -> Found | None:
+    def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
         """The record of an earlier run that is this job. If its node has left the host list, only the notice of its end
         is left, and that is worth something only while the outputs are there.
         """
-        found = self.adoption.find(job, digest)
+        found = self.adoption.find(job, digest, spawned)
         if found is None or self.dispatcher.has(found.node) or (found.known.exit or {}).get("code") != 0:
             return found
         shadow, job.shadow_dir = job.shadow_dir, self._memory(found).shadow_dir
