@@ -38,7 +38,7 @@ from .run.project import Project, new_run
 from .settings import host_list, pool_config, take_password
 from .sources import Sources
 from .starter import Starter
-from .threadlimit import ThreadLimit, largest
+from .threadlimit import ThreadLimit, complete_handover, largest
 
 
 class Session:
@@ -106,6 +106,7 @@ class Session:
             ready = await_nodes(self.dispatcher, self._workflow, bool(self.project.unfinished))
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
+            complete_handover(self._workflow)
             slots = largest(self.pool.nodes.values())
             self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
             check_jobs(self._workflow, self.pool)
