@@ -41,7 +41,7 @@ from .settings import host_list, pool_config, take_password
 from .shadow import install as install_shadow
 from .sources import Sources
 from .starter import Starter
-from .threadlimit import ThreadLimit, largest
+from .threadlimit import ThreadLimit, complete_handover, largest
 
 
 class Session:
@@ -123,6 +123,7 @@ class Session:
             )
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
+            complete_handover(self._workflow)
             slots = largest(self.pool.nodes.values())
             self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
             check_jobs(self._workflow, self.pool)
