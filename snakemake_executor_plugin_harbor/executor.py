@@ -18,6 +18,8 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
 from snakemake_interface_executor_plugins.utils import format_cli_arg
 
+from . import startfiles
+
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL after Ctrl-C."""
 CANCEL_WAIT_S = 9.0
@@ -112,7 +114,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
         return sys.executable if shared else "python3"
 
     def get_job_args(self, job: Any, **kwargs: Any) -> str:
-        waited = format_cli_arg("--wait-for-files", list(job.get_wait_for_files()))
+        files = list(job.get_wait_for_files())
+        if len(files) > startfiles.MANY_FILES:
+            path = startfiles.write_wait_list(self.session.run, job, map(str, files))
+            waited = format_cli_arg("--wait-for-files-file", str(path))
+        else:
+            waited = format_cli_arg("--wait-for-files", files)
         return f"{super().get_job_args(job, **kwargs)} {waited}"
 
     # --- signals --------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """One run: what Snakemake handed over, and the dispatcher that works on it."""
 
 import os
+import shutil
 import socket
 import threading
 import traceback
@@ -13,6 +14,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
+from . import startfiles
 from .adoption import Adoption, Found, Notes
 from .answers import Answers
 from .core import events as ev
@@ -169,6 +171,8 @@ class Session:
         spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
         spec = replace(spec, former=former, avoid=self._entries.failed_on(job))
         entry = Entry(job, id, digest, prepared, cores=spec.request.cores, conflicts=conflicts)
+        if prepared is not None and (waits := startfiles.wait_list(self.run, job)).exists():
+            entry.litter = (str(waits),)
         self._entries.add(entry)
         self.dispatcher.describe(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
         for conflict in conflicts:
@@ -196,7 +200,7 @@ class Session:
             job.attempt = meta.snakemake_attempt
         if meta.shadow_dir is not None:
             job.shadow_dir = meta.shadow_dir
-        entry.log, entry.litter = meta.log, meta.litter
+        entry.log, entry.litter = meta.log, (*entry.litter, *meta.litter)
         entry.printed = entry.prepared = True
         if meta.proc_id is not None:
             self._entries.number(entry, meta.proc_id)
@@ -261,6 +265,7 @@ class Session:
             if whole:
                 self.project.point_to(self._journal.path, complete=True)
                 self._notes.clear()
+                shutil.rmtree(startfiles.DIRECTORY, ignore_errors=True)
                 self.project.clear_words()
             for found in self.adoption.leftovers() if over else ():
                 # Of a run that failed only its own: a later one may still want those of earlier ones.

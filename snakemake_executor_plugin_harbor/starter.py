@@ -12,6 +12,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
+from . import startfiles
 from .adoption import Notes
 from .core import events as ev
 from .core.pool import Pool
@@ -150,6 +151,9 @@ class Starter:
             entry.litter = command.litter
         entry.doing = f"--harbor-command-factory {self._config.command_factory} is called"
         scripts = [self._final(replace(context, command=script)) for script in command.scripts]
+        name = f"{launch.job.replace('/', '.')}.{launch.attempt}"
+        scripts, files = startfiles.shorten(scripts, command.shell, name)
+        entry.litter += tuple(files)
         message = {
             "t": "start",
             "job": launch.job,
@@ -167,6 +171,7 @@ class Starter:
             "meta": self._meta(entry, launch),
             "cpus": max(1, len(launch.seat.slots)),
         }
+        startfiles.check(message)
         self._check()
         self._executor.submitted(job, entry.id)
         if entry.command is not None:
