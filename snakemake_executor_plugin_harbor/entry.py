@@ -4,7 +4,6 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from .adoption import Found
 from .command import Command
 from .core.model import JobState, Outcome
 
@@ -28,7 +27,6 @@ class Entry:
     preparing: bool = False
     doing: str | None = None
     cores: int = 1
-    conflicts: tuple[Found, ...] = ()
 
     @property
     def wildcards(self) -> dict[str, str]:

@@ -16,9 +16,8 @@ from typing import Any
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
-from snakemake_interface_executor_plugins.utils import format_cli_arg
 
-from . import startfiles
+from . import spawned
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL after Ctrl-C."""
@@ -33,13 +32,20 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         from .session import Session
+        from .settings import pool_config, take_password
 
         self.cancelling = False
         self._begun = False
         self._stopping = False
         self._cancelled = False
         self._interrupted = -UNWIND_S
-        self.session: Session = Session(self)
+        self.session: Session
+        if len(self.workflow.dag):
+            self.session = Session(self)
+        else:
+            # Snakemake says "Nothing to be done", and does not shut an executor down that had nothing to do.
+            pool_config(self.executor_settings)
+            take_password(self.executor_settings)
 
     # --- what Snakemake calls -------------------------------------------------------------------------------
 
@@ -91,7 +97,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """Report a failed job, with its log as an auxiliary one (`--show-failed-logs` prints it)."""
         if not self.cancelling:
             logs = [log] if log and Path(log).exists() else []
-            self.report_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
+            try:
+                self.report_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
+            except Exception as unprintable:
+                # Snakemake formats the job's shell command for its message, which is what may have failed the job.
+                self.logger.error(f"Error in rule {job.name}: {message}\n{unprintable}")
+                self.workflow.scheduler.error_callback(job)
 
     def success(self, job: Any) -> None:
         """Report a job whose outputs are there."""
@@ -102,9 +113,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     @property
     def cores(self) -> Any:
-        """`--cores` for a spawned Snakemake: ours if it is limited, else all of the node's."""
-        cores = self.workflow.resource_settings.cores
-        return cores if cores is not None and cores != sys.maxsize else "all"
+        """Asked for by Snakemake's interface; `get_job_args` has each job's own number."""
+        return "all"
 
     def get_exec_mode(self) -> ExecMode:
         return ExecMode.REMOTE
@@ -114,13 +124,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
         return sys.executable if shared else "python3"
 
     def get_job_args(self, job: Any, **kwargs: Any) -> str:
-        files = list(job.get_wait_for_files())
-        if len(files) > startfiles.MANY_FILES:
-            path = startfiles.write_wait_list(self.session.run, job, map(str, files))
-            waited = format_cli_arg("--wait-for-files-file", str(path))
-        else:
-            waited = format_cli_arg("--wait-for-files", files)
-        return f"{super().get_job_args(job, **kwargs)} {waited}"
+        arguments = super().get_job_args(job, **{"cores": spawned.cores(self.workflow, job), **kwargs})
+        return f"{arguments} {self.session.sources.waiting(job.get_wait_for_files())}"
+
+    def additional_general_args(self) -> str:
+        return spawned.arguments(self.workflow)
 
     # --- signals --------------------------------------------------------------------------------------------
 

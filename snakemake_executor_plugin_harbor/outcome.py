@@ -14,13 +14,20 @@ from .core.protocol import printable
 
 def missing_outputs(job: Any) -> list[str]:
     """Outputs that are not visible here yet (NFS shows new files late). touch() outputs are made afterwards."""
-    if job.is_group():
+    if job.is_group() or not _files_are_here(job.rule.workflow):
         return []
     return [
         str(file)
         for file in job.output
         if file not in job.touch_output and not os.path.lexists(job.shadowed_path(file))
     ]
+
+
+def _files_are_here(workflow: Any) -> bool:
+    """False where --shared-fs-usage leaves out input-output: a Snakemake on the node has put the files into storage."""
+    from snakemake.settings.types import SharedFSUsage
+
+    return SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
 
 
 class Latency:
@@ -130,7 +137,7 @@ def complete(workflow: Any, job: Any, outcome: Outcome, missing: list[str], wait
             f"harbor: the command ended with exit code 0 on {outcome.node}, but outputs are missing here after "
             f"{waited} s (--latency-wait): {', '.join(missing)}"
         )
-    if outcome.exit is None or job.is_group():
+    if outcome.exit is None or job.is_group() or not _files_are_here(workflow):
         return None
     if job.benchmark and not (job.is_run or job.is_notebook or job.is_cwl):
         # An agent that has not started the job itself knows only how long it took.

@@ -8,16 +8,18 @@ from . import outcome as out
 from .core.model import JobState, Outcome
 from .entry import Entries, Entry
 from .run.dispatcher import Dispatcher
+from .run.notes import Notes
 
 
 class Reports:
     """Used on the reporter's thread, but for `fail` and `settled`, which are for Snakemake's."""
 
-    def __init__(self, executor: Any, entries: Entries, dispatcher: Dispatcher) -> None:
+    def __init__(self, executor: Any, entries: Entries, dispatcher: Dispatcher, notes: Notes) -> None:
         self._executor = executor
         self._workflow = executor.workflow
         self._entries = entries
         self._dispatcher = dispatcher
+        self._notes = notes
         self._latency = out.Latency(self._workflow.execution_settings.latency_wait)
         self._reported: dict[str, Outcome] = {}
 
@@ -84,6 +86,8 @@ class Reports:
     def settled(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
         ended = self._reported.pop(str(job.jobid), None)
+        if ended is not None:
+            self._notes.settled(ended.job)
         if ended is not None and ended.node is not None:
             self._dispatcher.settled(ended.node, ended.job, ended.attempt)
 
@@ -93,6 +97,9 @@ class Reports:
         if self._workflow.execution_settings.cleanup_scripts:
             out.clean(entry.litter)
         self._reported[str(entry.job.jobid)] = outcome
+        nothing_runs = outcome.exit is not None or outcome.node is None or outcome.state == JobState.WITHDRAWN
+        if nothing_runs and (self._executor.cancelling or outcome.state == JobState.WITHDRAWN):
+            self._notes.over(outcome.job)
         if self._executor.cancelling and outcome.node is not None:
             self._dispatcher.forget(outcome.node, outcome.job, outcome.attempt)
         return True

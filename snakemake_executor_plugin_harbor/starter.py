@@ -13,8 +13,8 @@ from snakemake_interface_common.exceptions import WorkflowError
 from . import command as cmd
 from . import outcome as out
 from . import startfiles
-from .adoption import Notes
 from .core import events as ev
+from .core.model import Place
 from .core.pool import Pool
 from .core.protocol import Message
 from .entry import Entries, Entry
@@ -23,10 +23,9 @@ from .identity import job_hash
 from .jobspec import progress_pattern, runtime_s
 from .launch import CommandFactory, LaunchContext, log_path
 from .run.dispatcher import Dispatcher
+from .run.notes import Notes
 from .settings import PoolConfig
-
-END_WAIT_S = 15.0
-"""How long the end of an earlier run's attempt, which writes the same outputs, is waited for."""
+from .sources import Sources
 
 
 class _Over(Exception):
@@ -46,10 +45,14 @@ class Starter:
         pool: Pool,
         dispatcher: Dispatcher,
         notes: Notes,
+        directory: str,
+        sources: Sources,
         stopping: Callable[[], bool],
     ) -> None:
-        """`stopping` says whether nothing is to start any more."""
+        """`directory` is the working directory's id; `stopping` says whether nothing is to start any more."""
+        self._sources = sources
         self._notes = notes
+        self._directory = directory
         self._stopping = stopping
         self._executor = executor
         self._workflow = executor.workflow
@@ -108,10 +111,6 @@ class Starter:
 
     def _announce(self, entry: Entry, launch: ev.Launch) -> ev.Unprepared | None:
         """What comes before its files are touched."""
-        entry.doing = "an earlier attempt, which writes the same outputs, is ended"
-        for conflict in entry.conflicts:
-            self._dispatcher.await_end(conflict.known.job, conflict.known.attempt, END_WAIT_S)
-        entry.conflicts = ()
         if not entry.printed:
             entry.doing = "its message and command are formatted for the log (its params may be slow functions)"
             self._executor.run_job_pre(entry.job)
@@ -139,14 +138,16 @@ class Starter:
         assert facts is not None
         self._check()
         entry.doing = "its params are evaluated"
-        entry.hash = entry.hash or job_hash(job)
+        entry.hash = entry.hash or job_hash(job, self._directory)
+        hashes = [job_hash(member, self._directory) for member in job.jobs] if job.is_group() else [entry.hash]
         entry.doing = "its command is made (its params or resources may be slow functions)"
-        command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir)
+        command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir, self._sources)
         context = self._context(entry, launch, command)
         env: dict[str, str | None] = {}
         if not self._pool.nodes[launch.node].spec.local:
             env |= cmd.shared_environment(facts.same, facts.path)
-        env |= {**command.env, **cmd.declared_envvars(self._workflow), **context.environment()}
+        # What Snakemake sets for a job wins over `envvars:`, as for a local job.
+        env |= {**cmd.declared_envvars(self._workflow), **command.env, **context.environment()}
         if entry.command is None:
             entry.litter = command.litter
         entry.doing = f"--harbor-command-factory {self._config.command_factory} is called"
@@ -173,9 +174,9 @@ class Starter:
         }
         startfiles.check(message)
         self._check()
+        place = Place(launch.node, facts.host, facts.boot_id, facts.scratch)
+        self._notes.start(entry.id, launch.attempt, hashes, place)
         self._executor.submitted(job, entry.id)
-        if entry.command is not None:
-            self._notes.write(job, entry.id)
         return message
 
     def _meta(self, entry: Entry, launch: ev.Launch) -> dict[str, Any]:

@@ -1,20 +1,18 @@
-"""Files in the shared working directory that carry what is too long for a command line or for a `start` message.
+"""What is too long for a `start` message: long scripts go into files, other things fail the job.
 
-They belong to one job and are deleted with its other temporary files (`Entry.litter`).
+The files lie in the shared working directory and are deleted with the job's other temporary files (`Entry.litter`).
 """
 
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .core.protocol import MAX_LINE, Message, encode
 from .errors import HarborError
 
 DIRECTORY = Path(".snakemake", "harbor", "start")
-MANY_FILES = 20
-"""RemoteExecutor of Snakemake's interface also writes a file from here on."""
 LONG_SCRIPTS = 128 << 10
 """Characters. Longer scripts are written to files."""
 SUSPICIOUS = 64 << 10
@@ -23,22 +21,6 @@ MAX_VARIABLE = 128 << 10
 """Bytes of one environment variable with its name: Linux starts no program with a longer one (MAX_ARG_STRLEN)."""
 SOURCING = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh"})
 """Shells for which `. FILE` runs a file as if its text had been given with -c."""
-
-
-def wait_list(run: str, job: Any) -> Path:
-    """The file with the names of the inputs that the node's Snakemake waits for."""
-    return (DIRECTORY / f"{run}.{job.jobid}.inputs").absolute()
-
-
-def write_wait_list(run: str, job: Any, names: Iterable[str]) -> Path:
-    """Write that file. Snakemake strips each line, so names with blanks around them, or with line breaks in them, are
-    left out: their jobs start without the wait.
-    """
-    path = wait_list(run, job)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [name for name in names if name == name.strip() and len(name.splitlines()) == 1]
-    path.write_text("".join(f"{name}\n" for name in lines), errors="surrogateescape")
-    return path
 
 
 def shorten(scripts: Sequence[str], shell: str | None, name: str) -> tuple[list[str], list[str]]:
@@ -53,6 +35,11 @@ def shorten(scripts: Sequence[str], shell: str | None, name: str) -> tuple[list[
         files.append(str(path))
         short.append(f". {shlex.quote(str(path))}")
     return short, files
+
+
+def clear() -> None:
+    """Remove the files: no job needs them any more."""
+    shutil.rmtree(DIRECTORY, ignore_errors=True)
 
 
 def check(message: Message) -> None:

@@ -8,22 +8,32 @@ import datetime
 import difflib
 import hashlib
 import json
+import math
 import os
 import re
-import stat
-from collections.abc import Iterator, Mapping
+import shlex
+import tempfile
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import sweep_lines
 from sweep_cases import Case, SweepError, cases_of
+from sweep_template import check_template
 
 SCRIPT = re.compile(r"\S+\.(py|sh|R|r|pl|rb|jl)")
-PLACEHOLDER = re.compile(r"(?<![$@\w])\{([A-Za-z_]\w*)\}")
-QUOTED = re.compile(r"'[^']*'")
 RESOURCES = ("mem_mb", "disk_mb", "runtime", "gpu", "node", "constraint", "progress", "stall_after")
 LOGS = ("stdout", "stderr")
 TYPES = {"object": "a mapping", "array": "a list", "string": "text", "integer": "integer", "number": "number"}
+# Keys that other tools have, and ours.
+ALIASES = {"mem": "mem_mb", "memory": "mem_mb", "disk": "disk_mb", "time": "runtime", "timeout": "runtime",
+           "walltime": "runtime", "cpus": "threads", "cores": "threads", "gpus": "gpu", "command": "run",
+           "commands": "run", "cmd": "run", "host": "node", "nodes": "node"}  # fmt: skip
+# Specifications of tables that no configuration has used for so long are removed (seconds).
+FORGOTTEN = 30 * 86400
 
 
 @dataclass(frozen=True)
@@ -41,13 +51,18 @@ class Sweep:
     resources: Mapping[str, Any] = field(default_factory=dict)
     plot: Mapping[str, str] | None = None
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The table's parameter columns: those of all cases, in order of first appearance."""
         return tuple(dict.fromkeys(key for case in self.cases for key in case.params))
 
     def by_name(self) -> dict[str, Case]:
         return {case.name: case for case in self.cases}
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(key, command line) of every command that is no script."""
+        found = [(f"run[{number}]", line) for number, line in enumerate(self.run)]
+        return found + [(key, each[1]) for key, each in (("pre", self.pre), ("post", self.post)) if each and each[1]]
 
 
 def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Sweep]:
@@ -73,7 +88,11 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Check against the JSON schema; the first mistake becomes a sentence that names the key."""
     import jsonschema
 
-    errors = sorted(jsonschema.Draft7Validator(schema).iter_errors(dict(config)), key=lambda e: list(map(str, e.path)))
+    errors = sorted(
+        jsonschema.Draft7Validator(schema).iter_errors(dict(config)),
+        # An unknown key before a missing one: it is probably that one with a typo.
+        key=lambda e: (list(map(str, e.path)), e.validator != "additionalProperties"),
+    )
     if errors:
         raise SweepError(_sentence(errors[0]))
 
@@ -83,7 +102,7 @@ def _sentence(error: Any) -> str:
     if error.validator == "additionalProperties" and isinstance(error.schema.get("properties"), Mapping):
         known = list(error.schema["properties"])
         unknown = next(key for key in error.instance if key not in known)
-        return f"{where}.{unknown}: unknown key; {_guess(str(unknown), known) or 'known are ' + ', '.join(known)}"
+        return f"{where}.{unknown}: unknown key; {_instead(str(unknown), error.instance[unknown], known)}"
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         if where != "config":
@@ -95,7 +114,9 @@ def _sentence(error: Any) -> str:
     if error.validator == "type":
         wanted = error.validator_value
         names = " or ".join(TYPES[name] for name in ([wanted] if isinstance(wanted, str) else wanted) if name in TYPES)
-        return f"{where}: expected {names}, got {json.dumps(error.instance, default=str)}"
+        key = str(error.absolute_path[-1]) if error.absolute_path else ""
+        hint = f"; write {key}: {_megabytes(error.instance)}" if key in ("mem_mb", "disk_mb") else ""
+        return f"{where}: expected {names}, got {json.dumps(error.instance, default=str)}{hint}"
     if error.validator in ("minItems", "minProperties", "minLength"):
         return f"{where}: must not be empty"
     if error.validator == "minimum":
@@ -117,16 +138,62 @@ def _guess(word: str, known: list[str]) -> str:
     return f'did you mean "{close[0]}"?' if close else ""
 
 
+def _instead(word: str, value: Any, known: list[str]) -> str:
+    """What to write instead of an unknown key."""
+    key = ALIASES.get(word.lower())
+    if key not in known:
+        return _guess(word, known) or f"known are {', '.join(known)}"
+    if key in ("mem_mb", "disk_mb"):
+        return f"write {key}: {_megabytes(value)}"
+    return f'did you mean "{key}"?'
+
+
+def _megabytes(value: Any) -> str:
+    """`2GB` as Snakemake counts it."""
+    from humanfriendly import InvalidSize, parse_size
+
+    try:
+        return str(math.ceil(parse_size(str(value)) / 1e6)) if isinstance(value, str) else "and a whole number of MB"
+    except InvalidSize:
+        return "and a whole number of MB"
+
+
+def check_keys(path: str) -> None:
+    """Refuse a key that is in one mapping of the file's sweeps twice: YAML would silently take the last."""
+    import yaml
+
+    try:
+        tree = yaml.compose(Path(path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return
+    todo = [value for key, value in tree.value if key.value == "sweeps"] if isinstance(tree, yaml.MappingNode) else []
+    if len(todo) > 1:
+        raise SweepError(f"{path}:{todo[1].start_mark.line + 1}: the key 'sweeps' is there twice")
+    while todo:
+        node = todo.pop()
+        if isinstance(node, yaml.SequenceNode):
+            todo += node.value
+        elif isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, value in node.value:
+                if key.value in seen and isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                    raise SweepError(f"{path}:{key.start_mark.line + 1}: the key {key.value!r} is there twice")
+                seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+                todo.append(value)
+
+
 # --- one sweep ----------------------------------------------------------------------------------------------------
 
 
 def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
     where = f"sweeps.{name}"
+    for key, value in entry.items():
+        texts = [(f"[{i}]", each) for i, each in enumerate(value)] if isinstance(value, list) else [("", value)]
+        for index, text in texts:
+            if isinstance(text, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
+                raise SweepError(f"{where}.{key}{index}: {text!r} holds a character that is no text")
     template = entry["template"]
-    if not Path(template).is_dir():
-        raise SweepError(f"{where}.template: there is no directory {Path(template).absolute()}")
-    if Path("results").resolve().is_relative_to(Path(template).resolve()):
-        raise SweepError(f"{where}.template: {template!r} holds results/, which would be copied into itself")
+    check_template(f"{where}.template", template, f"results/{name}")
     sweep = Sweep(
         name=name,
         template=template,
@@ -146,7 +213,50 @@ def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
             if column not in ("case", *sweep.parameters):
                 guess = _guess(column, list(sweep.parameters)) or f"parameters are {', '.join(sweep.parameters)}"
                 raise SweepError(f"{where}.plot.{key}: {column!r} is no parameter, and there is no `result`; {guess}")
+    sweep_lines.check_lines(where, sweep.lines(), sweep.cases, sweep.parameters)
+    _check_sizes(where, sweep)
+    _check_names(sweep)
     return sweep
+
+
+def _check_sizes(where: str, sweep: Sweep) -> None:
+    """What step.py is given travels as an argument, which the operating system limits."""
+    commands = sum(len(line) + 100 for _, line in sweep.lines()) + 1000
+    for case in sweep.cases:
+        # Twelve characters are the most that one becomes, in JSON and quoted for the shell.
+        if 12 * (commands + sum(len(key) + len(value) + 8 for key, value in case.params.items())) < sweep_lines.LONGEST:
+            continue
+        size = max(len(shlex.quote(step(sweep, case, name))) for name in (["run", "post"] if sweep.post else ["run"]))
+        if size > sweep_lines.LONGEST:
+            largest = max(case.params, key=lambda key: len(case.params[key]), default="")
+            raise SweepError(
+                f"{case.place or where}: the {len(case.params)} values of the case {case.name} and the commands of"
+                f" {where} have {size} bytes, and {sweep_lines.LONGEST} are possible; the longest value is"
+                f" {largest} with {len(case.params.get(largest, ''))} characters\n"
+                "  Try: put the values into files, and the names of these files into the table"
+            )
+
+
+def _check_names(sweep: Sweep) -> None:
+    """Names that differ in capitals only are one directory on some file systems."""
+    seen: dict[str, Case] = {}
+    for case in sweep.cases:
+        other = seen.setdefault(case.name.lower(), case)
+        if other is not case and _ignores_case(Path("results", sweep.name, "cases")):
+            raise SweepError(
+                f"{case.place}: the case {case.name!r} has the directory of {other.name!r} ({other.place}), because"
+                f" the file system of {Path('results').absolute()} does not tell capital from small letters"
+            )
+
+
+def _ignores_case(directory: Path) -> bool:
+    while not directory.exists():
+        directory = directory.parent
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".harbor-", dir=directory) as probe:
+            return Path(probe.name).with_name(Path(probe.name).name.upper()).exists()
+    except OSError:
+        return False
 
 
 def _result(where: str, result: str | None) -> str | None:
@@ -201,50 +311,10 @@ def _check_runtime(where: str, runtime: int | str | None) -> None:
 
 def doubts(sweep: Sweep) -> list[str]:
     """What is no mistake by the rules, but looks like one: `{seed}` where no parameter has that name."""
-    found = []
-    lines = [(f"run[{number}]", line) for number, line in enumerate(sweep.run)]
-    lines += [(key, processor[1]) for key, processor in (("pre", sweep.pre), ("post", sweep.post)) if processor]
-    for key, line in lines:
-        for word in dict.fromkeys(PLACEHOLDER.findall(QUOTED.sub("", line))):
-            if word not in sweep.parameters:
-                known = ", ".join(sweep.parameters) or "none"
-                guess = "the case's name is $CASE" if word == "case" else _guess(word, list(sweep.parameters))
-                reason = guess or f"parameters are {known}"
-                found.append(f"sweeps.{sweep.name}.{key}: {{{word}}} is no parameter and stays as it is; {reason}")
-    return found
+    return [f"sweeps.{sweep.name}.{doubt}" for doubt in sweep_lines.doubts(sweep.lines(), sweep.parameters)]
 
 
 # --- what the rules are given ---------------------------------------------------------------------------------------
-
-
-def template_files(template: str) -> list[str]:
-    """The template's files that Snakemake can watch, in order: it would take braces in a path for wildcards."""
-    return [path for path, mode in _walk(template) if _has_content(path, mode) and "{" not in path]
-
-
-def template_listing(template: str) -> str:
-    """A digest of what no file's content shows: names, kinds, targets of links, run bits, files with braces."""
-    digest = hashlib.sha256()
-    for path, mode in _walk(template):
-        link = os.readlink(path) if stat.S_ISLNK(mode) else ""
-        content = ""
-        if "{" in path and _has_content(path, mode):
-            content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        entry = (os.path.relpath(path, template), stat.S_IFMT(mode), link, bool(mode & stat.S_IXUSR), content)
-        digest.update(json.dumps(entry).encode())
-    return digest.hexdigest()
-
-
-def _has_content(path: str, mode: int) -> bool:
-    return not stat.S_ISDIR(mode) and Path(path).is_file()
-
-
-def _walk(template: str) -> Iterator[tuple[str, int]]:
-    for directory, folders, files in os.walk(template):
-        folders.sort()
-        for name in sorted(folders + files):
-            path = os.path.join(directory, name)
-            yield path, os.lstat(path).st_mode
 
 
 def step(sweep: Sweep, case: Case, name: str) -> str:
@@ -269,9 +339,35 @@ def _command(place: str, processor: tuple[str, str]) -> dict[str, str]:
 
 
 def table(sweep: Sweep) -> str:
-    """What `collect.py` is to put together, as JSON. `file` is relative to the table's directory."""
+    """What `collect.py` is to put together, as JSON. `file` and `ran` are relative to the table's directory."""
     cases = []
     for case in sweep.cases:
         file = f".steps/post/{case.name}" if sweep.post else f"cases/{case.name}/{sweep.result}"
-        cases.append({"case": case.name, "params": dict(case.params), "file": file if sweep.result else None})
+        ran = "" if sweep.post else f".steps/run/{case.name}"
+        file = file if sweep.result else ""
+        cases.append({"case": case.name, "params": dict(case.params), "file": file, "ran": ran})
     return json.dumps({"parameters": list(sweep.parameters), "cases": cases, "result": sweep.result})
+
+
+def table_file(sweep: Sweep, directory: Path) -> str:
+    """The file that `table` is in: no command line is long enough for many cases. Its name changes with its content."""
+    text = table(sweep)
+    path = directory / sweep.name / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(path)
+    for other in path.parent.iterdir():
+        if other.stat().st_mtime < time.time() - FORGOTTEN:
+            other.unlink(missing_ok=True)
+    return str(path)
+
+
+def left_over(sweep: Sweep) -> list[str]:
+    """Cases of earlier configurations that are still in the results' directory."""
+    known = sweep.by_name()
+    try:
+        found = os.listdir(f"results/{sweep.name}/cases")
+    except OSError:
+        return []
+    return sorted(name for name in found if name not in known and not name.startswith("."))
