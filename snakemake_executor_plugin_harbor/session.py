@@ -12,7 +12,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
-from . import spawned
+from . import spawned, startfiles
 from .adoption import Adoption, Found, Memory
 from .answers import Answers
 from .core import events as ev
@@ -325,6 +325,7 @@ class Session:
         try:
             self.project.point_to(self._journal.path, complete=True)
             self._notes.clear()
+            startfiles.clear()
             self.project.clear_words()
         except OSError as error:
             self.warn(
