@@ -46,6 +46,11 @@ def decode(path):
 
 def rows(text, delimiter):
     """(line, cells) of every row. A cell is Quoted or Cell; a line break is LF, CR LF or CR."""
+    if '"' not in text:
+        lines = re.split("\r\n|\r|\n", text)
+        for number, line in enumerate(lines[:-1] if not lines[-1] else lines, 1):
+            yield number, [Cell(cell) for cell in line.split(delimiter)]
+        return
     blank = "[ \t]*" if delimiter != "\t" else "[ ]*"
     sep = re.escape(delimiter)
     cell = re.compile(
