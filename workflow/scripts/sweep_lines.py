@@ -33,11 +33,14 @@ def check_lines(where: str, lines: Iterable[tuple[str, str]], cases: Sequence[Ca
         found = [place for place in places(line) if place.name in parameters]
         used = [place for place in found if place.kind not in (OWN, ESCAPED)]
         for place in used:
-            if place.kind == UNCLEAR:
-                shown = line[max(0, place.start - 5) : place.end]
+            # Doubled braces are other programs' placeholders, and jq makes an object of `{n}`.
+            doubled = line[max(0, place.start - 1) : place.end + 1] == f"{{{{{place.name}}}}}"
+            if place.kind == UNCLEAR or doubled or (place.kind != WORD and re.search(r"(?<![\w.-])[jy]q\s", line)):
+                shown = line[max(0, place.start - 5) : place.end + doubled]
                 raise SweepError(
                     f"{where}.{key}: it is unclear whether {{{place.name}}} in {shown!r} is the parameter.\n"
-                    f"  Write $CASE_{place.name} for the parameter, or ${{{place.name}}} for the shell's own variable."
+                    f"  Write $CASE_{place.name} for the parameter, or ${{{place.name}}} for the shell's variable.\n"
+                    f"  Where the text itself is meant, split it: '{{''{place.name}}}' or \"{{\"\"{place.name}}}\"."
                 )
         for name in dict.fromkeys(place.name for place in used):
             if _binds(line, name):
@@ -81,9 +84,6 @@ def doubts(lines: Iterable[tuple[str, str]], parameters: Sequence[str]) -> Itera
     """What is no mistake by the rules, but looks like one: `{seed}` where no parameter has that name."""
     for key, line in lines:
         found = places(line)
-        for place in found:
-            if place.name in parameters and line[place.start - 1 : place.end + 1] == f"{{{{{place.name}}}}}":
-                yield f"{key}: {{{{{place.name}}}}} becomes {{VALUE}}; braces are not doubled here"
         for name in dict.fromkeys(p.name for p in found if p.kind not in (OWN, ESCAPED, UNCLEAR)):
             if name in parameters or all(line[p.start - 1 : p.start] == "@" for p in found if p.name == name):
                 continue
