@@ -110,6 +110,8 @@ TABLES = [
     ('case,x\na,"1\n2"\nb\n', "c.csv:4: 1 cell, but 2 columns (case, x)"),
     ('case,x\na,"1\nb,2\n', "c.csv:2: a quote"),
     ('case,x\na,"1"2\n', "c.csv:2: a quote"),
+    ("x\n1\r2\n", "c.csv:2: a carriage return in a cell without quotes"),
+    ('x\n"1"\r2\n', "c.csv:2: a carriage return in a cell without quotes"),
     ("case,x\na,1\nb,\0\n", "c.csv:3: a NUL character"),
     (b"case,x\na,\xe4\n", "c.csv:2: it cannot be read as text: the byte 0xe4 is no UTF-8"),
     ("case,x\na,1\n".encode("utf-16"), "sweeps.s.cases: c.csv: it cannot be read as text: it is UTF-16"),
@@ -227,6 +229,8 @@ def test_a_key_that_is_there_twice_is_named_with_its_line(here, text, line):
         sweep_schema.check_file("c.yaml")
     assert str(error.value) == line
     Path("c.yaml").write_text("a: 1\na: 2\nsweeps: {s: {run: &x {a: 1}, t: {<<: *x, b: 2}}}\n")
+    assert sweep_schema.check_file("c.yaml") == []
+    Path("c.yaml").write_text("sweeps: {s: &s [*s, *s]}")
     assert sweep_schema.check_file("c.yaml") == []
 
 

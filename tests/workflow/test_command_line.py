@@ -164,3 +164,9 @@ def test_doubts(here):
         found = sweep_config.doubts(here(line))
         assert len(found) == len(want), (line, found)
         assert all(text in doubt for text, doubt in zip(want, found, strict=True)), (line, found)
+
+
+def test_a_parameter_called_like_a_resource_reserves_nothing(here):
+    sweep = here("echo {threads} {mem_mb}", [{"threads": 4, "mem_mb": 100}])
+    assert [doubt.split(":")[0] for doubt in sweep_config.doubts(sweep)] == ["sweeps.s.threads", "sweeps.s.mem_mb"]
+    assert sweep_config.doubts(here(8, [{"threads": 8}], key="threads")) == []

@@ -194,7 +194,14 @@ def _check_runtime(where: str, runtime: int | str | None) -> None:
 
 def doubts(sweep: Sweep) -> list[str]:
     """What is no mistake by the rules, but looks like one: `{seed}` where no parameter has that name."""
-    return [f"sweeps.{sweep.name}.{doubt}" for doubt in sweep_lines.doubts(sweep.lines(), sweep.parameters)]
+    found = list(sweep_lines.doubts(sweep.lines(), sweep.parameters))
+    given = {*sweep.resources, *(["threads"] if sweep.threads > 1 else [])}
+    for name in ("threads", *RESOURCES):
+        if name in sweep.parameters and name not in given:
+            found.append(
+                f"{name}: there is a parameter of this name, which reserves nothing; write {name}: NUMBER here"
+            )
+    return [f"sweeps.{sweep.name}.{doubt}" for doubt in found]
 
 
 # --- what the rules are given ---------------------------------------------------------------------------------------

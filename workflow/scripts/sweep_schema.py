@@ -119,8 +119,13 @@ def check_file(path: str) -> list[str]:
     if len(found) > 1:
         raise SweepError(f"{path}:{found[1].start_mark.line + 1}: the key 'sweeps' is there twice")
     todo = [(node, 0, False) for node in found]
+    known = set()
     while todo:
         node, depth, is_parameter = todo.pop()
+        if id(node) in known:
+            # Another name of the same node: YAML has references, also to a node from inside of it.
+            continue
+        known.add(id(node))
         line = f"{path}:{node.start_mark.line + 1}"
         if isinstance(node, yaml.SequenceNode):
             todo += [(item, depth, is_parameter) for item in node.value]
