@@ -15,7 +15,7 @@ from typing import Any
 
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
-from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 from . import spawned
 from .core.capacity import Rooms
@@ -126,12 +126,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
         return ExecMode.REMOTE
 
     def get_python_executable(self) -> str:
-        shared = SharedFSUsage.SOFTWARE_DEPLOYMENT in self.workflow.storage_settings.shared_fs_usage
-        return sys.executable if shared else "python3"
+        return spawned.interpreter(self.workflow)
 
     def get_job_args(self, job: Any, **kwargs: Any) -> str:
         arguments = super().get_job_args(job, **{"cores": spawned.cores(self.workflow, job), **kwargs})
-        return f"{arguments} {self.session.sources.waiting(job.get_wait_for_files())}"
+        return f"{arguments} {self.session.sources.waiting(spawned.awaited(self.workflow, job))}"
 
     def additional_general_args(self) -> str:
         return spawned.arguments(self.workflow)

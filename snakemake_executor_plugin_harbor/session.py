@@ -12,7 +12,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
-from . import spawned
+from . import spawned, startfiles
 from .adoption import Adoption, Found, Memory
 from .answers import Answers
 from .core import events as ev
@@ -42,7 +42,7 @@ from .settings import host_list, pool_config, take_password
 from .shadow import install as install_shadow
 from .sources import Sources
 from .starter import Starter
-from .threadlimit import ThreadLimit, largest
+from .threadlimit import ThreadLimit, complete_handover, largest
 from .waits import Waits
 
 
@@ -126,6 +126,7 @@ class Session:
             )
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
+            complete_handover(self._workflow)
             slots = largest(self.pool.nodes.values())
             self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
             check_jobs(self._workflow, self.pool)
@@ -185,7 +186,7 @@ class Session:
         needs = prepared.needs if prepared else cmd.direct_needs(job)
         # A hash evaluates params, which may be slow functions: for all other jobs that is left to the preparation.
         digest = job_hash(job, self.project.id) if self.adoption.possible(job) else ""
-        found = self._find(job, digest)
+        found = self._find(job, digest, prepared is not None)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
         places = {} if found else self.adoption.former(job)
@@ -208,17 +209,17 @@ class Session:
             if entry is None or not (entry.hash or self.adoption.possible(entry.job)):
                 continue
             entry.hash = entry.hash or job_hash(entry.job, self.project.id)
-            found = self._find(entry.job, entry.hash)
+            found = self._find(entry.job, entry.hash, entry.command is not None)
             if found is not None:
                 self._entries.rename(entry, found.known.job)
                 adopted.append(replace(self._adopt(entry, found), known_as=id))
         return adopted
 
-    def _find(self, job: Any, digest: str) -> Found | None:
+    def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
         """The record of an earlier run that is this job. If its node has left the host list, only the notice of its end
         is left, and that is worth something only while the outputs are there.
         """
-        found = self.adoption.find(job, digest)
+        found = self.adoption.find(job, digest, spawned)
         if found is None or self.dispatcher.has(found.node) or (found.known.exit or {}).get("code") != 0:
             return found
         shadow, job.shadow_dir = job.shadow_dir, self._memory(found).shadow_dir
@@ -327,6 +328,7 @@ class Session:
         try:
             self.project.point_to(self._journal.path, complete=True)
             self._notes.clear()
+            startfiles.clear()
             self.project.clear_words()
         except OSError as error:
             self.warn(

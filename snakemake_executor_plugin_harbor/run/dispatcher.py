@@ -39,6 +39,8 @@ PACE_S = 0.015
 event that comes alone is taken at once."""
 ROUND_S = 0.5
 """How long Snakemake's thread waits for the pool's decision; it takes about a millisecond."""
+NODES_PER_BEAT = 250
+"""Rows of nodes that are written each second. A thousand take 20 ms, in which nothing is decided."""
 INBOX_MAX = 20_000
 """Events that may wait to be taken before nodes have to; each is below a kilobyte."""
 
@@ -138,6 +140,7 @@ class Dispatcher:
         self.slots = 0
         self.capacity = Capacity()
         self._capacity_version = 0
+        self._shown_next = 0
         self._waits = WaitRecorder(pool.waiting, journal)
         self.logs: dict[JobId, str] = {}
         self.known = Listing()
@@ -353,7 +356,7 @@ class Dispatcher:
         self._project.beat()
         self._links.check(self._clock.now())
         now = time.time()
-        for name in self._pool.nodes:
+        for name in self._some_nodes():
             self._beat_node(name, now)
         self._record_waiting()
         events = [event for message in self._project.words() for event in self._take_word(message)]
@@ -382,6 +385,13 @@ class Dispatcher:
             return []  # the node says so itself
         self.known.add(name, record)
         return list(self._reunite())
+
+    def _some_nodes(self) -> list[str]:
+        """The nodes whose rows are written in this beat: in a big pool some at a time."""
+        names = list(self._pool.nodes)
+        first = self._shown_next if self._shown_next < len(names) else 0
+        self._shown_next = first + NODES_PER_BEAT
+        return names[first : self._shown_next]
 
     def _beat_node(self, name: str, now: float) -> None:
         node = self._pool.nodes.get(name)
