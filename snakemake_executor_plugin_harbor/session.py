@@ -267,6 +267,8 @@ class Session:
     def request(self, job: Any) -> Request:
         """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
         try:
+            if self._limit is not None and job.is_group():
+                self._limit.group(job)
             return spec_of(job, "", 1, 0, self._needs.get(job.name, ())).request
         except Exception:  # it is reported when the job is handed over
             return Request()
