@@ -46,10 +46,10 @@ class Waits:
         jobs = [job for group in groups for job in group.jobs]
         whys = groups[0].whys
         rules = sorted({job.spec.rule for job in jobs if job.spec.rule})
-        names = f" ({', '.join(rules[:3])}{', ...' if len(rules) > 3 else ''})" if rules else ""
-        who = f"1 job waits{names}" if len(jobs) == 1 else f"{len(jobs)} jobs wait{names}"
+        names = f"{', '.join(rules[:3])}{', ...' if len(rules) > 3 else ''}"
+        who = "1 job waits" if len(jobs) == 1 else f"{len(jobs)} jobs wait"
         number = jobs[0].spec.id.rpartition("/")[2]
-        text = f"harbor: {who}: {'; '.join(summary(whys, most=4))}   # harbor explain {number}"
+        text = f"harbor: {who}: {'; '.join(summary(whys, most=4))}   # {names}: harbor explain {number}"
         if all(why.busy or why.never for why in whys.values()):
             self._logger.info(text)
         else:

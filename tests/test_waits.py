@@ -87,7 +87,7 @@ def test_jobs_that_wait_for_long_are_told_of_once_with_the_reason(scene):
     pool.submit(12, disk_mb=1000)
     assert not pool.wait(LONG_S - 1)
     (line,) = pool.wait(30)
-    assert line.startswith("harbor: 12 jobs wait (r): node ada sees 480 MiB free in the working directory")
+    assert line.startswith("harbor: 12 jobs wait: node ada sees 480 MiB free in the working directory")
     assert "the job needs 1000" in line and "harbor explain" in line
     # Another number each second is no other reason.
     for free in range(100, 400):
@@ -131,7 +131,7 @@ def test_jobs_of_many_requests_with_one_reason_are_one_line(scene):
     for i in range(40):
         pool.submit(1, rule=f"r{i}", disk_mb=1000 + i)
     (line,) = pool.wait(100)
-    assert "40 jobs wait (r0, r1, r10, ...)" in line
+    assert "40 jobs wait: " in line and "# r0, r1, r10, ...: harbor explain" in line
 
 
 def test_many_nodes_with_one_reason_are_named_once(scene):
