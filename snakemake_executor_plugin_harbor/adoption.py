@@ -55,7 +55,7 @@ class Found:
         meta, snakemake = self.known.meta, Path(".snakemake")
         kept = meta.get("litter")
         litter = (
-            _below(item, snakemake, r"scripts/[^/]+|shell_tmp\.[^/]+")
+            _below(item, snakemake, r"scripts/[^/]+|shell_tmp\.[^/]+|harbor/start/[^/]+")
             for item in (kept if isinstance(kept, list) else [])
         )
         return Memory(

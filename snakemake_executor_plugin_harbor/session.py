@@ -12,11 +12,12 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
-from . import spawned
+from . import spawned, startfiles
 from .adoption import Adoption, Found, Memory
 from .answers import Answers
 from .core import events as ev
-from .core.model import JobId, NodeFacts, NodeSpec, Outcome
+from .core.capacity import Rooms
+from .core.model import JobId, NodeFacts, NodeSpec, Outcome, Request
 from .core.pool import Pool
 from .core.protocol import VERSION, Message
 from .depth import Depths
@@ -40,7 +41,7 @@ from .settings import host_list, pool_config, take_password
 from .shadow import install as install_shadow
 from .sources import Sources
 from .starter import Starter
-from .threadlimit import ThreadLimit, largest
+from .threadlimit import ThreadLimit, complete_handover, largest
 
 
 class Session:
@@ -64,6 +65,7 @@ class Session:
         self._closing = False
         self._workdir = _workdir()
         self._entries = Entries()
+        self._needs: dict[str, tuple[str, ...]] = {}
         self._news = News(self._logger, self._entries)
         self._depths = Depths(self._workflow.dag.job_dependencies)
         self._same = cmd.shareable_paths()
@@ -121,6 +123,7 @@ class Session:
             )
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
+            complete_handover(self._workflow)
             slots = largest(self.pool.nodes.values())
             self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
             check_jobs(self._workflow, self.pool)
@@ -186,7 +189,8 @@ class Session:
         places = {} if found else self.adoption.former(job)
         spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
         spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
-        entry = Entry(job, id, digest, prepared, cores=spec.request.cores)
+        entry = Entry(job, id, digest, prepared, request=spec.request)
+        self._needs[job.name] = spec.request.needs
         self._entries.add(entry)
         self.dispatcher.describe(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
         if found:
@@ -253,9 +257,16 @@ class Session:
         self.dispatcher.post(ev.Halt())
         self.dispatcher.abandon()
 
-    def room(self) -> int:
-        """Cores' worth of jobs that may still be handed over: twice the pool's slots, less what is here."""
-        return 2 * self.dispatcher.slots - self._entries.cores
+    def rooms(self) -> Rooms:
+        """How many jobs of each class may still be handed over: twice the slots that can hold it, less what is here."""
+        return Rooms(self.dispatcher.capacity, self._entries.handed())
+
+    def request(self, job: Any) -> Request:
+        """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
+        try:
+            return spec_of(job, "", 1, 0, self._needs.get(job.name, ())).request
+        except Exception:  # it is reported when the job is handed over
+            return Request()
 
     def cancel(self, grace: float, timeout: float) -> None:
         """End every job on every node."""
@@ -314,6 +325,7 @@ class Session:
         try:
             self.project.point_to(self._journal.path, complete=True)
             self._notes.clear()
+            startfiles.clear()
             self.project.clear_words()
         except OSError as error:
             self.warn(
