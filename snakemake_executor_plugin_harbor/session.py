@@ -189,7 +189,7 @@ class Session:
         found = self._find(job, digest, prepared is not None)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
-        places = {} if found else self.adoption.former(job)
+        places = {} if found else self.adoption.former(job, digest)
         spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
         spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
         entry = Entry(job, id, digest, prepared, request=spec.request)
