@@ -23,10 +23,9 @@ def booting(tmp_path: Path):
     made.close()
 
 
-@pytest.mark.parametrize("transport", ["paramiko", "openssh"])
-def test_the_pool_comes_up_while_the_run_waits(project, booting, transport):
+def test_the_pool_comes_up_while_the_run_waits(project, booting):
     work = project(SNAKEFILE)
-    run = work.start(*on(booting, "node1", "node2"), "--harbor-transport", transport)
+    run = work.start(*on(booting, "node1", "node2"))
     run.until(WAITING + r"node1, node2 \(.*refuses connections|" + WAITING + "node1 .*refuses connections.*; node2")
     assert run.code is None
     booting["node2"].start()
