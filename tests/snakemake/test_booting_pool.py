@@ -1,6 +1,7 @@
 """A run that starts while its machines still boot waits for them, says so, and uses them within seconds."""
 
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -76,6 +77,17 @@ def test_a_host_key_that_is_repaired_brings_the_node_back_by_itself(project, boo
     (work.directory / "go").touch()
     run.wait()
     run.expect(0)
+
+
+def test_ctrl_c_while_it_waits_ends_it_without_a_traceback(project, booting):
+    work = project(SNAKEFILE)
+    run = work.start(*on(booting, "node1"))
+    run.until(WAITING)
+    run.signal(signal.SIGINT)
+    run.wait(15)
+    run.expect(1)
+    assert "interrupted while no node was ready" in run.text and "Traceback" not in run.text
+    assert not work.files(".snakemake/harbor/lock")
 
 
 LONG = """
