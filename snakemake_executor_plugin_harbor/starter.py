@@ -12,6 +12,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
+from . import startfiles
 from .core import events as ev
 from .core.model import Place
 from .core.pool import Pool
@@ -151,6 +152,9 @@ class Starter:
             entry.litter = command.litter
         entry.doing = f"--harbor-command-factory {self._config.command_factory} is called"
         scripts = [self._final(replace(context, command=script)) for script in command.scripts]
+        name = f"{launch.job.replace('/', '.')}.{launch.attempt}"
+        scripts, files = startfiles.shorten(scripts, command.shell, name)
+        entry.litter += tuple(files)
         message = {
             "t": "start",
             "job": launch.job,
@@ -168,6 +172,7 @@ class Starter:
             "meta": self._meta(entry, launch),
             "cpus": max(1, len(launch.seat.slots)),
         }
+        startfiles.check(message)
         self._check()
         place = Place(launch.node, facts.host, facts.boot_id, facts.scratch)
         self._notes.start(entry.id, launch.attempt, hashes, place)
