@@ -3,9 +3,10 @@
     python benchmarks/soak.py [--minutes 10] [--hosts 8] [--seed 1]
 
 Runs workflows of two-step chains, one after the other, on the project's lab (root on Linux). Meanwhile hosts lose
-power, are shut down, reboot (also with sshd up before the shared directory), are cut off, lose the shared directory, sshd
-or their connections, freeze, fill their disks; agents and guardians are killed, alone and together; the controller is killed, suspended and detached, and the same command starts it again. The seed
-decides what happens and in which order. Every attempt of a job leaves a trace in a file of the job's own; judged are:
+power, are shut down, reboot (also with sshd up before the shared directory), are cut off, lose the shared directory,
+sshd or their connections, freeze, fill their disks; agents and guardians are killed, alone and together; the controller
+is killed, suspended and detached, and the same command starts it again. The seed decides what happens and in which
+order. Every attempt of a job leaves a trace in a file of the job's own; judged are:
 
   lost        an output that is not there, or not what it has to be
   duplicated  a sign of life of an attempt after a newer one has started; or a job that ran again although its end could
@@ -192,7 +193,8 @@ class Controller:
 
     def blamed(self) -> list[str]:
         """What the log says of jobs that have failed, as it seemed, by themselves."""
-        return re.findall(r".*attempt \d+ on \S+: exit code.*", (self._directory / "snakemake.log").read_text())
+        text = (self._directory / "snakemake.log").read_text(errors="replace")
+        return re.findall(r".*harbor: (?:attempt \d+ on \S+: exit code|the command ended with exit code 0).*", text)
 
     def run(self, number: int, jobs: int) -> None:
         """One workflow to its end. Raises SystemExit if it fails or hangs."""
