@@ -163,7 +163,7 @@ class Session:
         way = cmd.way(self._workflow, job, self.config.dispatch)
         progress_pattern(job)
         prepared = spawned.on_node(self._executor, job) if way == "snakemake" else None
-        needs = prepared.needs if prepared else cmd.direct_needs(job)
+        needs = prepared.needs if prepared else cmd.direct_needs(self._workflow, job)
         digest = job_hash(job)
         found = self.adoption.find(job, digest)
         conflicts = () if found else tuple(self.adoption.conflicting(job))
