@@ -68,7 +68,7 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         default="auto",
         metadata={
             "help": "direct ships the rule's own command; snakemake starts Snakemake on the node; auto takes direct "
-            "wherever it gives the same result (all but run:, notebook, cwl and groups).",
+            "wherever it gives the same result (all but run:, notebook, cwl, groups, and files that are not shared).",
             "choices": ["auto", "direct", "snakemake"],
         },
     )

@@ -7,6 +7,8 @@ import pytest
 
 from tests.snakemake.harness import on
 
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
+
 SNAKEFILE = """
     rule all:
         input: "contained", "contained.run", "moduled", "piped", "served", "kept", "kept.run"
@@ -89,7 +91,7 @@ def test_every_way_of_deployment(project, equipped, tmp_path):
     work = project(SNAKEFILE)
     (work.directory / "image.sif").write_text("")
     (work.directory / "contained.sh").write_text('echo "$FAKE_IMAGE" > "${snakemake_output[0]}"\n')
-    work.run(*options, env=env, timeout=110).expect(0)
+    work.run(*options, env=env, timeout=250).expect(0)
     names = ("contained", "contained.run", "moduled", "piped", "served", "kept", "kept.run")
     assert {name: (work.directory / name).read_text().strip() for name in names} == {
         "contained": "image.sif 1",

@@ -8,6 +8,8 @@ import pytest
 from tests.lab import Lab
 from tests.snakemake.harness import Project, on
 
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
+
 MODULE = """
 rule given:
     input: workflow.source_path("data.txt")
@@ -80,7 +82,7 @@ def test_sources_scripts_and_wrappers_from_elsewhere(tmp_path):
     software = {Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]}
     with Lab(2, [shared, *software], tmp_path / "lab") as lab:
         try:
-            run = work.run(*on(lab, "4/host1", "4/host2"), "--harbor-scratch", "/var/tmp/harbor-0", timeout=150)
+            run = work.run(*on(lab, "4/host1", "4/host2"), "--harbor-scratch", "/var/tmp/harbor-0", timeout=250)
             run.expect(0)
         finally:
             work.close()
