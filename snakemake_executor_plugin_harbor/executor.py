@@ -18,6 +18,8 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from . import spawned
+from .core.capacity import Rooms
+from .core.model import Request
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL after Ctrl-C."""
@@ -83,9 +85,13 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """All jobs have ended."""
         self.session.close("ended")
 
-    def room(self) -> int:
-        """For the scheduler plugin: cores' worth of jobs that may still be handed over."""
-        return self.session.room()
+    def rooms(self) -> Rooms:
+        """For the scheduler plugin: how many jobs of each class may still be handed over."""
+        return self.session.rooms()
+
+    def request(self, job: Any) -> Request:
+        """For the scheduler plugin: what a job asks of a node."""
+        return self.session.request(job)
 
     # --- what the session calls -----------------------------------------------------------------------------
 

@@ -75,6 +75,13 @@ def undo(workflow: Any, job: Any) -> None:
         job.shadow_dir = None
 
 
+def undo_unstarted(workflow: Any, entry: Any) -> None:
+    """`undo` for an attempt that was prepared and never sent."""
+    if entry.prepared and entry.command is None:
+        entry.prepared = False
+        undo(workflow, entry.job)
+
+
 def write_benchmark(workflow: Any, job: Any, steps: Iterable[Mapping[str, Any]]) -> None:
     """The rule's benchmark file, from what the node's kernel counted (wait4) for each repeat."""
     from snakemake.benchmark import BenchmarkRecord, write_benchmark_records
@@ -157,6 +164,15 @@ def give_back(workflow: Any, job: Any) -> None:
 def leave_directories(workflow: Any) -> None:
     """Have Snakemake not tidy up at its end: it removes empty output directories, but jobs that live on write there."""
     workflow.dag.cleanup_workdir = lambda: None
+
+
+def abandon_loops(workflow: Any, threads: Iterable[int]) -> None:
+    """Have Snakemake not close the event loops of these threads at its end: they are still in use, which is an error.
+    (The threads are daemons, so the process ends without them.)
+    """
+    with workflow._async_lock:
+        for thread in threads:
+            workflow._async_runners.pop(thread, None)
 
 
 def describe(outcome: Outcome, log: str | None) -> str:

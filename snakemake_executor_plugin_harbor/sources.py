@@ -54,7 +54,8 @@ class Sources:
     def waiting(self, files: Iterable[str]) -> str:
         """Snakemake's option for the files that a node has to see before a job begins."""
         names = [self.moved(str(file)) for file in files]
-        if len(names) <= MANY_FILES or any("\n" in name for name in names):
+        # Snakemake takes the file line by line and strips each.
+        if len(names) <= MANY_FILES or any(name.splitlines() != [name.strip()] for name in names):
             return str(format_cli_arg("--wait-for-files", names))
         text = "".join(f"{name}\n" for name in names)
         path = self.directory / f"inputs-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}"

@@ -5,7 +5,7 @@ reads or writes is declared and lies in the project, so that it can be taken to 
 """
 
 # Read by every job, and a reason to run for none: a new version of ours must not run anybody's cases again.
-STEP = ancient(in_project("step.py"))
+STEP = ancient(in_project_with("step.py", "case_files.py", "command_line.py"))
 
 for SWEEP in SWEEPS.values():
 
@@ -24,9 +24,9 @@ for SWEEP in SWEEPS.values():
             "../envs/sweep.yaml"
         params:
             source=template_path_of(SWEEP),
-            listing=sweep_config.template_listing(SWEEP.template),
+            listing=sweep_template.template_listing(SWEEP.template),
         shell:
-            "python3 {input.step:q} template {params.source:q} {output:q} 2> {log:q}"
+            "python3 {input.step[0]:q} template {params.source:q} {output:q} 2> {log:q}"
             " || {{ cat {log:q} >&2; exit 1; }}"
 
     rule:
@@ -49,7 +49,7 @@ for SWEEP in SWEEPS.values():
         params:
             spec=step_of(SWEEP, "run"),
         shell:
-            "python3 {input.step:q} run {params.spec:q} {input.template:q}"
+            "python3 {input.step[0]:q} run {params.spec:q} {input.template:q}"
             " {output.directory:q} {output.done:q} {log:q}"
 
     if SWEEP.post:
@@ -71,4 +71,4 @@ for SWEEP in SWEEPS.values():
             params:
                 spec=step_of(SWEEP, "post"),
             shell:
-                "python3 {input.step:q} post {params.spec:q} {input.directory:q} {output.done:q} {log:q}"
+                "python3 {input.step[0]:q} post {params.spec:q} {input.directory:q} {output.done:q} {log:q}"

@@ -7,7 +7,7 @@ for SWEEP in SWEEPS.values():
             f"{SWEEP.name}_collect"
         input:
             ends_of(SWEEP),
-            script=in_project("collect.py"),
+            script=in_project_with("collect.py", "case_files.py", "csv_table.py"),
         output:
             report(
                 f"results/{SWEEP.name}/results.csv",
@@ -23,7 +23,7 @@ for SWEEP in SWEEPS.values():
             python=PYTHON,
             table=table_of(SWEEP),
         shell:
-            "{params.python:q} {input.script:q} {output:q} <<< {params.table:q} 2> {log:q}"
+            "{params.python:q} {input.script[0]:q} {output:q} {params.table:q} 2> {log:q}"
             " || {{ cat {log:q} >&2; exit 1; }}"
 
     if SWEEP.plot:

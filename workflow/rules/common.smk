@@ -3,6 +3,7 @@
 What comes from the user goes through functions: Snakemake would take braces in a plain string for wildcards.
 """
 
+import functools
 import importlib.util
 import os
 import sys
@@ -18,13 +19,20 @@ SCRIPTS = HERE / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import sweep_config
+import sweep_schema
+import sweep_template
 
 try:
+    for FILE in workflow.configfiles:
+        for NOTE in sweep_schema.check_file(FILE):
+            logger.warning(f"configuration: {NOTE}")
     SWEEPS = sweep_config.load(
         config, yaml.safe_load((HERE / "schemas/config.schema.yaml").read_text())
     )
 except sweep_config.SweepError as error:
-    raise WorkflowError(f"configuration: {error}") from None
+    # An exception would be shown with the place in this file, which says nothing to the user.
+    logger.error(f"configuration: {error}")
+    sys.exit(1)
 
 for SWEEP in SWEEPS.values():
     for DOUBT in sweep_config.doubts(SWEEP):
@@ -42,6 +50,11 @@ def in_project(name):
         part.write_bytes(source.read_bytes())
         part.replace(copy)
     return str(copy)
+
+
+def in_project_with(name, *modules):
+    """One of our scripts and the modules of ours that it imports, in this order."""
+    return [in_project(each) for each in (name, *modules)]
 
 
 PYTHON = sys.executable
@@ -76,7 +89,7 @@ def always(value):
 
 def template_of(sweep):
     """The files of the template, whose contents count."""
-    return always(sweep_config.template_files(sweep.template))
+    return always(sweep_template.template_files(sweep.template))
 
 
 def template_path_of(sweep):
@@ -107,7 +120,25 @@ def step_of(sweep, name):
 
 
 def table_of(sweep):
-    return always(sweep_config.table(sweep))
+    """The file that holds what collect.py is to do. It is written when it is asked for."""
+
+    @functools.cache
+    def file():
+        return sweep_config.table_file(sweep, Path(".snakemake/sweep/tables"))
+
+    def given(wildcards):
+        return file()
+
+    return given
+
+
+def left_over():
+    """A line for each sweep that has cases of earlier configurations in its results."""
+    for name, sweep in SWEEPS.items():
+        found = sweep_config.left_over(sweep)
+        if found:
+            shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+            yield f"results/{name}/cases still holds {len(found)} cases that the configuration no longer has: {shown}"
 
 
 def axes_of(sweep):

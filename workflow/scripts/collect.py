@@ -1,14 +1,24 @@
 """All cases of a sweep in one table: case, parameters, then the result's columns, in the order of the cases.
 
-Called as `python collect.py TABLE` with sweep_config.table's JSON on stdin. Numbers keep the text that the case wrote,
-so the table is the same byte for byte whatever ran the cases.
+Called as `python collect.py TABLE SPEC`, SPEC being a file with sweep_config.table's JSON. Numbers keep the text that
+the case wrote, so the table is the same byte for byte whatever ran the cases. Nothing of a result is left out in
+silence: what has no place in the table ends with a sentence.
 """
 
-import csv
 import json
 import os
+import re
 import sys
 from pathlib import Path
+
+from case_files import no_result
+from csv_table import TableError, decode, read, written
+
+# Deeper JSON has no place in a cell, and Python's recursion ends somewhere beyond.
+DEEPEST = 200
+# So many cases with unusable results are shown.
+SHOWN = 10
+JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}\n]', re.DOTALL)
 
 
 class Text(str):
@@ -18,106 +28,143 @@ class Text(str):
 def read_result(path, name):
     """The rows in a result file, called `name` by the user: a JSON object, a list of them, or CSV/TSV."""
     if name.endswith((".csv", ".tsv")):
-        rows = read_csv(path, "\t" if name.endswith(".tsv") else ",")
+        _, header, lines = read(path, "\t" if name.endswith(".tsv") else ",")
+        rows = [dict(zip(map(str, header), map(str, cells), strict=True)) for _, cells in lines]
     else:
-        with Path(path).open(encoding="utf-8") as f:
-            found = json.load(f, parse_float=Text, parse_int=Text, parse_constant=Text)
+        text = decode(path)
+        check_depth(text)
+        found = json.loads(text, parse_float=Text, parse_int=Text, parse_constant=Text, object_pairs_hook=members)
         found = found if isinstance(found, list) else [found]
         if not all(isinstance(row, dict) for row in found):
             raise ValueError("it is neither a JSON object nor a list of objects")
-        rows = [dict(flatten(row)) for row in found]
+        rows = [flat(row) for row in found]
     if not rows:
         raise ValueError("it has no rows")
     return rows
 
 
-def read_csv(path, delimiter):
-    with Path(path).open(newline="", encoding="utf-8-sig") as f:
-        reader = csv.reader(f, delimiter=delimiter, strict=True)
-        header, rows = None, []
-        for cells in reader:
-            if not cells:
-                continue
-            if header is None:
-                header = cells
-            elif len(cells) != len(header):
-                count, expected = len(cells), len(header)
-                raise ValueError(f"line {reader.line_num} has {count} cells, but there are {expected} columns")
-            else:
-                rows.append(dict(zip(header, cells, strict=True)))
-    return rows
+def check_depth(text):
+    depth, line = 0, 1
+    for token in JSON_TOKEN.finditer(text):
+        if token.group() == "\n":
+            line += 1
+        elif token.group() in "[{":
+            depth += 1
+            if depth > DEEPEST:
+                raise TableError(line, f"lists and objects are more than {DEEPEST} deep in each other")
+        elif token.group() in "]}":
+            depth -= 1
+
+
+def members(pairs):
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice in one object")
+    return row
+
+
+def flat(row):
+    """Nested objects become columns with dots."""
+    cells = {}
+    for name, value in flatten(row):
+        if name in cells:
+            raise ValueError(f"the key {name!r} is there twice: with a dot, and as an object in another")
+        cells[name] = cell(name, value)
+    return cells
 
 
 def flatten(row, prefix=""):
-    """Nested objects become columns with dots."""
     for key, value in row.items():
-        if isinstance(value, dict):
+        if not key.strip():
+            raise ValueError(f"a key is empty{' in ' + prefix[:-1] if prefix else ''}: a column needs a name")
+        if isinstance(value, dict) and value:
             yield from flatten(value, prefix + key + ".")
         else:
-            yield prefix + key, cell(value)
+            yield prefix + key, value
 
 
-def cell(value):
+def cell(name, value):
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
+    found = value if isinstance(value, str) else shown(value)
+    for text in (name, found):
+        if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+            raise ValueError(f"the key {name!r}: its name or value holds a character that no text file can: {found!r}")
+    return found
 
 
-def plain(value):
-    """Inside lists, numbers are numbers again."""
+def shown(value):
+    """JSON again, in which numbers are as the case wrote them."""
     if isinstance(value, Text):
-        return float(value) if any(c in value for c in ".eEnN") else int(value)
+        return str(value)
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return f"[{', '.join(map(shown, value))}]"
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return value
+        pairs = [f"{json.dumps(key, ensure_ascii=False)}: {shown(item)}" for key, item in value.items()]
+        return f"{{{', '.join(pairs)}}}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def result_of(case, directory, name):
-    """The rows of a case; ends with a sentence where there is no such file, or no sense in it."""
+    """(the rows of a case, ""), or (none, a sentence that says why there are none)."""
     path = os.path.join(directory, case["file"])
+    again = os.path.join(directory, "cases", case["case"])
+    hint = f"\n  Try: correct `result:` in the configuration, or, to run the case again: rm -r {again}"
     try:
-        return read_result(path, name)
-    except FileNotFoundError:
-        again = os.path.join(directory, "cases", case["case"])
-        sys.exit(
-            f"case {case['case']} left no {name}\n"
-            f"  Try: correct `result:` in the configuration, or, to run the case again: rm -r {again}"
-        )
-    except (ValueError, csv.Error, OSError) as error:
-        sys.exit(f"case {case['case']}: its {name} cannot be read: {error} ({path})")
+        # What `post` hands over has been checked where post ran.
+        home = os.path.join(directory, "cases", case["case"]) if case["ran"] else os.path.dirname(path)
+        times = json.loads(Path(directory, case["ran"]).read_text() or "{}") if case["ran"] else {}
+        if not os.path.lexists(path):
+            return [], f"case {case['case']} left no {name}{hint}"
+        why = no_result(home, os.path.relpath(path, home), times)
+        if why:
+            return [], f"case {case['case']} left no {name}: {why} ({path}){hint}"
+        return read_result(path, name), ""
+    except OSError as error:
+        return [], f"case {case['case']}: its {name} cannot be read: {error.strerror} ({path})"
+    except (ValueError, RecursionError) as error:
+        return [], f"case {case['case']}: its {name} cannot be read: {error} ({path})"
 
 
 def columns(spec, found):
     """{column of the results: its name in the table}. One that repeats a parameter is shown only where it differs."""
     names = {}
-    fixed = ["case"] + spec["parameters"]
+    fixed = {"case", *spec["parameters"]}
     for case, row in found:
-        mine = dict(case["params"], case=case["case"])
         for name, value in row.items():
             if name not in fixed:
                 names[name] = name
-            elif value != mine.get(name, ""):
+            elif value != (case["case"] if name == "case" else case["params"].get(name, "")):
                 names[name] = "result." + name
     order = dict.fromkeys(name for _, row in found for name in row)
-    return {name: names[name] for name in order if name in names}
+    names = {name: names[name] for name in order if name in names}
+    for name, shown_as in names.items():
+        if shown_as != name and shown_as in names:
+            sys.exit(
+                f"the results have a column {shown_as!r}, and a column {name!r}, which differs from the sweep's own and"
+                " would be called so\n  Try: write one of them under another name"
+            )
+    return names
 
 
 def main():
-    target, spec = sys.argv[1], json.load(sys.stdin)
-    found = []
+    target, spec = sys.argv[1], json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    found, faults = [], []
     for case in spec["cases"]:
-        rows = result_of(case, os.path.dirname(target), spec["result"]) if case["file"] else [{}]
+        rows, fault = result_of(case, os.path.dirname(target), spec["result"]) if case["file"] else ([{}], "")
         found += [(case, row) for row in rows]
+        faults += [fault] if fault else []
+    if faults:
+        more = f"\n... and {len(faults) - SHOWN} cases more" if len(faults) > SHOWN else ""
+        sys.exit("\n".join(faults[:SHOWN]) + more)
     names = columns(spec, found)
     part = target + ".part"
     with Path(part).open("w", newline="", encoding="utf-8") as f:
-        writer = csv.writer(f, lineterminator="\n")
-        writer.writerow(["case"] + spec["parameters"] + list(names.values()))
+        f.write(written(["case", *spec["parameters"], *names.values()]))
         for case, row in found:
             values = [case["params"].get(name, "") for name in spec["parameters"]]
-            writer.writerow([case["case"]] + values + [row.get(name, "") for name in names])
+            f.write(written([case["case"], *values, *(row.get(name, "") for name in names)]))
     os.replace(part, target)
 
 

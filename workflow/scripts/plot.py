@@ -28,6 +28,7 @@ def series(rows, x, y, color):
 
 
 def main():
+    csv.field_size_limit(2**31 - 1)
     table, picture, x, y = sys.argv[1:5]
     color = sys.argv[5] if len(sys.argv) > 5 else None
     try:

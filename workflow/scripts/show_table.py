@@ -9,6 +9,7 @@ from rich.table import Table
 
 
 def main():
+    csv.field_size_limit(2**31 - 1)
     with Path(sys.argv[1]).open(newline="", encoding="utf-8") as f:
         header, *rows = csv.reader(f)
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -1,16 +1,18 @@
 """The cases of a sweep: read from a table, a list, a grid or zipped lists; named; checked. Raises SweepError only."""
 
-import csv
 import itertools
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import csv_table
+
 NAME = re.compile(r"[A-Za-z0-9_=+@%][A-Za-z0-9._=+,@%-]*")
 PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SURROGATE = re.compile("[\ud800-\udfff]")
 LONGEST_NAME = 200
 SOURCES = ("cases", "grid", "zip")
 
@@ -28,6 +30,8 @@ class Case:
 
     name: str
     params: Mapping[str, str]
+    # Where it is configured, for messages: `cases.csv:3`.
+    place: str = field(default="", compare=False)
 
 
 def cases_of(where: str, entry: Mapping[str, Any]) -> tuple[Case, ...]:
@@ -41,8 +45,11 @@ def cases_of(where: str, entry: Mapping[str, Any]) -> tuple[Case, ...]:
     if source == "cases" and isinstance(entry["cases"], str):
         rows = read_table(Path(entry["cases"]), where)
     elif source == "cases":
+        for i, row in enumerate(entry["cases"]):
+            _check_keys(f"{where}[{i}]", row)
         rows = [(f"{where}[{i}]", {str(k): text(v) for k, v in row.items()}) for i, row in enumerate(entry["cases"])]
     else:
+        _check_keys(where, entry[source])
         rows = [(where, row) for row in _combine(where, source, entry[source])]
     if not rows:
         raise SweepError(f"{where}: there are no cases")
@@ -53,6 +60,12 @@ def cases_of(where: str, entry: Mapping[str, Any]) -> tuple[Case, ...]:
             raise SweepError(f"{place}: the case {case.name!r} is there twice (first: {seen[case.name]})")
         seen[case.name] = place
     return cases
+
+
+def _check_keys(where: str, row: Mapping[Any, Any]) -> None:
+    for key in row:
+        if not isinstance(key, str):
+            raise SweepError(f"{where}: YAML reads the key as {text(key)}, which is no text; write it in quotes")
 
 
 def text(value: Any) -> str:
@@ -71,10 +84,11 @@ def _combine(where: str, source: str, lists: Mapping[str, list[Any]]) -> list[di
 def _case(where: str, row: Mapping[str, str]) -> Case:
     params = {key: value for key, value in row.items() if key != "case"}
     for key, value in params.items():
-        if not PARAMETER.fullmatch(key):
-            raise SweepError(f"{where}: {key!r} is not a name for a parameter (letters, digits, '_')")
+        _check_parameter(where, key)
         if "\0" in value:
             raise SweepError(f"{where}: the value of {key} holds a NUL character, which no command line can")
+        if SURROGATE.search(value):
+            raise SweepError(f"{where}: the value of {key} holds half of a surrogate pair, which is no text: {value!r}")
     if row.get("case") == "":
         raise SweepError(f"{where}: the case has no name: its cell in the column `case` is empty")
     name = row.get("case") or "_".join(f"{key}={value}" for key, value in params.items())
@@ -86,49 +100,32 @@ def _case(where: str, row: Mapping[str, str]) -> Case:
             else "letters, digits and ._=+,@%- make one, and it does not begin with . , or -"
         )
         raise SweepError(f"{where}: {name[:80]!r} is not a name for a case{how}: {why}")
-    return Case(name, params)
+    return Case(name, params, where)
+
+
+def _check_parameter(where: str, name: str) -> None:
+    if not PARAMETER.fullmatch(name):
+        raise SweepError(f"{where}: {name!r} is not a name for a parameter (letters, digits, '_')")
 
 
 def read_table(path: Path, where: str) -> list[Row]:
-    """The rows of a CSV or TSV file with `file:line` of each. Blanks around a cell do not count."""
+    """The rows of a CSV or TSV file with `file:line` of each. Blanks around a cell without quotes do not count."""
+    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
     try:
-        data = path.read_bytes().decode("utf-8-sig")
+        at, header, found = csv_table.read(path, delimiter)
     except FileNotFoundError:
         raise SweepError(f"{where}: there is no file {path.absolute()}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SweepError(f"{where}: {path} cannot be read as text: {error}") from error
-    if "\0" in data:
-        raise SweepError(f"{where}: {path} is not a text file")
-    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-    reader = csv.reader(data.splitlines(keepends=True), delimiter=delimiter, strict=True)
-    rows: list[Row] = []
-    header: list[str] = []
-    try:
-        for cells in reader:
-            line = f"{path}:{reader.line_num}"
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not header:
-                header = _header(line, [cell.strip() for cell in cells])
-            elif len(cells) != len(header):
-                raise SweepError(f"{line}: {_amount(cells)}, but {len(header)} columns ({', '.join(header)})")
-            else:
-                rows.append((line, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
-    except csv.Error as error:
-        raise SweepError(f"{path}:{reader.line_num}: {error}") from error
-    if not header:
-        raise SweepError(f"{where}: {path} is empty")
+    except OSError as error:
+        raise SweepError(f"{where}: {path} cannot be read: {error.strerror}") from error
+    except csv_table.TableError as error:
+        place = f"{path}:{error.line}" if error.line else f"{where}: {path}"
+        raise SweepError(f"{place}: {error.message}") from error
+    for name in header:
+        _check_parameter(f"{path}:{at}", name)
+    names = [str(name) for name in header]
+    rows = []
+    for line, cells in found:
+        if not csv_table.blank(cells):
+            values = (str(cell) if cell.quoted else cell.strip(" \t") for cell in cells)
+            rows.append((f"{path}:{line}", dict(zip(names, values, strict=True))))
     return rows
-
-
-def _amount(cells: list[str]) -> str:
-    return "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-
-
-def _header(where: str, names: list[str]) -> list[str]:
-    for name in names:
-        if not name:
-            raise SweepError(f"{where}: a column has no name")
-        if names.count(name) > 1:
-            raise SweepError(f"{where}: the column {name!r} is there twice")
-    return names

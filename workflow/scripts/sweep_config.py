@@ -4,26 +4,29 @@ Runs in Snakemake's own process while the Snakefile is read. Raises SweepError o
 traceback.
 """
 
-import datetime
-import difflib
 import hashlib
 import json
 import os
 import re
-import stat
-from collections.abc import Iterator, Mapping
+import shlex
+import tempfile
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sweep_cases import Case, SweepError, cases_of
+import sweep_lines
+from sweep_cases import SURROGATE, Case, SweepError, cases_of
+from sweep_schema import guess, plain, validate
+from sweep_template import check_template
 
 SCRIPT = re.compile(r"\S+\.(py|sh|R|r|pl|rb|jl)")
-PLACEHOLDER = re.compile(r"(?<![$@\w])\{([A-Za-z_]\w*)\}")
-QUOTED = re.compile(r"'[^']*'")
 RESOURCES = ("mem_mb", "disk_mb", "runtime", "gpu", "node", "constraint", "progress", "stall_after")
 LOGS = ("stdout", "stderr")
-TYPES = {"object": "a mapping", "array": "a list", "string": "text", "integer": "integer", "number": "number"}
+# Specifications of tables that no configuration has used for so long are removed (seconds).
+FORGOTTEN = 30 * 86400
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,18 @@ class Sweep:
     resources: Mapping[str, Any] = field(default_factory=dict)
     plot: Mapping[str, str] | None = None
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The table's parameter columns: those of all cases, in order of first appearance."""
         return tuple(dict.fromkeys(key for case in self.cases for key in case.params))
 
     def by_name(self) -> dict[str, Case]:
         return {case.name: case for case in self.cases}
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(key, command line) of every command that is no script."""
+        found = [(f"run[{number}]", line) for number, line in enumerate(self.run)]
+        return found + [(key, each[1]) for key, each in (("pre", self.pre), ("post", self.post)) if each and each[1]]
 
 
 def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Sweep]:
@@ -57,76 +65,18 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Swee
     return {str(name): _sweep(str(name), entry) for name, entry in config["sweeps"].items()}
 
 
-def plain(value: Any) -> Any:
-    """YAML makes a date of 2024-01-01; a case means the text."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, datetime.date) else value
-
-
-# --- the schema ---------------------------------------------------------------------------------------------------
-
-
-def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
-    """Check against the JSON schema; the first mistake becomes a sentence that names the key."""
-    import jsonschema
-
-    errors = sorted(jsonschema.Draft7Validator(schema).iter_errors(dict(config)), key=lambda e: list(map(str, e.path)))
-    if errors:
-        raise SweepError(_sentence(errors[0]))
-
-
-def _sentence(error: Any) -> str:
-    where = _where(error.absolute_path) or "config"
-    if error.validator == "additionalProperties" and isinstance(error.schema.get("properties"), Mapping):
-        known = list(error.schema["properties"])
-        unknown = next(key for key in error.instance if key not in known)
-        return f"{where}.{unknown}: unknown key; {_guess(str(unknown), known) or 'known are ' + ', '.join(known)}"
-    if error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
-        if where != "config":
-            return f"{where}.{missing}: is missing"
-        close = difflib.get_close_matches(missing, map(str, error.instance), n=1)
-        return f"{missing}: is missing from the configuration" + (f'; there is "{close[0]}"' if close else "")
-    if error.validator == "propertyNames" or "propertyNames" in error.absolute_schema_path:
-        return f"sweeps: {error.instance!r} is not a name for a sweep (letters, digits, '_', '.', '-')"
-    if error.validator == "type":
-        wanted = error.validator_value
-        names = " or ".join(TYPES[name] for name in ([wanted] if isinstance(wanted, str) else wanted) if name in TYPES)
-        return f"{where}: expected {names}, got {json.dumps(error.instance, default=str)}"
-    if error.validator in ("minItems", "minProperties", "minLength"):
-        return f"{where}: must not be empty"
-    if error.validator == "minimum":
-        return f"{where}: must be at least {error.validator_value}, got {error.instance}"
-    if error.validator == "oneOf":
-        inner = [e for e in error.context if len(e.absolute_path) > len(error.absolute_path)]
-        if inner:
-            return _sentence(inner[0])
-        return f"{where}: expected the path of a CSV or TSV file, or a list of {{parameter: value}}"
-    return f"{where}: {error.message}"
-
-
-def _where(path: Any) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-
-
-def _guess(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f'did you mean "{close[0]}"?' if close else ""
-
-
 # --- one sweep ----------------------------------------------------------------------------------------------------
 
 
 def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
     where = f"sweeps.{name}"
+    for key, value in entry.items():
+        texts = [(f"[{i}]", each) for i, each in enumerate(value)] if isinstance(value, list) else [("", value)]
+        for index, found in texts:
+            if isinstance(found, str) and ("\0" in found or SURROGATE.search(found)):
+                raise SweepError(f"{where}.{key}{index}: {found!r} holds a character that is no text")
     template = entry["template"]
-    if not Path(template).is_dir():
-        raise SweepError(f"{where}.template: there is no directory {Path(template).absolute()}")
-    if Path("results").resolve().is_relative_to(Path(template).resolve()):
-        raise SweepError(f"{where}.template: {template!r} holds results/, which would be copied into itself")
+    check_template(f"{where}.template", template, f"results/{name}")
     sweep = Sweep(
         name=name,
         template=template,
@@ -144,9 +94,52 @@ def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
     if sweep.plot and not sweep.result:
         for key, column in sweep.plot.items():
             if column not in ("case", *sweep.parameters):
-                guess = _guess(column, list(sweep.parameters)) or f"parameters are {', '.join(sweep.parameters)}"
-                raise SweepError(f"{where}.plot.{key}: {column!r} is no parameter, and there is no `result`; {guess}")
+                hint = guess(column, list(sweep.parameters)) or f"parameters are {', '.join(sweep.parameters)}"
+                raise SweepError(f"{where}.plot.{key}: {column!r} is no parameter, and there is no `result`; {hint}")
+    sweep_lines.check_lines(where, sweep.lines(), sweep.cases, sweep.parameters)
+    _check_sizes(where, sweep)
+    _check_names(sweep)
     return sweep
+
+
+def _check_sizes(where: str, sweep: Sweep) -> None:
+    """What step.py is given travels as an argument, which the operating system limits."""
+    commands = sum(len(line) + 100 for _, line in sweep.lines()) + 1000
+    for case in sweep.cases:
+        # Twelve characters are the most that one becomes, in JSON and quoted for the shell.
+        if 12 * (commands + sum(len(key) + len(value) + 8 for key, value in case.params.items())) < sweep_lines.LONGEST:
+            continue
+        size = max(len(shlex.quote(step(sweep, case, name))) for name in (["run", "post"] if sweep.post else ["run"]))
+        if size > sweep_lines.LONGEST:
+            largest = max(case.params, key=lambda key: len(case.params[key]), default="")
+            raise SweepError(
+                f"{case.place or where}: the {len(case.params)} values of the case {case.name} and the commands of"
+                f" {where} have {size} bytes, and {sweep_lines.LONGEST} are possible; the longest value is"
+                f" {largest} with {len(case.params.get(largest, ''))} characters\n"
+                "  Try: put the values into files, and the names of these files into the table"
+            )
+
+
+def _check_names(sweep: Sweep) -> None:
+    """Names that differ in capitals only are one directory on some file systems."""
+    seen: dict[str, Case] = {}
+    for case in sweep.cases:
+        other = seen.setdefault(case.name.lower(), case)
+        if other is not case and _ignores_case(Path("results", sweep.name, "cases")):
+            raise SweepError(
+                f"{case.place}: the case {case.name!r} has the directory of {other.name!r} ({other.place}), because"
+                f" the file system of {Path('results').absolute()} does not tell capital from small letters"
+            )
+
+
+def _ignores_case(directory: Path) -> bool:
+    while not directory.exists():
+        directory = directory.parent
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".harbor-", dir=directory) as probe:
+            return Path(probe.name).with_name(Path(probe.name).name.upper()).exists()
+    except OSError:
+        return False
 
 
 def _result(where: str, result: str | None) -> str | None:
@@ -157,24 +150,24 @@ def _result(where: str, result: str | None) -> str | None:
     return result
 
 
-def _processor(where: str, text: str | None) -> tuple[str, str] | None:
+def _processor(where: str, given: str | None) -> tuple[str, str] | None:
     """A script that is there, or else a command line."""
-    if text is None:
+    if given is None:
         return None
-    path = Path(text)
-    known = SCRIPT.fullmatch(text)
+    path = Path(given)
+    known = SCRIPT.fullmatch(given)
     if path.is_file():
-        if "{" in text:
-            raise SweepError(f"{where}: {text!r}: Snakemake does not allow braces in the path of a script")
+        if "{" in given:
+            raise SweepError(f"{where}: {given!r}: Snakemake does not allow braces in the path of a script")
         if not known and not os.access(path, os.X_OK):
             raise SweepError(f"{where}: {path.absolute()} is not executable\n  Try: chmod +x {path.absolute()}")
-        return (text, "")
-    if known and not text.startswith("-"):
+        return (given, "")
+    if known and not given.startswith("-"):
         raise SweepError(
             f"{where}: there is no script {path.absolute()}\n"
             "  A script of the template, or another program, is started by a command line: python3 pre.py"
         )
-    return ("", text)
+    return ("", given)
 
 
 def _check_progress(where: str, pattern: str | None) -> None:
@@ -201,50 +194,17 @@ def _check_runtime(where: str, runtime: int | str | None) -> None:
 
 def doubts(sweep: Sweep) -> list[str]:
     """What is no mistake by the rules, but looks like one: `{seed}` where no parameter has that name."""
-    found = []
-    lines = [(f"run[{number}]", line) for number, line in enumerate(sweep.run)]
-    lines += [(key, processor[1]) for key, processor in (("pre", sweep.pre), ("post", sweep.post)) if processor]
-    for key, line in lines:
-        for word in dict.fromkeys(PLACEHOLDER.findall(QUOTED.sub("", line))):
-            if word not in sweep.parameters:
-                known = ", ".join(sweep.parameters) or "none"
-                guess = "the case's name is $CASE" if word == "case" else _guess(word, list(sweep.parameters))
-                reason = guess or f"parameters are {known}"
-                found.append(f"sweeps.{sweep.name}.{key}: {{{word}}} is no parameter and stays as it is; {reason}")
-    return found
+    found = list(sweep_lines.doubts(sweep.lines(), sweep.parameters))
+    given = {*sweep.resources, *(["threads"] if sweep.threads > 1 else [])}
+    for name in ("threads", *RESOURCES):
+        if name in sweep.parameters and name not in given:
+            found.append(
+                f"{name}: there is a parameter of this name, which reserves nothing; write {name}: NUMBER here"
+            )
+    return [f"sweeps.{sweep.name}.{doubt}" for doubt in found]
 
 
 # --- what the rules are given ---------------------------------------------------------------------------------------
-
-
-def template_files(template: str) -> list[str]:
-    """The template's files that Snakemake can watch, in order: it would take braces in a path for wildcards."""
-    return [path for path, mode in _walk(template) if _has_content(path, mode) and "{" not in path]
-
-
-def template_listing(template: str) -> str:
-    """A digest of what no file's content shows: names, kinds, targets of links, run bits, files with braces."""
-    digest = hashlib.sha256()
-    for path, mode in _walk(template):
-        link = os.readlink(path) if stat.S_ISLNK(mode) else ""
-        content = ""
-        if "{" in path and _has_content(path, mode):
-            content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        entry = (os.path.relpath(path, template), stat.S_IFMT(mode), link, bool(mode & stat.S_IXUSR), content)
-        digest.update(json.dumps(entry).encode())
-    return digest.hexdigest()
-
-
-def _has_content(path: str, mode: int) -> bool:
-    return not stat.S_ISDIR(mode) and Path(path).is_file()
-
-
-def _walk(template: str) -> Iterator[tuple[str, int]]:
-    for directory, folders, files in os.walk(template):
-        folders.sort()
-        for name in sorted(folders + files):
-            path = os.path.join(directory, name)
-            yield path, os.lstat(path).st_mode
 
 
 def step(sweep: Sweep, case: Case, name: str) -> str:
@@ -269,9 +229,35 @@ def _command(place: str, processor: tuple[str, str]) -> dict[str, str]:
 
 
 def table(sweep: Sweep) -> str:
-    """What `collect.py` is to put together, as JSON. `file` is relative to the table's directory."""
+    """What `collect.py` is to put together, as JSON. `file` and `ran` are relative to the table's directory."""
     cases = []
     for case in sweep.cases:
         file = f".steps/post/{case.name}" if sweep.post else f"cases/{case.name}/{sweep.result}"
-        cases.append({"case": case.name, "params": dict(case.params), "file": file if sweep.result else None})
+        ran = "" if sweep.post else f".steps/run/{case.name}"
+        file = file if sweep.result else ""
+        cases.append({"case": case.name, "params": dict(case.params), "file": file, "ran": ran})
     return json.dumps({"parameters": list(sweep.parameters), "cases": cases, "result": sweep.result})
+
+
+def table_file(sweep: Sweep, directory: Path) -> str:
+    """The file that `table` is in: no command line is long enough for many cases. Its name changes with its content."""
+    spec = table(sweep)
+    path = directory / sweep.name / f"{hashlib.sha256(spec.encode()).hexdigest()[:32]}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_text(spec)
+    part.replace(path)
+    for other in path.parent.iterdir():
+        if other.stat().st_mtime < time.time() - FORGOTTEN:
+            other.unlink(missing_ok=True)
+    return str(path)
+
+
+def left_over(sweep: Sweep) -> list[str]:
+    """Cases of earlier configurations that are still in the results' directory."""
+    known = sweep.by_name()
+    try:
+        found = os.listdir(f"results/{sweep.name}/cases")
+    except OSError:
+        return []
+    return sorted(name for name in found if name not in known and not name.startswith("."))
