@@ -121,7 +121,8 @@ CLEAR = [
     "sed 's/SIZE/{size}/' in", "n=$(({n} + 1)); echo $n", "n=5; echo ${n}", "ssh me@{n} true", "echo $1{n} $?{n}",
     'echo "n={n}"', "size=3; echo {n} $size", "cat <<E\nn = {n}\nE", "export n={n}; echo {n}", "echo {n}>out",
     "sed 's/{{''n}}/{n}/' x", 'echo "{""n}" {n}', "jq --arg n {n} '.n = $n' x",
-    "echo $CASE_n {n}", "n=$CASE_n; echo {n}",
+    "./solver --n {n} -n {n} --size {size}", 'echo "running as n {n}, read n {n}"', "cmd --dry-n {n} n-- {size}",
+    "cat <<E\n# as n, for all n of a case\nn: {n}\nE", "echo $CASE_n {n}", "n=$CASE_n; echo {n}",
 ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ Document = namedtuple("Document", "start end delimiter dash")
 BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 HEREDOC_START = re.compile(r"<<(-?)[ \t]*((?:\\.|'[^']*'|\"[^\"]*\"|[^\s;&|<>()'\"\\])+)")
 VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\$)")
+CASE = re.compile(r"(?<![\w$])case\s")
 # These need no quotes. A comma or two dots would be a brace expansion's, a `=` an assignment's.
 HARMLESS = re.compile(r"[A-Za-z0-9_:/@%+-]+(?:\.[A-Za-z0-9_:/@%+-]+)*\.?|\.[A-Za-z0-9_:/@%+-]+")
 RESERVED = re.compile("case|coproc|do|done|elif|else|esac|fi|for|function|if|in|select|then|time|until|while")
@@ -41,7 +42,7 @@ class _Reader:
         return self.line.startswith(text, self.i)
 
     def add(self, match, kind, document=None):
-        before = self.line[: match.start()]
+        before = self.line[max(0, match.start() - 100) : match.start()]
         slashes = len(before) - len(before.rstrip("\\"))
         if slashes % 2:
             kind = ESCAPED if kind == WORD else UNCLEAR
@@ -122,7 +123,7 @@ class _Reader:
                 self.documents()
             elif c == "{":
                 self.brace(WORD)
-            elif closing and re.compile(r"(?<![\w$])case\s").match(self.line, self.i):
+            elif closing and CASE.match(self.line, self.i):
                 # The `)` of a pattern is not the one that ends `$(`: quotes cannot be told from here on.
                 self.unsure = True
                 self.i += 4
