@@ -1,16 +1,14 @@
 """Jobs of an earlier controller that still run, or ended meanwhile: which of Snakemake's jobs they are.
 
-Nodes and Snakemake's persistence know enough; the old journal is not needed. A record is the job if its hash is
-equal and, for a job with outputs, Snakemake's incomplete marker names it: a record that was left behind by a
-finished run would otherwise pass for the result of `--forceall`.
+Nodes, Snakemake's persistence and our notes know enough; the old journal is not needed. A record that runs is the job
+if its hash is equal. One that has ended also has to be named by Snakemake's incomplete marker or by our notes, because
+a record that was left behind by a finished run would otherwise pass for the result of `--forceall`.
 """
 
-import contextlib
 import os
 import re
-import shutil
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,10 @@ from snakemake.persistence.file import FilePersistence
 
 from .core import events as ev
 from .core.jobs import LOST, seat_of
-from .core.model import Seat
+from .core.model import JobId, Place, Seat
 from .identity import job_hash
 from .run.dispatcher import Dispatcher
+from .run.notes import Notes
 from .run.project import Project
 
 
@@ -56,7 +55,7 @@ class Found:
         meta, snakemake = self.known.meta, Path(".snakemake")
         kept = meta.get("litter")
         litter = (
-            _below(item, snakemake, r"scripts/[^/]+|shell_tmp\.[^/]+")
+            _below(item, snakemake, r"scripts/[^/]+|shell_tmp\.[^/]+|harbor/start/[^/]+")
             for item in (kept if isinstance(kept, list) else [])
         )
         return Memory(
@@ -68,47 +67,8 @@ class Found:
         )
 
 
-class Notes:
-    """Under which ids jobs were started that run in a Snakemake of their own on the node: that one writes Snakemake's
-    incomplete markers anew, without our id. Kept a job, not a group, as a group may have lost members by the next run.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self.any = directory.exists()
-        """Whether there may be notes."""
-
-    def write(self, job: Any, id: str) -> None:
-        """The job is about to start."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self.any = True
-        for path in self._paths(job):
-            path.with_suffix(".new").write_text(id)
-            path.with_suffix(".new").replace(path)
-
-    def read(self, job: Any) -> list[str]:
-        """The ids under which a job was started, as far as is known."""
-        found = []
-        for path in self._paths(job) if self.any else []:
-            with contextlib.suppress(OSError, ValueError):
-                found.append(path.read_text())
-        return found
-
-    def drop(self, job: Any) -> None:
-        """Snakemake knows how it ended."""
-        for path in self._paths(job) if self.any else []:
-            path.unlink(missing_ok=True)
-
-    def clear(self) -> None:
-        """All jobs of the workflow are done."""
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-    def _paths(self, job: Any) -> list[Path]:
-        return [self._directory / job_hash(member) for member in (job.jobs if job.is_group() else [job])]
-
-
 class Adoption:
-    """The records of other runs that nodes listed, by hash and by id."""
+    """The records of other runs that nodes listed, by hash."""
 
     def __init__(self, dispatcher: Dispatcher, persistence: Any, run: str, project: Project, notes: Notes) -> None:
         self._project = project
@@ -124,36 +84,32 @@ class Adoption:
         self._seen = -1
         self._taken: set[tuple[str, int]] = set()
         self._by_hash: dict[str, list[Found]] = {}
-        self._by_id: dict[str, list[Found]] = {}
 
-    def find(self, job: Any, digest: str) -> Found | None:
-        """The record that is this job, taken out of the index; the latest attempt if there are several."""
+    def possible(self, job: Any) -> bool:
+        """Whether there may be a record of the job: its hash is wanted."""
         with self._lock:
-            return self._find(job, digest)
+            self._refresh()
+            return bool(self._by_hash or self.former(job))
 
-    def _find(self, job: Any, digest: str) -> Found | None:
+    def find(self, job: Any, digest: str, spawned: bool) -> Found | None:
+        """The record that is this job, taken out of the index; the latest attempt if there are several. `spawned`: it
+        runs in a Snakemake of its own, which goes on for a moment after it has recorded the job's end.
+        """
+        with self._lock:
+            return self._find(job, digest, spawned) if digest else None
+
+    def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
         self._refresh()
         candidates = [found for found in self._by_hash.get(digest, []) if self._valid(found)]
-        if candidates and list(job.output):
-            ids = set(self.former(job))
-            candidates = [found for found in candidates if found.known.job in ids]
+        if not candidates:
+            return None
+        ids = set(self._ids(job))
+        candidates = [f for f in candidates if f.known.job in ids or (f.known.running and not spawned)]
         if not candidates:
             return None
         best = max(candidates, key=lambda found: (found.known.job.split("/")[0], found.known.attempt))
         self._take(best)
         return best
-
-    def conflicting(self, job: Any) -> list[Found]:
-        """Records that still run and write this job's outputs, but are no longer the same job, or were given up."""
-        with self._lock:
-            self._refresh()
-            if not self._by_id:
-                return []
-            found = [f for id in self.former(job) for f in self._by_id.get(id, [])]
-            running = [f for f in found if f.known.running]
-            for record in running:
-                self._take(record)
-            return running
 
     def leftovers(self) -> list[Found]:
         """Records that nodes listed and that nobody will ask for: what has ended of them can go.
@@ -166,16 +122,31 @@ class Adoption:
         found = [Found(node, record) for node, record in self._dispatcher.known.all()]
         return [one for one in found if f'"harbor:{one.known.job}"' not in marked]
 
-    def former(self, job: Any) -> tuple[str, ...]:
-        """The ids under which earlier runs started a job that has not ended, by Snakemake's incomplete markers (and our
-        notes).
+    def former(self, job: Any) -> dict[JobId, Place]:
+        """The ids under which earlier runs started a job whose end is not known, with the place of each."""
+        found = {}
+        for id in self._ids(job):
+            note = self._notes.get(id)
+            if note is None:
+                found[id] = Place()
+            elif not note.over:
+                found[id] = replace(note.place, given_up=self._project.fenced(id, note.attempt))
+        return found
+
+    def _ids(self, job: Any) -> tuple[JobId, ...]:
+        """The ids under which earlier runs started a job, by Snakemake's incomplete markers and our notes. Snakemake
+        knows the end of a job with outputs that has no marker.
         """
-        jobs = job.jobs if job.is_group() else [job]
         if not (self._any_marked or self._notes.any):
             return ()
-        ids = [str(id) for member in jobs for id in self._persistence.external_jobids(member)]
+        members = job.jobs if job.is_group() else [job]
+        ids = [str(id) for member in members for id in self._persistence.external_jobids(member)]
         ours = [id.removeprefix("harbor:") for id in ids if id.startswith("harbor:")]
-        ours += [id for member in jobs for id in self._notes.read(member) if marked(self._persistence, member)]
+        if self._notes.any:
+            for member in members:
+                notes = self._notes.of(job_hash(member, self._project.id))
+                if notes and marked(self._persistence, member):
+                    ours += [note.job for note in notes]
         return tuple(sorted({id for id in ours if not id.startswith(self._prefix)}))
 
     def _valid(self, found: Found) -> bool:
@@ -191,17 +162,19 @@ class Adoption:
         listing = self._dispatcher.known
         if self._seen == listing.version:
             return
-        self._seen, self._by_hash, self._by_id = listing.version, {}, {}
+        self._seen, self._by_hash = listing.version, {}
         for node, record in listing.all():
-            if not record.job.startswith(self._prefix) and (record.job, record.attempt) not in self._taken:
-                found = Found(node, record)
-                self._by_hash.setdefault(record.hash, []).append(found)
-                self._by_id.setdefault(record.job, []).append(found)
+            if (
+                not record.foreign
+                and not record.job.startswith(self._prefix)
+                and (record.job, record.attempt) not in self._taken
+            ):
+                self._by_hash.setdefault(record.hash, []).append(Found(node, record))
 
     def _take(self, found: Found) -> None:
-        self._taken.add((found.known.job, found.known.attempt))
-        for index, key in ((self._by_hash, found.known.hash), (self._by_id, found.known.job)):
-            index[key] = [f for f in index[key] if f is not found]
+        known = found.known
+        self._taken.add((known.job, known.attempt))
+        self._by_hash[known.hash] = [f for f in self._by_hash[known.hash] if f is not found]
 
 
 def marked(persistence: Any, job: Any) -> bool:

@@ -20,6 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from .errors import HarborError
+from .sources import Sources
+
+CONDA_CONFLICTS = ("R_LIBS", "PYTHONPATH", "PERLLIB", "PERL5LIB")
+"""Snakemake removes these for jobs in conda environments. A node may have them where the controller has not."""
+
+_KEPT = "\0harbor: the node's own"
 
 _local = threading.local()
 _SHELL_TMP = re.compile(r"(/[^\"'\n]*/\.snakemake/shell_tmp\.[^/\"'\n]+)/script\.sh")
@@ -44,7 +50,7 @@ class Command:
 class _Taken(BaseException):
     """Ends a captured call once its command is known. Not an Exception: Snakemake's handlers must not see it."""
 
-    def __init__(self, command: str, executable: str | None, env: Mapping[str, str]) -> None:
+    def __init__(self, command: str, executable: str | None, env: Mapping[str, str | None]) -> None:
         super().__init__("captured")
         self.command = command
         self.executable = executable
@@ -61,7 +67,31 @@ class _Subprocess:
     def Popen(command: Any, **options: Any) -> Any:
         if not getattr(_local, "capturing", False) or options.get("stdout") == subprocess.PIPE:
             return subprocess.Popen(command, **options)
-        raise _Taken(command, options.get("executable"), options["env"])
+        raise _Taken(command, options.get("executable"), _changes(options["env"], _local.environ))
+
+
+class _Os:
+    """Stands in for the module `os` inside `snakemake.shell`.
+
+    A capture sees an environment of placeholders. So what Snakemake sets is known even where the controller has the
+    same value already, and nothing of the controller's own environment can get into a command's.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    @property
+    def environ(self) -> Any:
+        return _local.environ if getattr(_local, "capturing", False) else os.environ
+
+
+def _changes(env: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str | None]:
+    """What Snakemake set in the placeholders that it was `given`; None stands for what it removed."""
+    if not any(value == _KEPT for value in env.values()):
+        raise RuntimeError("Snakemake took a job's environment from elsewhere than os.environ")
+    changed: dict[str, str | None] = {name: value for name, value in env.items() if value != _KEPT}
+    changed.update({name: None for name in given if name not in env})
+    return changed
 
 
 def _keep_quiet(record: logging.LogRecord) -> bool:
@@ -80,13 +110,13 @@ def install() -> None:
 
     module: Any = sys.modules["snakemake.shell"]
     if not isinstance(module.sp, _Subprocess):
-        module.sp = _Subprocess()
+        module.sp, module.os = _Subprocess(), _Os()
         logger.addFilter(_keep_quiet)
 
 
-def way(job: Any, setting: str) -> str:
+def way(workflow: Any, job: Any, setting: str) -> str:
     """`direct` or `snakemake` for a job. Raises HarborError where `direct` was asked for and cannot be."""
-    reason = _not_direct(job)
+    reason = _not_direct(job) or _not_shared(workflow.storage_settings.shared_fs_usage)
     if setting == "snakemake" or (setting == "auto" and reason):
         return "snakemake"
     if reason:
@@ -95,6 +125,12 @@ def way(job: Any, setting: str) -> str:
             "--harbor-dispatch auto",
         )
     return "direct"
+
+
+def _not_shared(usage: Any) -> str | None:
+    """Snakemake leaves to the jobs what --shared-fs-usage leaves out: their storage, their environments."""
+    absent = [each.item_to_choice() for each in _usages() if each not in usage]
+    return f"--shared-fs-usage leaves out {', '.join(absent)}" if absent else None
 
 
 def _not_direct(job: Any) -> str | None:
@@ -111,10 +147,12 @@ def _not_direct(job: Any) -> str | None:
     return None
 
 
-def direct(workflow: Any, job: Any, tmpdir: str) -> Command:
+def direct(workflow: Any, job: Any, tmpdir: str, sources: Sources) -> Command:
     """The command of a prepared job. `tmpdir` is the node's, for jobs that do not name their own."""
     install()
     arguments = _arguments(workflow, job, tmpdir)
+    for name in ("input", "params"):
+        arguments[name] = sources.moved(arguments[name])
     scripts: list[str] = []
     litter: list[str] = []
     taken: _Taken | None = None
@@ -127,14 +165,12 @@ def direct(workflow: Any, job: Any, tmpdir: str) -> Command:
                 # Snakemake would have written it inside the shadow directory, where this path is relative to.
                 command = command.replace(path, str(Path(path).absolute()))
         litter += _SHELL_TMP.findall(command)
-        scripts.append(command)
+        scripts.append(sources.moved(command))
     assert taken is not None
     cwd = os.getcwd()
     if job.shadow_dir and not arguments["container_img"]:
         cwd = str(Path(job.shadow_dir).absolute())
-    return Command(
-        tuple(scripts), taken.executable, cwd, difference(taken.env, os.environ), tuple(litter), direct_needs(job)
-    )
+    return Command(tuple(scripts), taken.executable, cwd, taken.env, tuple(litter), direct_needs(job))
 
 
 def direct_needs(job: Any) -> tuple[str, ...]:
@@ -145,6 +181,7 @@ def direct_needs(job: Any) -> tuple[str, ...]:
 
 
 def _capture(run_func: Any, arguments: Mapping[str, Any]) -> _Taken:
+    _local.environ = dict.fromkeys((*os.environ, *CONDA_CONFLICTS), _KEPT)
     _local.capturing, _local.litter = True, []
     try:
         run_func(*arguments.values())
@@ -161,6 +198,13 @@ def _deployment_methods() -> Any:
     from snakemake.settings.types import DeploymentMethod
 
     return DeploymentMethod
+
+
+@cache
+def _usages() -> tuple[Any, ...]:
+    from snakemake.settings.types import SharedFSUsage
+
+    return (SharedFSUsage.INPUT_OUTPUT, SharedFSUsage.STORAGE_LOCAL_COPIES, SharedFSUsage.SOFTWARE_DEPLOYMENT)
 
 
 def _arguments(workflow: Any, job: Any, tmpdir: str) -> dict[str, Any]:
@@ -210,24 +254,6 @@ def with_tmpdir(job: Any, tmpdir: str) -> Any:
         expanded = job.rule.expand_resources(job.wildcards_dict, job.input, job.attempt)
         tmpdir = str(expanded.get("tmpdir") or tmpdir)
     return type(resources)(fromdict={**dict(resources.items()), "tmpdir": tmpdir})
-
-
-def difference(env: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str | None]:
-    """What turns `base` into `env`; None unsets. So nothing of the controller's own environment travels along."""
-    base = dict(base)  # os.environ decodes whatever it is asked for
-    changed: dict[str, str | None] = {k: v for k, v in env.items() if base.get(k) != v}
-    changed.update({k: None for k in base if k not in env})
-    return changed
-
-
-def on_node(executor: Any, job: Any) -> Command:
-    """Snakemake itself on the node, as the remote executors start it; for what a capture cannot cover."""
-    # A node's Snakemake need not have our scheduler plugin, and one job needs no scheduling.
-    command = re.sub(r"--scheduler harbor\b", "--scheduler greedy", executor.format_job_exec(job))
-    env: dict[str, str | None] = dict(executor.envvars())
-    # A profile of the controller would be applied once more, over what the command already says.
-    env["SNAKEMAKE_PROFILE"] = None
-    return Command((command,), "/bin/bash", os.getcwd(), env, (), (sys.executable,))
 
 
 def declared_envvars(workflow: Any) -> dict[str, str]:

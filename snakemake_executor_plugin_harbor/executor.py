@@ -15,8 +15,11 @@ from typing import Any
 
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
-from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
-from snakemake_interface_executor_plugins.utils import format_cli_arg
+from snakemake_interface_executor_plugins.settings import ExecMode
+
+from . import spawned
+from .core.capacity import Rooms
+from .core.model import Request
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL after Ctrl-C."""
@@ -31,13 +34,20 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         from .session import Session
+        from .settings import pool_config, take_password
 
         self.cancelling = False
         self._begun = False
         self._stopping = False
         self._cancelled = False
         self._interrupted = -UNWIND_S
-        self.session: Session = Session(self)
+        self.session: Session
+        if len(self.workflow.dag):
+            self.session = Session(self)
+        else:
+            # Snakemake says "Nothing to be done", and does not shut an executor down that had nothing to do.
+            pool_config(self.executor_settings)
+            take_password(self.executor_settings)
 
     # --- what Snakemake calls -------------------------------------------------------------------------------
 
@@ -75,9 +85,13 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """All jobs have ended."""
         self.session.close("ended")
 
-    def room(self) -> int:
-        """For the scheduler plugin: cores' worth of jobs that may still be handed over."""
-        return self.session.room()
+    def rooms(self) -> Rooms:
+        """For the scheduler plugin: how many jobs of each class may still be handed over."""
+        return self.session.rooms()
+
+    def request(self, job: Any) -> Request:
+        """For the scheduler plugin: what a job asks of a node."""
+        return self.session.request(job)
 
     # --- what the session calls -----------------------------------------------------------------------------
 
@@ -89,7 +103,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """Report a failed job, with its log as an auxiliary one (`--show-failed-logs` prints it)."""
         if not self.cancelling:
             logs = [log] if log and Path(log).exists() else []
-            self.report_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
+            try:
+                self.report_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
+            except Exception as unprintable:
+                # Snakemake formats the job's shell command for its message, which is what may have failed the job.
+                self.logger.error(f"Error in rule {job.name}: {message}\n{unprintable}")
+                self.workflow.scheduler.error_callback(job)
 
     def success(self, job: Any) -> None:
         """Report a job whose outputs are there."""
@@ -100,20 +119,21 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     @property
     def cores(self) -> Any:
-        """`--cores` for a spawned Snakemake: ours if it is limited, else all of the node's."""
-        cores = self.workflow.resource_settings.cores
-        return cores if cores is not None and cores != sys.maxsize else "all"
+        """Asked for by Snakemake's interface; `get_job_args` has each job's own number."""
+        return "all"
 
     def get_exec_mode(self) -> ExecMode:
         return ExecMode.REMOTE
 
     def get_python_executable(self) -> str:
-        shared = SharedFSUsage.SOFTWARE_DEPLOYMENT in self.workflow.storage_settings.shared_fs_usage
-        return sys.executable if shared else "python3"
+        return spawned.interpreter(self.workflow)
 
     def get_job_args(self, job: Any, **kwargs: Any) -> str:
-        waited = format_cli_arg("--wait-for-files", list(job.get_wait_for_files()))
-        return f"{super().get_job_args(job, **kwargs)} {waited}"
+        arguments = super().get_job_args(job, **{"cores": spawned.cores(self.workflow, job), **kwargs})
+        return f"{arguments} {self.session.sources.waiting(spawned.awaited(self.workflow, job))}"
+
+    def additional_general_args(self) -> str:
+        return spawned.arguments(self.workflow)
 
     # --- signals --------------------------------------------------------------------------------------------
 

@@ -1,54 +1,44 @@
 """The host list: `[SLOTS/][USER@]HOST[:PORT]` on the command line, host files, and a batch allocation's nodes."""
 
-import difflib
+import ipaddress
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from .core.model import NodeSpec
+from .core.protocol import MAX_CORES
 from .errors import HarborError
 
 FORM = "[SLOTS/][USER@]HOST[:PORT], for example 8/ada or carol@grace:2222"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@\\-]*")
-_YAML_KEYS = {
-    "host": str,
-    "slots": int,
-    "mem_mb": int,
-    "gpus": int,
-    "tags": list,
-    "scratch": str,
-    "python": str,
-    "setup": str,
-    "workdir": str,
-    "max_load": float,
-    "hours": str,
-}
+FILE_MAX = 4 << 20
+"""Bytes of a host file; 100,000 hosts take half of it."""
+_SHOWN = 60
 
 
 def parse_host(text: str, where: str) -> NodeSpec:
     """One entry in GNU parallel's sshlogin form. `where` (option or file:line) begins the error message."""
 
     def bad(why: str) -> HarborError:
-        return HarborError(f"{where}: {text!r} is not a host: {why}. The form is {FORM}.")
+        return HarborError(f"{where}: {short(text)} is not a host: {why}. The form is {FORM}.")
 
     rest, slots, user, port = text.strip(), None, None, None
     if "/" in rest:
         head, rest = rest.split("/", 1)
-        if not head.isdecimal() or int(head) < 1:
-            raise bad(f"SLOTS must be a whole number from 1, not {head!r}")
-        slots = int(head)
+        slots = _number(head, 1, MAX_CORES)
+        if slots is None:
+            raise bad(f"SLOTS must be a whole number from 1 to {MAX_CORES}, not {short(head)}")
     if "@" in rest:
         user, rest = rest.rsplit("@", 1)
         if not _USER.fullmatch(user):
-            raise bad(f"{user!r} is not a user name")
+            raise bad(f"{short(user)} is not a user name")
     host = rest
     if rest.startswith("["):
         host, _, tail = rest[1:].partition("]")
@@ -60,13 +50,25 @@ def parse_host(text: str, where: str) -> NodeSpec:
     else:
         port_text = None
     if port_text is not None:
-        if not port_text.isdecimal() or not 0 < int(port_text) < 65536:
-            raise bad(f"PORT must be a number from 1 to 65535, not {port_text!r}")
-        port = int(port_text)
-    if not _NAME.fullmatch(host) and not _IPV6.fullmatch(host):
-        raise bad(f"{host!r} is not a host name or address" if host else "there is no host name")
+        port = _number(port_text, 1, 65535)
+        if port is None:
+            raise bad(f"PORT must be a number from 1 to 65535, not {short(port_text)}")
+    if len(host) > 253 or not (_NAME.fullmatch(host) or _IPV6.fullmatch(host)):
+        raise bad(f"{short(host)} is not a host name or address" if host else "there is no host name")
     local = host == "localhost" and user is None and port is None
     return NodeSpec(name=host, host=host, user=user, port=port, slots=slots, local=local)
+
+
+def _number(text: str, low: int, high: int) -> int | None:
+    """A whole number in decimal digits; None if it is not one, or out of range."""
+    number = int(text) if re.fullmatch("[0-9]{1,12}", text) else -1
+    return number if low <= number <= high else None
+
+
+def short(value: object) -> str:
+    """A wrong value for an error message."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def parse_hosts(values: Iterable[str]) -> list[NodeSpec]:
@@ -86,28 +88,46 @@ def _allocation(kind: str) -> list[str]:
         path = os.environ.get("PBS_NODEFILE")
         if not path:
             raise HarborError("--harbor-hosts pbs: PBS_NODEFILE is not set, so this is not inside a PBS job.")
-        lines = [line.split(".")[0] for line in Path(path).read_text().split()]
-        return [f"{lines.count(host)}/{host}" for host in dict.fromkeys(lines)]
+        try:
+            lines = [_without_domain(line) for line in Path(path).read_text().split()]
+        except (OSError, ValueError) as error:
+            raise HarborError(f"--harbor-hosts pbs: PBS_NODEFILE {path} cannot be read: {error}.") from error
+        return [f"{n}/{host}" for host, n in Counter(lines).items()]
     listing = os.environ.get("SLURM_JOB_NODELIST")
     if not listing:
         raise HarborError(
             "--harbor-hosts slurm: SLURM_JOB_NODELIST is not set, so this is not inside a Slurm allocation.",
             "salloc -N 4 snakemake --executor harbor --harbor-hosts slurm",
         )
-    try:
-        command = ["scontrol", "show", "hostnames", listing]
-        names = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
-    except (OSError, subprocess.SubprocessError) as error:
-        raise HarborError(f"--harbor-hosts slurm: `scontrol show hostnames` failed: {error}") from error
+    names = _expand_names(listing)
     tasks = _expand_counts(os.environ.get("SLURM_JOB_CPUS_PER_NODE", ""))
     return [f"{n}/{name}" for n, name in zip(tasks, names, strict=False)] if len(tasks) == len(names) else names
+
+
+@cache
+def _expand_names(listing: str) -> list[str]:
+    """Slurm's `node[1-3]` is node1, node2, node3."""
+    try:
+        command = ["scontrol", "show", "hostnames", listing]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise HarborError(f"--harbor-hosts slurm: `scontrol show hostnames` failed: {error}") from error
+
+
+def _without_domain(host: str) -> str:
+    """A host name without its domain; an address as it is."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host.split(".")[0]
+    return host
 
 
 def _expand_counts(text: str) -> list[int]:
     """Slurm's `8(x2),4` is 8, 8, 4."""
     counts: list[int] = []
     for item in filter(None, text.split(",")):
-        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", item)
+        match = re.fullmatch(r"(\d{1,9})(?:\(x(\d{1,6})\))?", item)
         if match is None:
             return []
         counts += [int(match[1])] * int(match[2] or 1)
@@ -117,18 +137,23 @@ def _expand_counts(text: str) -> list[int]:
 def read_hostfile(path: Path) -> list[NodeSpec]:
     """A host file: one host a line (`#` comments, or `name: address`), or `.yaml` with keys for each node."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(FILE_MAX + 1)
     except OSError as error:
         reason = error.strerror or str(error)
         raise HarborError(f"--harbor-hostfile: {path} cannot be read: {reason}.") from error
+    if len(data) > FILE_MAX:
+        raise HarborError(f"--harbor-hostfile: {path} is larger than {FILE_MAX >> 20} MiB.")
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")  # some editors begin a file with a mark of its byte order
         if "\0" in text:
             raise ValueError
     except ValueError as error:
         raise HarborError(f"--harbor-hostfile: {path} is not a text file.") from error
     if path.suffix in (".yaml", ".yml"):
-        return _parse_yaml(text, path)
+        from .hostyaml import parse_yaml
+
+        return parse_yaml(text, path)
     nodes = []
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.split("#", 1)[0].strip()
@@ -141,82 +166,16 @@ def _parse_line(line: str, where: str) -> NodeSpec:
     name, separator, address = (part.strip() for part in line.partition(": "))
     if not separator:
         return parse_host(line, where)
-    if not _NAME.fullmatch(name):
-        raise HarborError(f"{where}: {name!r} is not a node name (letters, digits, '.', '_', '-').")
-    return replace(parse_host(address, where), name=name)
+    return replace(parse_host(address, where), name=node_name(name, where))
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice: PyYAML would silently keep the last one."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} is there twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+def node_name(name: str, where: str) -> str:
+    if len(name) > 253 or not _NAME.fullmatch(name):
+        raise HarborError(f"{where}: {short(name)} is not a node name (letters, digits, '.', '_', '-').")
+    return name
 
 
-def _parse_yaml(text: str, path: Path) -> list[NodeSpec]:
-    try:
-        document = yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise HarborError(f"{path}:{line}: {error.problem}.") from error
-    except yaml.YAMLError as error:
-        raise HarborError(f"{path}: not YAML: {error}.") from error
-    if document is None:
-        return []
-    if not isinstance(document, Mapping):
-        raise HarborError(f"{path}: expected one `NAME: {{slots: 8, ...}}` a node, got a {type(document).__name__}.")
-    return [_yaml_node(str(name), keys, path) for name, keys in document.items()]
-
-
-def _yaml_node(name: str, keys: Any, path: Path) -> NodeSpec:
-    where = f"{path}: {name}"
-    if keys is None:
-        keys = {}
-    if isinstance(keys, str):
-        keys = {"host": keys}
-    if not isinstance(keys, Mapping):
-        raise HarborError(f"{where}: expected keys like slots or tags, got {keys!r}.")
-    for key in keys:
-        if key not in _YAML_KEYS:
-            close = difflib.get_close_matches(str(key), _YAML_KEYS, n=1)
-            guess = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(_YAML_KEYS)}."
-            raise HarborError(f"{where}.{key}: unknown key.{guess}")
-    values = {key: _yaml_value(where, key, value) for key, value in keys.items() if value is not None}
-    base = parse_host(values.pop("host", name), where)
-    slots = values.pop("slots", base.slots)
-    return replace(base, name=name, slots=slots, **values)
-
-
-def _yaml_value(where: str, key: str, value: Any) -> Any:
-    kind = _YAML_KEYS[key]
-    if key == "tags":
-        tags = [value] if isinstance(value, str) else value
-        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-            raise HarborError(f"{where}.tags: expected a list of words, got {value!r}.")
-        return frozenset(tags)
-    if key == "hours":
-        match = re.fullmatch(r"(\d{1,2})-(\d{1,2})", str(value))
-        if match is None or int(match[1]) > 24 or int(match[2]) > 24:
-            raise HarborError(f"{where}.hours: expected FROM-TO like 18-8, got {value!r}.")
-        return int(match[1]) % 24, int(match[2]) % 24 if int(match[2]) != 24 else 24
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise HarborError(f"{where}.{key}: expected {kind.__name__}, got {value!r}.")
-    lowest = {"slots": 1, "mem_mb": 1, "gpus": 0, "max_load": 0.01}.get(key)
-    if lowest is not None and isinstance(value, (int, float)) and value < lowest:
-        raise HarborError(f"{where}.{key}: must be at least {lowest}, got {value!r}.")
-    return value
-
-
-def unique(nodes: Iterable[NodeSpec]) -> list[NodeSpec]:
+def unique(nodes: Iterable[NodeSpec], where: object = "--harbor-hosts") -> list[NodeSpec]:
     """The nodes with distinct names: a host on two ports becomes host:port; the same host twice is an error."""
     given = list(nodes)
     count: dict[str, int] = {}
@@ -229,7 +188,7 @@ def unique(nodes: Iterable[NodeSpec]) -> list[NodeSpec]:
     for node in named:
         if node.name in seen:
             raise HarborError(
-                f"node {node.name} is in the host list twice.",
+                f"{where}: node {node.name} is in the host list twice.",
                 f"name it once, with the slots that it shall have: {node.slots or 8}/{node.host}",
             )
         seen.add(node.name)

@@ -1,29 +1,28 @@
 """What makes a job the same job after a restart: a hash of what the user wrote, never of the final command.
 
 Two captures of one job differ (`.snakemake/scripts/tmp*`, cache paths, sets in random order), so that healthy jobs
-would be killed. Rule code, shellcmd, params, inputs, outputs and wildcards do not.
+would be killed. Rule code, shellcmd, params, inputs, outputs and wildcards do not. The id of the working directory
+(`run/directory.py`) is part of the hash, because other directories have jobs with the same description.
 """
 
 import hashlib
-import os
-import socket
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 
-def job_hash(job: Any) -> str:
-    """Hexadecimal digest; equal for the same job of the same working directory, in any run."""
+def job_hash(job: Any, directory: str) -> str:
+    """Hexadecimal digest; equal for the same job of the working directory with this id, in any run."""
     jobs = list(job.jobs) if job.is_group() else [job]
-    digest = _place(os.getcwd()).copy()
+    digest = _begun(directory).copy()
     for text in sorted(map(_describe, jobs)):
         digest.update(b"\0" + text.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
 @cache
-def _place(directory: str) -> "hashlib._Hash":
-    return hashlib.sha256(f"{socket.gethostname()}\0{directory}".encode())
+def _begun(directory: str) -> "hashlib._Hash":
+    return hashlib.sha256(directory.encode())
 
 
 def _describe(job: Any) -> str:

@@ -1,6 +1,9 @@
 """A Snakemake job as the pool sees it: its request and its rank."""
 
+import inspect
 import re
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from .core.model import JobSpec, Request
@@ -15,8 +18,8 @@ def spec_of(job: Any, id: str, attempt: int, depth: int, needs: tuple[str, ...])
     constraint = resources.get("constraint")
     request = Request(
         cores=max(1, int(job.threads or 1)),
-        mem_mb=_number(job, "mem_mb"),
-        disk_mb=_number(job, "disk_mb"),
+        mem_mb=_stated(job, "mem_mb"),
+        disk_mb=_stated(job, "disk_mb"),
         gpus=_number(job, "gpu"),
         node=str(node) if node else None,
         constraint=frozenset(re.split(r"[\s,&]+", str(constraint).strip())) if constraint else frozenset(),
@@ -60,6 +63,41 @@ def progress_pattern(job: Any) -> str | None:
             f"{where} has {groups} groups; it needs two, done and total.", r"progress=r'step (\d+) of (\d+)'"
         )
     return str(pattern)
+
+
+def _stated(job: Any, name: str) -> int:
+    """A resource as far as somebody asked for it: 0 where Snakemake has filled in a guess of its own.
+
+    With any --default-resources, jobs have Snakemake's built-in defaults too, such as 50,000 MB of disk.
+    """
+    if not job.is_group():
+        return 0 if _is_guess(job.rule.resources.get(name)) else _number(job, name)
+    whole = _number(job, name)
+    # As Snakemake adds up a group: jobs of one level may run together, levels follow each other.
+    return min(whole, max((sum(_stated(member, name) for member in level) for level in job.toposorted), default=0))
+
+
+def _is_guess(resource: Any) -> bool:
+    evaluator = getattr(resource, "_evaluator", None)
+    return evaluator is not None and _is_builtin(evaluator)
+
+
+@cache
+def _is_builtin(evaluator: Callable[..., Any]) -> bool:
+    """Whether a resource is computed by the text of one of Snakemake's built-in defaults."""
+    from snakemake.resources import Resources
+
+    return option_text(evaluator) in Resources.DEFAULTS["full"].items()
+
+
+def option_text(evaluator: Callable[..., Any]) -> tuple[str, str] | None:
+    """The name and expression of a resource that was given as an option; None for functions from elsewhere."""
+    function = inspect.unwrap(evaluator)
+    if not inspect.isfunction(function):
+        return None
+    known = inspect.getclosurevars(function).nonlocals
+    name, text = known.get("name"), known.get("value")
+    return (name, text) if isinstance(name, str) and isinstance(text, str) else None
 
 
 def _number(job: Any, name: str) -> int:

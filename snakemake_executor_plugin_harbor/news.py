@@ -6,6 +6,8 @@ from .core import events as ev
 from .core.model import NodeState
 from .entry import Entries
 
+UNUSED = frozenset({NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.UNUSABLE})
+
 
 class News:
     """Lines for Snakemake's log, each once. Used on the dispatcher's thread."""
@@ -22,7 +24,7 @@ class News:
         match change:
             case ev.Stalled():
                 self._stalled(change)
-            case ev.NodeChanged(node, NodeState.REJECTED | NodeState.BACKOFF | NodeState.QUARANTINED as state, why):
+            case ev.NodeChanged(node, state, why) if state in UNUSED:
                 if self._warned.get(node) != why:
                     self._warned[node] = why
                     self._logger.warning(f"harbor: node {node} is not used ({state.value}): {why}")

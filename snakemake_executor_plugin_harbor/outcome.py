@@ -14,13 +14,20 @@ from .core.protocol import printable
 
 def missing_outputs(job: Any) -> list[str]:
     """Outputs that are not visible here yet (NFS shows new files late). touch() outputs are made afterwards."""
-    if job.is_group():
+    if job.is_group() or not _files_are_here(job.rule.workflow):
         return []
     return [
         str(file)
         for file in job.output
         if file not in job.touch_output and not os.path.lexists(job.shadowed_path(file))
     ]
+
+
+def _files_are_here(workflow: Any) -> bool:
+    """False where --shared-fs-usage leaves out input-output: a Snakemake on the node has put the files into storage."""
+    from snakemake.settings.types import SharedFSUsage
+
+    return SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
 
 
 class Latency:
@@ -66,6 +73,13 @@ def undo(workflow: Any, job: Any) -> None:
     if job.shadow_dir:
         shutil.rmtree(job.shadow_dir, ignore_errors=True)
         job.shadow_dir = None
+
+
+def undo_unstarted(workflow: Any, entry: Any) -> None:
+    """`undo` for an attempt that was prepared and never sent."""
+    if entry.prepared and entry.command is None:
+        entry.prepared = False
+        undo(workflow, entry.job)
 
 
 def write_benchmark(workflow: Any, job: Any, steps: Iterable[Mapping[str, Any]]) -> None:
@@ -123,7 +137,7 @@ def complete(workflow: Any, job: Any, outcome: Outcome, missing: list[str], wait
             f"harbor: the command ended with exit code 0 on {outcome.node}, but outputs are missing here after "
             f"{waited} s (--latency-wait): {', '.join(missing)}"
         )
-    if outcome.exit is None or job.is_group():
+    if outcome.exit is None or job.is_group() or not _files_are_here(workflow):
         return None
     if job.benchmark and not (job.is_run or job.is_notebook or job.is_cwl):
         # An agent that has not started the job itself knows only how long it took.
@@ -150,6 +164,15 @@ def give_back(workflow: Any, job: Any) -> None:
 def leave_directories(workflow: Any) -> None:
     """Have Snakemake not tidy up at its end: it removes empty output directories, but jobs that live on write there."""
     workflow.dag.cleanup_workdir = lambda: None
+
+
+def abandon_loops(workflow: Any, threads: Iterable[int]) -> None:
+    """Have Snakemake not close the event loops of these threads at its end: they are still in use, which is an error.
+    (The threads are daemons, so the process ends without them.)
+    """
+    with workflow._async_lock:
+        for thread in threads:
+            workflow._async_runners.pop(thread, None)
 
 
 def describe(outcome: Outcome, log: str | None) -> str:

@@ -8,16 +8,18 @@ from . import outcome as out
 from .core.model import JobState, Outcome
 from .entry import Entries, Entry
 from .run.dispatcher import Dispatcher
+from .run.notes import Notes
 
 
 class Reports:
     """Used on the reporter's thread, but for `fail` and `settled`, which are for Snakemake's."""
 
-    def __init__(self, executor: Any, entries: Entries, dispatcher: Dispatcher) -> None:
+    def __init__(self, executor: Any, entries: Entries, dispatcher: Dispatcher, notes: Notes) -> None:
         self._executor = executor
         self._workflow = executor.workflow
         self._entries = entries
         self._dispatcher = dispatcher
+        self._notes = notes
         self._latency = out.Latency(self._workflow.execution_settings.latency_wait)
         self._reported: dict[str, Outcome] = {}
 
@@ -39,18 +41,31 @@ class Reports:
                 failure = out.describe(outcome, entry.log)
         except Exception as error:
             failure = f"harbor: its result could not be taken: {_text(error)}"
-        if not self._close(entry, outcome):
+        if not self._close(entry, outcome, failure is not None):
             return True
         if outcome.state == JobState.WITHDRAWN:
-            out.give_back(self._workflow, job)
+            if not entry.preparing:
+                out.undo_unstarted(self._workflow, entry)
+            if not self._executor.cancelling:
+                out.give_back(self._workflow, job)
         elif failure is not None:
             if outcome.exit is None and outcome.node is None:
-                self._executor.error(job, failure)
+                self._error(job, failure)
             else:
-                self._executor.error(job, failure, entry.log)
+                self._error(job, failure, entry.log)
         else:
             self._executor.success(job)
         return True
+
+    def _error(self, job: Any, failure: str, log: str | None = None) -> None:
+        """Snakemake formats the job's command once more for its message, which may raise; it has to know of the end all
+        the same.
+        """
+        try:
+            self._executor.error(job, failure, log)
+        except Exception as error:
+            self._executor.logger.error(f"Error in rule {job.name}:\n{failure}\n(its details: {_text(error)})")
+            self._workflow.scheduler.error_callback(job)
 
     def batched(self) -> None:
         """Let Snakemake run one scheduling round for the batch instead of one for each job in it: the first takes in
@@ -66,20 +81,25 @@ class Reports:
 
     def fail(self, job: Any, error: Exception) -> None:
         """A job that could not be handed over."""
-        self._executor.error(job, _text(error))
+        self._error(job, _text(error))
 
     def settled(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
         ended = self._reported.pop(str(job.jobid), None)
+        if ended is not None:
+            self._notes.settled(ended.job)
         if ended is not None and ended.node is not None:
             self._dispatcher.settled(ended.node, ended.job, ended.attempt)
 
-    def _close(self, entry: Entry, outcome: Outcome) -> bool:
-        if not self._entries.remove(entry, outcome):
+    def _close(self, entry: Entry, outcome: Outcome, failed: bool) -> bool:
+        if not self._entries.remove(entry, outcome, failed):
             return False
         if self._workflow.execution_settings.cleanup_scripts:
             out.clean(entry.litter)
         self._reported[str(entry.job.jobid)] = outcome
+        nothing_runs = outcome.exit is not None or outcome.node is None or outcome.state == JobState.WITHDRAWN
+        if nothing_runs and (self._executor.cancelling or outcome.state == JobState.WITHDRAWN):
+            self._notes.over(outcome.job)
         if self._executor.cancelling and outcome.node is not None:
             self._dispatcher.forget(outcome.node, outcome.job, outcome.attempt)
         return True

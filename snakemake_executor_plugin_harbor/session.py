@@ -1,7 +1,6 @@
 """One run: what Snakemake handed over, and the dispatcher that works on it."""
 
 import os
-import socket
 import threading
 import traceback
 from collections.abc import Iterable
@@ -13,10 +12,12 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
-from .adoption import Adoption, Found, Notes
+from . import spawned, startfiles
+from .adoption import Adoption, Found, Memory
 from .answers import Answers
 from .core import events as ev
-from .core.model import JobId, NodeFacts, NodeSpec, Outcome
+from .core.capacity import Rooms
+from .core.model import JobId, NodeFacts, NodeSpec, Outcome, Request
 from .core.pool import Pool
 from .core.protocol import VERSION, Message
 from .depth import Depths
@@ -27,15 +28,20 @@ from .jobspec import progress_pattern, spec_of
 from .launch import load_factory
 from .news import News
 from .opening import await_nodes, check_jobs
+from .remote.descriptors import raise_limit
 from .remote.transport import SshSettings, Target, Transport, make_transport
 from .reports import Reports
 from .run.control import Control
 from .run.dispatcher import Dispatcher
 from .run.hostlist import HostList
 from .run.journal import Journal
-from .run.project import Project, new_run
+from .run.notes import Notes
+from .run.project import Project, boot_id, new_run
 from .settings import host_list, pool_config, take_password
+from .shadow import install as install_shadow
+from .sources import Sources
 from .starter import Starter
+from .threadlimit import ThreadLimit, complete_handover, largest
 
 
 class Session:
@@ -45,23 +51,29 @@ class Session:
         self._executor = executor
         self._workflow = executor.workflow
         self._logger = executor.logger
-        self.config = pool_config(executor.executor_settings)
         self._password = take_password(executor.executor_settings)
+        self.config = pool_config(executor.executor_settings)
+        few = raise_limit(len(self.config.nodes), self.config.transport)
+        if few is not None:
+            self._logger.warning(f"harbor: {few}")
         factory = self.config.command_factory
         self._factory = load_factory(factory) if factory else None
         self._hostlist = HostList(executor.executor_settings.hostfile, lambda: host_list(executor.executor_settings))
         self.run = new_run()
         self.detached = False
+        self._halted = False
+        self._closing = False
         self._workdir = _workdir()
         self._entries = Entries()
+        self._needs: dict[str, tuple[str, ...]] = {}
         self._news = News(self._logger, self._entries)
         self._depths = Depths(self._workflow.dag.job_dependencies)
         self._same = cmd.shareable_paths()
-        self._identity = f"{socket.gethostname()}:{self._workdir}"
-        self.project = Project(Path(self._workdir), self.run)
+        self.project = Project(Path(self._workdir), self.run, self.warn)
         self.project.acquire()
         try:
-            self._journal = Journal(self.run)
+            self.sources = Sources(self._workflow, self.project.directory / "sources")
+            self._journal = Journal(self.run, self.warn)
             self._begin()
         except BaseException:
             self.project.release()
@@ -80,9 +92,9 @@ class Session:
             settings=self._shown_settings(),
             total=sum(1 for job in self._workflow.dag.needrun_jobs() if not job.is_local),
         )
-        self.pool = Pool(self.config.nodes, self.config.policy, self.config.patience)
+        self.pool = Pool(self.config.nodes, self.config.policy, self.config.patience, boot_id())
         self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
-        self._notes = Notes(self.project.directory / "started")
+        self._notes = Notes(self.project.directory / "notes", self.warn)
         self._starter = Starter(
             self._executor,
             self.config,
@@ -92,15 +104,28 @@ class Session:
             self.pool,
             self.dispatcher,
             self._notes,
+            self.project.id,
+            self.sources,
+            self._stopping,
         )
         self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project, self._notes)
-        self._reports = Reports(self._executor, self._entries, self.dispatcher)
+        self._reports = Reports(self._executor, self._entries, self.dispatcher, self._notes)
         self._control = Control(self._journal.directory, Answers(self.dispatcher, self.pool, self.detach).answer)
+        install_shadow(str(self._workflow.persistence.shadow_path))
         self.dispatcher.start()
         try:
-            ready = await_nodes(self.dispatcher, self._workflow, bool(self.project.unfinished))
+            ready = await_nodes(
+                self.dispatcher,
+                self._workflow,
+                bool(self.project.unfinished),
+                self.config.patience.lost_after,
+                lambda line: self._logger.info(f"harbor: {line}"),
+            )
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
+            complete_handover(self._workflow)
+            slots = largest(self.pool.nodes.values())
+            self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
             check_jobs(self._workflow, self.pool)
         except BaseException:
             self.close("failed")
@@ -128,7 +153,7 @@ class Session:
             "node": node.name,
             "scratch": node.scratch or self.config.scratch,
             "workdir": self._workdir,
-            "owner": self._identity,
+            "owner": self.project.id,
             "fence": str(self.project.fences),
             "umask": umask,
             "nice": self.config.nice,
@@ -150,22 +175,24 @@ class Session:
         self.dispatcher.launch()
 
     def _submit(self, job: Any) -> None:
-        way = cmd.way(job, self.config.dispatch)
+        if self._limit is not None and job.is_group():
+            self._limit.group(job)
+        way = cmd.way(self._workflow, job, self.config.dispatch)
         progress_pattern(job)
-        prepared = cmd.on_node(self._executor, job) if way == "snakemake" else None
+        prepared = spawned.on_node(self._executor, job) if way == "snakemake" else None
         needs = prepared.needs if prepared else cmd.direct_needs(job)
-        digest = job_hash(job)
-        found = self.adoption.find(job, digest)
-        conflicts = () if found else tuple(self.adoption.conflicting(job))
+        # A hash evaluates params, which may be slow functions: for all other jobs that is left to the preparation.
+        digest = job_hash(job, self.project.id) if self.adoption.possible(job) else ""
+        found = self._find(job, digest, prepared is not None)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
-        former = () if found or conflicts else self.adoption.former(job)
-        spec = replace(spec_of(job, id, attempt, self._depths.of_any(job), needs), former=former)
-        entry = Entry(job, id, digest, prepared, cores=spec.request.cores, conflicts=conflicts)
+        places = {} if found else self.adoption.former(job)
+        spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
+        spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
+        entry = Entry(job, id, digest, prepared, request=spec.request)
+        self._needs[job.name] = spec.request.needs
         self._entries.add(entry)
         self.dispatcher.describe(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
-        for conflict in conflicts:
-            self.dispatcher.end(conflict.node, conflict.known.job, conflict.known.attempt)
         if found:
             self.dispatcher.post(ev.Submitted((spec,)), self._adopt(entry, found))
         else:
@@ -176,15 +203,36 @@ class Session:
         adopted = []
         for id in jobs:
             entry = self._entries.get(id)
-            found = self.adoption.find(entry.job, entry.hash) if entry is not None else None
-            if entry is not None and found is not None:
+            if entry is None or not (entry.hash or self.adoption.possible(entry.job)):
+                continue
+            entry.hash = entry.hash or job_hash(entry.job, self.project.id)
+            found = self._find(entry.job, entry.hash, entry.command is not None)
+            if found is not None:
                 self._entries.rename(entry, found.known.job)
                 adopted.append(replace(self._adopt(entry, found), known_as=id))
         return adopted
 
+    def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
+        """The record of an earlier run that is this job. If its node has left the host list, only the notice of its end
+        is left, and that is worth something only while the outputs are there.
+        """
+        found = self.adoption.find(job, digest, spawned)
+        if found is None or self.dispatcher.has(found.node) or (found.known.exit or {}).get("code") != 0:
+            return found
+        shadow, job.shadow_dir = job.shadow_dir, self._memory(found).shadow_dir
+        missing = out.missing_outputs(job)
+        job.shadow_dir = shadow
+        if missing:
+            self._notes.over(found.known.job)
+            return None
+        return found
+
+    def _memory(self, found: Found) -> Memory:
+        return found.memory(Path(self._workflow.persistence.shadow_path), self.config.log_dir)
+
     def _adopt(self, entry: Entry, found: Found) -> ev.Adopted:
         """Take over what the first controller knew of the job."""
-        job, meta = entry.job, found.memory(Path(self._workflow.persistence.shadow_path), self.config.log_dir)
+        job, meta = entry.job, self._memory(found)
         if meta.snakemake_attempt is not None:
             job.attempt = meta.snakemake_attempt
         if meta.shadow_dir is not None:
@@ -201,21 +249,31 @@ class Session:
 
     def settled(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
-        self._notes.drop(job)
         self._reports.settled(job)
 
     def halt(self) -> None:
         """Start nothing more."""
+        self._halted = True
         self.dispatcher.post(ev.Halt())
+        self.dispatcher.abandon()
 
-    def room(self) -> int:
-        """Cores' worth of jobs that may still be handed over: twice the pool's slots, less what is here."""
-        return 2 * self.dispatcher.slots - self._entries.cores
+    def rooms(self) -> Rooms:
+        """How many jobs of each class may still be handed over: twice the slots that can hold it, less what is here."""
+        return Rooms(self.dispatcher.capacity, self._entries.handed())
+
+    def request(self, job: Any) -> Request:
+        """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
+        try:
+            return spec_of(job, "", 1, 0, self._needs.get(job.name, ())).request
+        except Exception:  # it is reported when the job is handed over
+            return Request()
 
     def cancel(self, grace: float, timeout: float) -> None:
         """End every job on every node."""
         self.dispatcher.post(ev.CancelAll(grace))
-        self.dispatcher.wait(self.dispatcher.idle, timeout)
+        self.dispatcher.abandon()
+        if not self.dispatcher.wait(self.dispatcher.idle, timeout):
+            self.dispatcher.post(ev.GiveUp())
         self.close("cancelled")
 
     def detach(self) -> int:
@@ -243,40 +301,68 @@ class Session:
 
     def close(self, state: str) -> None:
         """End connections and threads. Jobs that still run live on."""
+        self._closing = True
+        out.abandon_loops(self._workflow, self.dispatcher.preparing())
         try:
             over = state == "ended" and not self.detached
             whole = over and not self._workflow.scheduler.remaining_jobs
+            if over:
+                self.sources.remove(everything=whole)
             if whole:
-                self.project.point_to(self._journal.path, complete=True)
-                self._notes.clear()
-                self.project.clear_words()
+                self._tidy()
             for found in self.adoption.leftovers() if over else ():
                 # Of a run that failed only its own: a later one may still want those of earlier ones.
                 if whole or found.known.job.startswith(f"{self.run}/"):
                     self.dispatcher.forget(found.node, found.known.job, found.known.attempt)
             self._control.close()
             self.dispatcher.close("detached" if self.detached else state)
+            self._notes.close()
         finally:
             self.project.release()
 
-    # --- from the launcher's thread -----------------------------------------------------------------------------
+    def _tidy(self) -> None:
+        """All is done: leave nothing that only unfinished jobs need."""
+        try:
+            self.project.point_to(self._journal.path, complete=True)
+            self._notes.clear()
+            startfiles.clear()
+            self.project.clear_words()
+        except OSError as error:
+            self.warn(
+                f"{self.project.directory} cannot be written ({error.strerror}); the run is complete all the same"
+            )
 
-    def prepare(self, launches: list[ev.Launch]) -> list[Message | ev.Unprepared]:
-        """The start messages of attempts, unless nothing is to start any more."""
-        entries = [None if self._stopping() else self._entries.get(launch.job) for launch in launches]
-        wanted = [(entry, launch) for entry, launch in zip(entries, launches, strict=True) if entry is not None]
-        answers = iter(self._starter.start(wanted))
-        return [
-            ev.Unprepared(launch.job, launch.attempt, "withdraw") if entry is None else next(answers)
-            for entry, launch in zip(entries, launches, strict=True)
-        ]
+    # --- from the launcher's threads ----------------------------------------------------------------------------
+
+    def prepare(self, launch: ev.Launch) -> Message | ev.Unprepared:
+        """The start message of an attempt, unless nothing is to start any more."""
+        entry = None if self._stopping() else self._entries.get(launch.job)
+        if entry is None:
+            return ev.Unprepared(launch.job, launch.attempt, "withdraw")
+        return self._starter.start(entry, launch)
+
+    def rule(self, job: JobId) -> str:
+        """The rule (or group) of a job."""
+        entry = self._entries.get(job)
+        return "" if entry is None else str(entry.job.name)
+
+    def slow(self, launch: ev.Launch, seconds: float) -> None:
+        """Tell the user that an attempt has been in preparation for this long, and what it is at."""
+        entry = self._entries.get(launch.job)
+        if entry is not None and entry.preparing:
+            job = entry.job
+            what = self._starter.activity(entry)
+            self._logger.warning(f"harbor: job {job.jobid} ({job.name}): preparing for {seconds:.0f} s: {what}")
 
     def busy(self) -> bool:
         """Whether Snakemake will hand over more in the round that the last end has set off."""
         return bool(self._workflow.dag._ready_jobs)
 
     def _stopping(self) -> bool:
+        """Whether nothing is to start any more."""
         scheduler = self._workflow.scheduler
+        if self._executor.cancelling or self._closing or self._halted:
+            return True
         if not (scheduler._user_kill or (scheduler._errors and not self._workflow.execution_settings.keep_going)):
             return False
         self.halt()
@@ -293,6 +379,10 @@ class Session:
         self._reports.batched()
 
     # --- from the dispatcher's thread ---------------------------------------------------------------------------
+
+    def warn(self, text: str) -> None:
+        """Tell the user of trouble that harbor goes on with. (Any thread.)"""
+        self._logger.warning(f"harbor: {text}")
 
     def hosts(self) -> tuple[NodeSpec, ...] | None:
         """The host list, if it was edited; a bad edit is a warning, and the list stays as it is."""

@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional  # noqa: UP035 - Snakemake reads these annotations
+from typing import TYPE_CHECKING, Any, List, Optional  # noqa: UP035 - Snakemake reads these annotations
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .core.model import NodeSpec
     from .core.placement import Policy
 
+PASSWORD_VARIABLE = "SNAKEMAKE_HARBOR_PASSWORD"
 STALL_MIN_S = 5
 """Agents tell every two seconds which jobs have written something."""
 
@@ -31,7 +32,8 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metadata={
             "help": "The machines to run on, each [SLOTS/][USER@]HOST[:PORT], for example 8/ada carol@grace:2222; "
             "commas separate too (a,b), which is needed before a target. localhost needs no SSH; slurm and pbs stand "
-            "for the nodes of the allocation that this runs in. Default: localhost.",
+            "for the nodes of the allocation that this runs in. They are added to those of --harbor-hostfile. Default: "
+            "localhost, if there is no host file.",
             "nargs": "+",
             "metavar": "HOST",
         },
@@ -41,7 +43,7 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metadata={
             "help": "File with one host a line in the form of --harbor-hosts or 'name: address', '#' begins a "
             "comment; a .yaml file gives keys to each node (slots, mem_mb, gpus, tags, scratch, python, setup, "
-            "max_load, hours).",
+            "workdir, max_load, hours). It is read again when it changes. Default: none.",
             "metavar": "PATH",
         },
     )
@@ -53,14 +55,17 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         default="paramiko",
         metadata={
             "help": "How nodes are reached: paramiko (built in) or openssh (the ssh program: GSSAPI, FIDO keys, "
-            "ControlMaster, Match exec).",
+            "ControlMaster, Match exec). Default: paramiko.",
             "choices": ["paramiko", "openssh"],
+            "metavar": "{paramiko,openssh}",
         },
     )
     password: Optional[str] = field(  # noqa: UP045
         default=None,
+        repr=False,
         metadata={
-            "help": "SSH password, from the environment only; keys and the SSH agent are the normal way.",
+            "help": "SSH password, from the environment only; keys and the SSH agent are the normal way. "
+            "As an option or in a profile it is refused.",
             "env_var": True,
         },
     )
@@ -68,16 +73,18 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         default="auto",
         metadata={
             "help": "direct ships the rule's own command; snakemake starts Snakemake on the node; auto takes direct "
-            "wherever it gives the same result (all but run:, notebook, cwl and groups).",
+            "wherever it gives the same result (all but run:, notebook, cwl and groups). Default: auto.",
             "choices": ["auto", "direct", "snakemake"],
+            "metavar": "{auto,direct,snakemake}",
         },
     )
     staging: str = field(
         default="auto",
         metadata={
             "help": "Whether files are copied to nodes. auto and never use the nodes where a probe finds the working "
-            "directory to be the same; always is not there yet.",
+            "directory to be the same; always is not there yet. Default: auto.",
             "choices": ["auto", "always", "never"],
+            "metavar": "{auto,always,never}",
         },
     )
     scratch: Optional[str] = field(  # noqa: UP045
@@ -89,36 +96,53 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     )
     max_load: float = field(
         default=1.0,
-        metadata={"help": "No placement that brings a node's busy cores, everybody's, above this times its cores."},
+        metadata={
+            "help": "No placement that brings a node's busy cores, everybody's, above this times its cores. "
+            "Default: 1.0.",
+            "metavar": "F",
+        },
     )
-    min_free_mem_mb: int = field(default=512, metadata={"help": "Keep this much memory available on every node (MiB)."})
-    nice: int = field(default=10, metadata={"help": "Niceness of jobs, 0 to 19."})
+    min_free_mem_mb: int = field(
+        default=512,
+        metadata={"help": "Keep this much memory available on every node (MiB). Default: 512.", "metavar": "N"},
+    )
+    nice: int = field(default=10, metadata={"help": "Niceness of jobs, 0 to 19. Default: 10.", "metavar": "N"})
     lost_after: int = field(
-        default=120, metadata={"help": "Requeue the jobs of an unreachable node after this many seconds."}
+        default=120,
+        metadata={
+            "help": "Requeue the jobs of an unreachable node after this many seconds. Default: 120.",
+            "metavar": "SECONDS",
+        },
     )
     fence_wait: int = field(
         default=90,
         metadata={
             "help": "On a shared filesystem: seconds between the fence of a lost attempt and the new one; longer "
-            "than an NFS client caches attributes."
+            "than an NFS client caches attributes. Default: 90.",
+            "metavar": "SECONDS",
         },
     )
     stall_after: int = field(
         default=7200,
-        metadata={"help": "Seconds without output and progress after which a job counts as stalled."},
+        metadata={
+            "help": "Seconds without output and progress after which a job counts as stalled. Default: 7200.",
+            "metavar": "SECONDS",
+        },
     )
     on_stall: str = field(
         default="warn",
         metadata={
-            "help": "What happens to a stalled job: a warning, or it is ended and tried on another node.",
+            "help": "What happens to a stalled job: a warning, or it is ended and tried on another node. "
+            "Default: warn.",
             "choices": ["warn", "kill"],
+            "metavar": "{warn,kill}",
         },
     )
     command_factory: Optional[str] = field(  # noqa: UP045
         default=None,
         metadata={
             "help": "Python function that gets a LaunchContext (node, ids, command) and returns the command line "
-            "that is run instead.",
+            "that is run instead. Default: none.",
             "metavar": "FILE.py:FUNC",
         },
     )
@@ -132,7 +156,8 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     log_dir: Path = field(
         default=Path(".snakemake/harbor_logs"),
         metadata={
-            "help": "Where the output of each job attempt goes, as RULE/WILDCARDS/JOBID.ATTEMPT.log.",
+            "help": "Where the output of each job attempt goes, as RULE/WILDCARDS/JOBID.ATTEMPT.log. "
+            "Default: .snakemake/harbor_logs.",
             "metavar": "PATH",
         },
     )
@@ -140,7 +165,11 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     def __post_init__(self) -> None:
         """Paths are relative to where Snakemake was started (or came out of the profile there): it changes to
         `--directory` before anybody reads them. Only `log_dir` belongs to the working directory.
+
+        A password on the command line is refused here already: Snakemake's log begins with the command line.
         """
+        if _password_is_an_option():
+            raise _refused_password()
         for name in ("hostfile", "ssh_config"):
             path = getattr(self, name)
             if path is not None:
@@ -199,15 +228,22 @@ def host_list(settings: ExecutorSettings) -> "tuple[NodeSpec, ...]":
     """The nodes that the settings name. Raises HarborError for the first that makes no sense."""
     from .hosts import parse_hosts, read_hostfile, unique
 
-    nodes = []
-    if settings.hostfile is not None:
-        nodes += read_hostfile(Path(settings.hostfile))
-    hosts = [settings.hosts] if isinstance(settings.hosts, str) else list(settings.hosts)
-    if hosts or settings.hostfile is None:
-        nodes += parse_hosts(hosts or ["localhost"])
-    nodes = unique(nodes)
+    given: Any = settings.hosts
+    words = [str(host) for host in given] if isinstance(given, (list, tuple)) else [str(given)] if given else []
+    listed = read_hostfile(Path(settings.hostfile)) if settings.hostfile is not None else []
+    added = parse_hosts(words or ["localhost"]) if words or settings.hostfile is None else []
+    where = settings.hostfile or "--harbor-hosts"
+    try:
+        nodes = unique([*listed, *added], where)
+    except HarborError as error:
+        both = {node.name for node in listed} & {node.name for node in added}
+        if not both:
+            raise
+        raise HarborError(
+            f"node {min(both)} is in the host list twice: --harbor-hosts adds to the hosts of {settings.hostfile}.",
+            f"--harbor-hostfile /dev/null --harbor-hosts {' '.join(words)}   # these hosts alone",
+        ) from error
     if not nodes:
-        where = settings.hostfile or "--harbor-hosts"
         raise HarborError(f"{where}: the host list is empty.", "--harbor-hosts 8/ada,carol@grace")
     if settings.nnodes is not None:
         if settings.nnodes > len(nodes):
@@ -238,14 +274,24 @@ def _check_numbers(settings: ExecutorSettings) -> None:
 def take_password(settings: ExecutorSettings) -> str | None:
     """The SSH password; from now on it is in no environment that a job or a subprocess could inherit.
 
-    It is refused on the command line, where everybody on the machine can read it with `ps`.
+    It is taken from the environment only. Everybody on the machine can read a command line with `ps`, and a profile is
+    a file that people copy. argparse takes any beginning of an option's name.
     """
-    if any(word.split("=")[0] == "--harbor-password" for word in sys.argv[1:]):
-        raise HarborError(
-            "--harbor-password: a password on the command line can be read by everybody on this machine.",
-            "read -rs SNAKEMAKE_HARBOR_PASSWORD && export SNAKEMAKE_HARBOR_PASSWORD",
-        )
-    password = settings.password
-    settings.password = None
-    os.environ.pop("SNAKEMAKE_HARBOR_PASSWORD", None)
-    return password
+    password, settings.password = settings.password, None
+    inherited = os.environ.pop(PASSWORD_VARIABLE, None)
+    if _password_is_an_option() or (password or None) != (inherited or None):
+        raise _refused_password()
+    return password or None
+
+
+def _password_is_an_option() -> bool:
+    names = [word.split("=")[0] for word in sys.argv[1:]]
+    return any(name.startswith("--harbor-p") and "--harbor-password".startswith(name) for name in names)
+
+
+def _refused_password() -> HarborError:
+    return HarborError(
+        "--harbor-password: a password on the command line can be read by everybody on this machine, and one in a "
+        "profile is easily copied. It is taken from the environment only.",
+        f"read -rs {PASSWORD_VARIABLE} && export {PASSWORD_VARIABLE}",
+    )

@@ -1,5 +1,7 @@
 """The start message of an attempt: outputs removed, directories made, marker set, command captured."""
 
+import os
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,23 +12,28 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
-from .adoption import Notes
+from . import startfiles
 from .core import events as ev
+from .core.model import Place
 from .core.pool import Pool
 from .core.protocol import Message
 from .entry import Entries, Entry
 from .errors import HarborError
+from .identity import job_hash
 from .jobspec import progress_pattern, runtime_s
 from .launch import CommandFactory, LaunchContext, log_path
 from .run.dispatcher import Dispatcher
+from .run.notes import Notes
 from .settings import PoolConfig
+from .sources import Sources
 
-END_WAIT_S = 15.0
-"""How long the end of an earlier run's attempt, which writes the same outputs, is waited for."""
+
+class _Over(Exception):
+    """The run ends: the attempt is not started."""
 
 
 class Starter:
-    """Works for the launcher's thread."""
+    """Works for the launcher's threads."""
 
     def __init__(
         self,
@@ -38,8 +45,15 @@ class Starter:
         pool: Pool,
         dispatcher: Dispatcher,
         notes: Notes,
+        directory: str,
+        sources: Sources,
+        stopping: Callable[[], bool],
     ) -> None:
+        """`directory` is the working directory's id; `stopping` says whether nothing is to start any more."""
+        self._sources = sources
         self._notes = notes
+        self._directory = directory
+        self._stopping = stopping
         self._executor = executor
         self._workflow = executor.workflow
         self._config = config
@@ -49,26 +63,45 @@ class Starter:
         self._dispatcher = dispatcher
         self._factory = factory
         self._order = {name: index for index, name in enumerate(pool.nodes)}
+        self._order_lock = threading.Lock()
 
-    def start(self, wanted: list[tuple[Entry, ev.Launch]]) -> list[Message | ev.Unprepared]:
-        """The message for each, or why there is none. What is wrong with a job is printed as Snakemake prints it."""
-        answers = [self._try(self._announce, entry, launch) for entry, launch in wanted]
-        ready = [pair for pair, answer in zip(wanted, answers, strict=True) if answer is None]
-        errors = iter(self._workflow.async_run(self._prepare([entry for entry, _ in ready])))
-        return [
-            answer or self._failed(launch, next(errors)) or self._try(self._message, entry, launch)
-            for (entry, launch), answer in zip(wanted, answers, strict=True)
-        ]
-
-    def _try(self, act: Callable[[Entry, ev.Launch], Any], entry: Entry, launch: ev.Launch) -> Any:
+    def start(self, entry: Entry, launch: ev.Launch) -> Message | ev.Unprepared:
+        """The message, or why there is none. What is wrong with a job is printed as Snakemake prints it."""
+        entry.preparing = True
         try:
-            return act(entry, launch)
+            ended = self._announce(entry, launch)
+            if ended is not None:
+                return ended
+            self._prepare(entry)
+            return self._message(entry, launch)
+        except _Over:
+            return ev.Unprepared(launch.job, launch.attempt, "withdraw")
         except Exception as error:
             return self._failed(launch, error)
+        finally:
+            entry.preparing = False
+            if self._entries.get(entry.id) is not entry:
+                out.undo_unstarted(self._workflow, entry)
 
-    def _failed(self, launch: ev.Launch, error: Exception | None) -> ev.Unprepared | None:
-        if error is None:
-            return None
+    def activity(self, entry: Entry) -> str:
+        """In words: what the preparation of a job is at. It may look at files, and so may take long."""
+        job = entry.job
+        if entry.doing is not None:
+            return entry.doing
+        if not job.is_group() and job.shadow_dir:
+            return f"its shadow directory is made (shadow: {job.rule.shadow_depth!r}): {job.shadow_dir}"
+        missing = [str(file) for file in job.input if not os.path.exists(file)]
+        if missing:
+            more = f" and {len(missing) - 3} others" if len(missing) > 3 else ""
+            latency = self._workflow.execution_settings.latency_wait
+            return f"it waits for its input {', '.join(missing[:3])}{more} (--latency-wait {latency})"
+        return "its old outputs are removed and its directories are made"
+
+    def _check(self) -> None:
+        if self._stopping():
+            raise _Over
+
+    def _failed(self, launch: ev.Launch, error: Exception) -> ev.Unprepared:
         from snakemake.exceptions import print_exception
 
         if not isinstance(error, WorkflowError):
@@ -78,49 +111,51 @@ class Starter:
 
     def _announce(self, entry: Entry, launch: ev.Launch) -> ev.Unprepared | None:
         """What comes before its files are touched."""
-        for conflict in entry.conflicts:
-            self._dispatcher.await_end(conflict.known.job, conflict.known.attempt, END_WAIT_S)
-        entry.conflicts = ()
         if not entry.printed:
+            entry.doing = "its message and command are formatted for the log (its params may be slow functions)"
             self._executor.run_job_pre(entry.job)
             entry.printed = True
-        out.clean(entry.litter)
+        if entry.command is None:
+            out.clean(entry.litter)
+        entry.doing = "its outputs are fetched from the between-workflow cache"
         if out.from_cache(self._workflow, entry.job):
             return ev.Unprepared(launch.job, launch.attempt, "cached")
         return None
 
-    async def _prepare(self, entries: list[Entry]) -> list[Exception | None]:
+    def _prepare(self, entry: Entry) -> None:
         """Have Snakemake remove old outputs and make directories; a spawned Snakemake does so itself."""
-        errors: list[Exception | None] = []
-        for entry in entries:
-            error = None
-            try:
-                if entry.command is None:
-                    if entry.prepared:
-                        out.undo(self._workflow, entry.job)
-                    entry.prepared = True
-                    await entry.job.prepare()
-            except Exception as raised:
-                error = raised
-            errors.append(error)
-        return errors
+        self._check()
+        entry.doing = None
+        if entry.command is None:
+            if entry.prepared:
+                out.undo(self._workflow, entry.job)
+            entry.prepared = True
+            self._workflow.async_run(entry.job.prepare())
 
     def _message(self, entry: Entry, launch: ev.Launch) -> Message:
         job = entry.job
         facts = self._pool.nodes[launch.node].facts
         assert facts is not None
-        command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir)
+        self._check()
+        entry.doing = "its params are evaluated"
+        entry.hash = entry.hash or job_hash(job, self._directory)
+        hashes = [job_hash(member, self._directory) for member in job.jobs] if job.is_group() else [entry.hash]
+        entry.doing = "its command is made (its params or resources may be slow functions)"
+        command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir, self._sources)
         context = self._context(entry, launch, command)
-        self._executor.submitted(job, entry.id)
-        if entry.command is not None:
-            self._notes.write(job, entry.id)
         env: dict[str, str | None] = {}
         if not self._pool.nodes[launch.node].spec.local:
             env |= cmd.shared_environment(facts.same, facts.path)
-        env |= {**command.env, **cmd.declared_envvars(self._workflow), **context.environment()}
+        # What Snakemake sets for a job wins over `envvars:`, as for a local job.
+        env |= {**cmd.declared_envvars(self._workflow), **command.env, **context.environment()}
+        if entry.command is None:
+            entry.litter = command.litter
+        entry.doing = f"--harbor-command-factory {self._config.command_factory} is called"
         scripts = [self._final(replace(context, command=script)) for script in command.scripts]
-        entry.litter = command.litter
-        return {
+        name = f"{launch.job.replace('/', '.')}.{launch.attempt}"
+        scripts, files = startfiles.shorten(scripts, command.shell, name)
+        entry.litter += tuple(files)
+        message = {
             "t": "start",
             "job": launch.job,
             "attempt": launch.attempt,
@@ -137,6 +172,12 @@ class Starter:
             "meta": self._meta(entry, launch),
             "cpus": max(1, len(launch.seat.slots)),
         }
+        startfiles.check(message)
+        self._check()
+        place = Place(launch.node, facts.host, facts.boot_id, facts.scratch)
+        self._notes.start(entry.id, launch.attempt, hashes, place)
+        self._executor.submitted(job, entry.id)
+        return message
 
     def _meta(self, entry: Entry, launch: ev.Launch) -> dict[str, Any]:
         """What adoption needs to go on with the job in another process. No command, no environment."""
@@ -172,9 +213,11 @@ class Starter:
         log = log_path(self._log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
         entry.log = str(log)
         self._dispatcher.logs[entry.id] = entry.log
+        with self._order_lock:
+            node_id = self._order.setdefault(launch.node, len(self._order))
         return LaunchContext(
             node_name=launch.node,
-            node_id=self._order.setdefault(launch.node, len(self._order)),
+            node_id=node_id,
             local_id=min(launch.seat.slots, default=0),
             proc_id=self._entries.number(entry),
             nnodes=len(self._pool.nodes),

@@ -23,3 +23,13 @@ def test_every_command_is_documented():
 
 def test_every_setting_has_a_help_text():
     assert all(field.metadata["help"] for field in fields(ExecutorSettings))
+
+
+def test_the_help_of_every_setting_shows_its_choices_and_its_default():
+    for field in fields(ExecutorSettings):
+        told = " ".join((field.metadata["help"], field.metadata.get("metavar", "")))
+        assert all(choice in told for choice in field.metadata.get("choices", ())), field.name
+        shown = field.name == "password" or "Default: " in told
+        assert shown, field.name
+        if isinstance(field.default, (int, float, str, Path)):
+            assert f"Default: {field.default}." in told, field.name

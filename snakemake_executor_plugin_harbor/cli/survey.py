@@ -4,7 +4,6 @@ import argparse
 import os
 import queue
 import secrets
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,17 @@ from ..core import events as ev
 from ..core.model import Load, NodeFacts, NodeSpec
 from ..core.protocol import VERSION, Message
 from ..errors import HarborError
+from ..remote.connection import Current
+from ..remote.descriptors import raise_limit
 from ..remote.link import Link
+from ..remote.links import Links
 from ..remote.transport import SshSettings, Target, Transport, make_transport
-from ..run.dispatcher import CONNECTIONS_AT_ONCE
 from ..run.status import open_run
 from ..settings import ExecutorSettings, PoolConfig, pool_config
 
 ANSWER_S = 30.0
+EACH_S = 0.2
+"""Several nodes log in side by side, yet not all at once."""
 KEYS = ("hosts", "hostfile", "ssh_config", "transport", "scratch")
 
 
@@ -78,8 +81,10 @@ def _profile(directory: Path) -> dict[str, Any]:
         raise HarborError(f"--profile: there is no config.yaml in {directory}.")
     try:
         document = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise HarborError(f"--profile: {path} cannot be read: {error}.") from error
+    if not isinstance(document, dict):
+        raise HarborError(f"--profile: {path} is no Snakemake profile: it has no keys.")
     values = {key: document.get("harbor-" + key.replace("_", "-")) for key in KEYS}
     if isinstance(values["hosts"], str):
         values["hosts"] = [values["hosts"]]
@@ -91,14 +96,14 @@ def _profile(directory: Path) -> dict[str, Any]:
 
 
 def survey(config: PoolConfig) -> list[Answer]:
-    """Connect to all nodes, a few at a time; returns when each has answered or failed, or after half a minute."""
+    """Connect to all nodes; returns when each has answered or failed, or after half a minute (more for many nodes)."""
+    raise_limit(len(config.nodes), config.transport)
     inbox: queue.SimpleQueue[tuple[str, ev.Event, float]] = queue.SimpleQueue()
     answers = {spec.name: Answer(spec) for spec in config.nodes}
     token = secrets.token_hex(8)
     probe = Path.cwd() / f".harbor-probe-{token}"
     password = os.environ.get("SNAKEMAKE_HARBOR_PASSWORD")
     settings = SshSettings(config.ssh_config, password, 10.0)
-    gate = threading.Semaphore(CONNECTIONS_AT_ONCE)
 
     def transport(spec: NodeSpec) -> Transport:
         return make_transport(
@@ -118,22 +123,22 @@ def survey(config: PoolConfig) -> list[Answer]:
             "same": [],
         }
 
-    def post(name: str, event: ev.Event) -> None:
-        inbox.put((name, event, time.time()))
+    def make(spec: NodeSpec) -> Link:
+        def post(event: ev.Event, current: Current) -> None:
+            inbox.put((spec.name, event, time.time()))
 
-    links = []
+        return Link(spec, transport, welcome, post, lambda *_: None)
+
+    links = Links(make)
     started = time.monotonic()
     try:
         probe.write_text(token)
         for spec in config.nodes:
-            link = Link(spec, transport, welcome, lambda event, n=spec.name: post(n, event), lambda *_: None, gate)  # type: ignore[misc]
-            link.connect()
-            links.append(link)
+            links.connect(spec)
         _gather(answers, inbox, started)
     finally:
         probe.unlink(missing_ok=True)
-        for link in links:
-            link.close(2.0)
+        links.close()
     return list(answers.values())
 
 
@@ -143,7 +148,8 @@ def _gather(
     def open_ones() -> list[Answer]:
         return [a for a in answers.values() if not a.reason and a.load is None]
 
-    while open_ones() and (left := started + ANSWER_S - time.monotonic()) > 0:
+    limit = ANSWER_S + len(answers) * EACH_S
+    while open_ones() and (left := started + limit - time.monotonic()) > 0:
         try:
             name, event, at = inbox.get(timeout=left)
         except queue.Empty:
@@ -158,4 +164,4 @@ def _gather(
             case ev.NodeDown(_, reason):
                 answer.reason = answer.reason or reason
     for answer in open_ones():
-        answer.reason = f"no answer within {ANSWER_S:.0f} s"
+        answer.reason = f"no answer within {limit:.0f} s"

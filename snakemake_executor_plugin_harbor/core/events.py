@@ -52,7 +52,9 @@ class Adopted:
 
 @dataclass(frozen=True)
 class Known:
-    """One spool record that a node listed after hello; `hash` says which job it is, `meta` is what we sent."""
+    """One spool record that a node listed after hello; `hash` says which job it is, `meta` is what we sent. `foreign`:
+    it was started from the same working directory when that had another id.
+    """
 
     job: JobId
     attempt: int
@@ -60,24 +62,31 @@ class Known:
     exit: Mapping[str, Any] | None = None
     hash: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
 class NodeUp:
-    """A node said hello and listed the jobs that it knows."""
+    """A node said hello and listed the jobs that it knows. `unusable` says why it can hold no job now, if it cannot."""
 
     node: str
     facts: NodeFacts
     known: tuple[Known, ...] = ()
+    unusable: str = ""
 
 
 @dataclass(frozen=True)
 class NodeDown:
-    """A connection ended or could not be made; `permanent` is never retried."""
+    """A connection ended or could not be made.
+
+    `permanent`: the user has to repair something, and the node is retried after `pause` seconds, or never if that is
+    None. Otherwise the pool chooses the pause, and `pause` is its minimum.
+    """
 
     node: str
     reason: str
     permanent: bool = False
+    pause: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Refused:
-    """The node would not start the attempt. `kind` is missing (`path` says what), disk, fork or error."""
+    """The node did not start the attempt.
+
+    `kind` says whose fault it is. The node's: missing (`path` says what), disk, fork, unshared (it has lost the working
+    directory). The job's: job. The controller's: fenced (the attempt was given up). Either's: error.
+    """
 
     node: str
     job: JobId
@@ -164,6 +177,20 @@ class CancelAll:
 
 
 @dataclass(frozen=True)
+class GiveUp:
+    """The time for ending jobs is over: fence those whose end is not known."""
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """A fence could not be written yet, or (`written`) was written after all: its time counts from now."""
+
+    job: JobId
+    attempt: int | None
+    written: bool
+
+
+@dataclass(frozen=True)
 class Halt:
     """Nothing more is to start: a final failure without --keep-going, or SIGTERM. What runs may finish."""
 
@@ -206,6 +233,8 @@ Event = (
     | Gone
     | CancelJob
     | CancelAll
+    | GiveUp
+    | Fenced
     | Halt
     | Listed
     | Drain

@@ -10,18 +10,31 @@ from .placement import Refusal
 from .progress import Progress
 
 NO_SEAT = Seat(())
+Attempt = tuple[str, JobId, int]
+"""The node, the job and the number of an attempt."""
 LOST = {
     "lost": "its agent and the guardian were killed",
     "cancelled": "an earlier controller ended it",
     "fenced": "it had been given up as unreachable",
+    "shutdown": "the node was shut down",
+    "unshared": "the node had lost the working directory",
 }
-"""Ends that say nothing of the job itself: it is tried again, and Snakemake does not hear of it."""
+"""Ends that say nothing about the job itself: the job is tried again, and Snakemake does not learn of them."""
+BLAMELESS = frozenset({"cancelled", "fenced", "shutdown", "unshared"})
+"""Those of them that the job cannot have caused: they do not count towards the limit of lost attempts."""
 
 
 @dataclass
 class Job:
     """One job in the pool. Only the reactor changes it. `since` is when it came into its state, `sign` when it last
-    gave a sign of life. `suspects` are nodes that may still run it from an earlier run, and have not answered.
+    gave a sign of life. `losses` counts its lost attempts, `outages` how often nodes of the pool had lost jobs before
+    it was submitted. `refusals` counts the starts that nodes refused for a reason that may be the job's. `ticket` is
+    its place in the queue.
+
+    The job is not placed while something of an earlier run may still write its outputs (see `former`): `suspects` are
+    nodes that may run it and have not answered, `blockers` are attempts that are being ended, `unfenced` are attempts
+    whose fence could not be written yet. `unsure`: some attempt may run where nobody can be asked. `cleared`: it is
+    decided what is to be done about attempts of earlier runs.
     """
 
     spec: JobSpec
@@ -35,11 +48,18 @@ class Job:
     stalled: bool = False
     not_before: float = 0.0
     fenced_at: float | None = None
-    crashes: int = 0
+    losses: int = 0
+    outages: int = 0
+    refusals: int = 0
     doomed: bool = False
     suspects: set[str] = field(default_factory=set)
+    blockers: set[Attempt] = field(default_factory=set)
+    unfenced: set[tuple[JobId, int | None]] = field(default_factory=set)
+    unsure: bool = False
+    cleared: bool = False
     avoid: set[str] = field(default_factory=set)
     refusal: Refusal | None = None
+    ticket: object = None
     progress: Progress | None = None
     why: str = ""
 
@@ -51,7 +71,8 @@ class Job:
 def impossible(refusal: Refusal) -> str:
     """Each node's reason, one a line."""
     lines = [f"  {name} {why}" for name, why in sorted(refusal.reasons.items())]
-    return "no node of the pool can ever hold it:\n" + "\n".join(lines)
+    hint = [refusal.hint] if refusal.hint else []
+    return "\n".join(["no node of the pool can ever hold it:", *lines, *hint])
 
 
 def exit_event(node: str, job: JobId, attempt: int, message: Mapping[str, Any]) -> ev.Exited:

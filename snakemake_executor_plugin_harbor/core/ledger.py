@@ -5,15 +5,22 @@ Which nodes there are is the roster's business; what an event means, the reactor
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from . import events as ev
+from .former import Former
 from .jobs import Job
-from .lifecycle import HOLDING, ON_NODE, TERMINAL, job_next
-from .model import JobId, JobSpec, JobState, NodeState, Outcome
+from .lifecycle import CONNECTED, HOLDING, ON_NODE, TERMINAL, job_next
+from .model import JobId, JobSpec, JobState, Outcome
 from .placement import NodeView
 
-MAX_CRASHES = 3
+MAX_LOSSES = 3
+MANY_LOSSES = 10
+"""A job that was lost so often fails, whatever else fails in the pool."""
+SAME_OUTAGE_S = 5.0
+"""Jobs that one node loses within this time are lost by one outage."""
+MAX_REFUSALS = 3
 CANCEL_GRACE_S = 5.0
 """Between TERM and KILL, for a single job."""
 UNANSWERED_S = 120.0
@@ -32,17 +39,37 @@ class Patience:
     kill_stalled: bool = False
 
 
+class Cause(Enum):
+    """What an attempt was lost by: an outage of its node, which the job may have caused; the job, which stalled; or
+    something that no job can cause.
+    """
+
+    OUTAGE = auto()
+    JOB = auto()
+    ELSEWHERE = auto()
+
+
 class Ledger:
     """All unfinished jobs by id; `emit` takes the actions that follow from a change, `nodes` hold their seats."""
 
-    def __init__(self, nodes: Mapping[str, NodeView], patience: Patience, emit: Callable[[ev.Action], None]) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, NodeView],
+        patience: Patience,
+        emit: Callable[[ev.Action], None],
+        boot_id: str = "",
+    ) -> None:
         self.jobs: dict[JobId, Job] = {}
         self.halted = False
+        self._boot_id = boot_id
         self._nodes = nodes
         self._patience = patience
         self._emit = emit
         self._order = 0
         self._grace: float | None = None
+        self._outages = 0
+        self._outage_at: dict[str, float] = {}
+        self.former = Former(self.jobs, nodes, patience, emit)
 
     def attempt(self, job_id: JobId, attempt: int) -> Job | None:
         """The job, if that is its present attempt: the fence against late messages."""
@@ -58,10 +85,9 @@ class Ledger:
         """Take jobs in; those that come after the end has been rung go at once."""
         for spec in specs:
             self._order += 1
-            job = Job(spec, self._order, attempt=spec.attempt, since=now)
-            if spec.former:
-                job.suspects = {name for name, node in self._nodes.items() if node.facts is None}
+            job = Job(spec, self._order, attempt=spec.attempt, since=now, outages=self._outages, avoid=set(spec.avoid))
             self.jobs[spec.id] = job
+            self.former.submitted(job)
             self._record(job)
             if self._grace is not None:
                 self.cancel(job, self._grace, now)
@@ -98,9 +124,7 @@ class Ledger:
     def _release(self, job: Job, now: float) -> None:
         node = self._nodes.get(job.node or "")
         if node is not None:
-            node.held.pop(job.key, None)
-            if not node.held:
-                node.idle_since = now
+            node.release(job.key, now)
 
     def _record(self, job: Job) -> None:
         self._emit(ev.JobChanged(job.spec.id, job.attempt, job.state, job.node, job.why))
@@ -112,16 +136,38 @@ class Ledger:
             if trigger is not None:
                 self.step(job, trigger, now, why)
 
-    def lost(self, job: Job | None, why: str, now: float) -> None:
-        """What became of the attempt is not known: another one, on another node, unless it was lost too often."""
+    def lost(self, job: Job | None, why: str, now: float, cause: Cause = Cause.OUTAGE) -> None:
+        """The attempt's end is not known: the job is requeued for another node, unless it was lost too often."""
         if job is None or job.node is None:
             return
-        job.crashes += 1
+        if cause == Cause.OUTAGE and now - self._outage_at.get(job.node, float("-inf")) > SAME_OUTAGE_S:
+            self._outage_at[job.node] = now
+            self._outages += 1
+        job.losses += cause != Cause.ELSEWHERE
         job.avoid.add(job.node)
-        if job.crashes >= MAX_CRASHES and job.state != JobState.CANCELLING:
-            self.step(job, "crashed", now, f"it was lost on {job.crashes} nodes, the last time because {why}")
+        if self._takes_nodes_down(job, cause) and job.state != JobState.CANCELLING:
+            self.step(job, "crashed", now, f"it was lost on {job.losses} nodes, the last time because {why}")
         else:
             self.step(job, "lost", now, f"lost on {job.node}: {why}")
+
+    def _takes_nodes_down(self, job: Job, cause: Cause) -> bool:
+        """Whether the job is what its nodes fail by: it was there in at least half of all outages since it came. Where
+        nodes fail all the time, three losses mean nothing.
+        """
+        if cause == Cause.ELSEWHERE or job.losses < MAX_LOSSES:
+            return False
+        suspicious = 2 * job.losses >= self._outages - job.outages
+        return cause == Cause.JOB or suspicious or job.losses >= MANY_LOSSES
+
+    def refused(self, job: Job, why: str, now: float, *, may_be_its_fault: bool) -> None:
+        """A node did not start the attempt: the job is requeued. It fails at the third refusal that may be its own
+        fault, because a job that no node can start would otherwise be tried without end.
+        """
+        job.refusals += may_be_its_fault
+        if may_be_its_fault and job.refusals >= MAX_REFUSALS:
+            self.step(job, "impossible", now, f"it could not be started, after {job.refusals} tries: {why}")
+        else:
+            self.step(job, "refused", now, why)
 
     def cancel(self, job: Job | None, grace: float, now: float) -> None:
         """End a job, wherever it is; TERM first, KILL after `grace` seconds."""
@@ -133,8 +179,8 @@ class Ledger:
             self._emit(ev.Send(job.node, message))
         elif job.state == JobState.UNREACHABLE:
             self.fence(job)
-        elif job.suspects:
-            self._clear_suspects(job)
+        elif job.state == JobState.QUEUED:
+            self.former.give_up(job)
         self.step(job, "cancel", now, "cancelled")
 
     def cancel_all(self, grace: float, now: float) -> None:
@@ -153,41 +199,62 @@ class Ledger:
         """Give the present attempt up, where it cannot be reached."""
         self._emit(ev.Fence(job.spec.id, job.attempt))
 
-    def _clear_suspects(self, job: Job) -> None:
-        """Whatever an earlier run started of this job, and wherever: it is to end."""
-        job.suspects.clear()
-        for former in job.spec.former:
-            self._emit(ev.Fence(former, None))
+    def fence_all(self) -> None:
+        """Give up every attempt whose end is not known, as this controller is about to leave."""
+        for job in self.jobs.values():
+            if job.state in ON_NODE:
+                self.fence(job)
 
     def forget(self, node: str, job: JobId, attempt: int) -> None:
         """A node's record of an attempt is of no more use."""
         self._emit(ev.Send(node, {"t": "forget", "job": job, "attempt": attempt}))
 
-    def tick(self, now: float) -> None:
-        """Limits that have passed: of nodes that do not answer, and of jobs that do not stir."""
-        if not any(node.state == NodeState.READY for node in self._nodes.values()):
-            # It may be us who are cut off, and there is nowhere else to run: the time does not count.
+    def tick(self, now: float) -> set[str]:
+        """Act on limits that have passed: of nodes that do not answer, and of jobs that show no sign of life. Returns
+        the nodes that have not answered a start.
+        """
+        if not self._network_answers():
+            # The controller itself may be cut off, so this time does not count. It does for nodes that the user has
+            # taken out of the host list.
             for job in self.jobs.values():
-                if job.state == JobState.UNREACHABLE or job.suspects:
+                if job.state == JobState.UNREACHABLE and not self._leaves(job):
                     job.since = now
+            self.former.hold(now)
         unanswered = set()
         for job in [j for j in self.jobs.values() if j.state in ON_NODE]:
             waited = now - job.since
-            if job.state == JobState.UNREACHABLE and job.fenced_at is None and waited >= self._patience.lost_after:
-                # Until the fence bites, word may come that it had ended by itself.
+            lost_after = 0.0 if self._leaves(job) else self._patience.lost_after
+            if job.state == JobState.UNREACHABLE and job.fenced_at is None and waited >= lost_after:
+                # Until the fence takes effect, the node may report that the attempt had ended by itself.
                 job.fenced_at = now
                 self.fence(job)
             elif job.fenced_at is not None and now - job.fenced_at >= self._patience.fence_wait:
-                self.lost(job, f"unreachable for {waited:.0f} s", now)
+                if not job.unfenced:
+                    self.lost(job, f"unreachable for {waited:.0f} s", now)
             elif job.state == JobState.STARTING and waited >= UNANSWERED_S and job.node is not None:
                 unanswered.add(job.node)
             elif job.state == JobState.RUNNING and not job.stalled and now - job.sign >= self.stall_after(job):
                 self._stall(job)
-        for job in [j for j in self.jobs.values() if j.suspects and now - j.since >= self._patience.lost_after]:
-            self._clear_suspects(job)
-            job.not_before = now + self._patience.fence_wait
+        self.former.tick(now)
         for name in sorted(unanswered):
             self._emit(ev.Cut(name))
+        return unanswered
+
+    def _network_answers(self) -> bool:
+        """Whether a connected node proves that the network works. The controller's own machine proves nothing, unless
+        the pool has no other.
+        """
+        nodes = list(self._nodes.values())
+        remote = [node for node in nodes if not (node.spec.local or self._is_here(node))]
+        return any(node.state in CONNECTED for node in remote or nodes)
+
+    def _is_here(self, node: NodeView) -> bool:
+        return node.facts is not None and bool(self._boot_id) and node.facts.boot_id == self._boot_id
+
+    def _leaves(self, job: Job) -> bool:
+        """Whether its node was taken out of the host list, so that nobody expects that node back."""
+        node = self._nodes.get(job.node or "")
+        return node is not None and node.leaving and node.successor is None
 
     def _stall(self, job: Job) -> None:
         """A job gave no sign of life for too long: the user hears of it, or it ends and is tried elsewhere."""

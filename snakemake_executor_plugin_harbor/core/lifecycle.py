@@ -24,6 +24,7 @@ JOB: dict[tuple[J, str], J] = {
     (J.STARTING, "exited-bad"): J.FAILED,
     (J.STARTING, "lost"): J.QUEUED,
     (J.STARTING, "refused"): J.QUEUED,
+    (J.STARTING, "impossible"): J.FAILED,
     (J.STARTING, "channel-lost"): J.UNREACHABLE,
     (J.STARTING, "cancel"): J.CANCELLING,
     (J.RUNNING, "exited-ok"): J.SUCCEEDED,
@@ -50,6 +51,9 @@ TERMINAL = frozenset({J.SUCCEEDED, J.FAILED, J.CANCELLED, J.WITHDRAWN})
 ON_NODE = frozenset({J.STARTING, J.RUNNING, J.UNREACHABLE, J.CANCELLING})
 HOLDING = ON_NODE | {J.PLACED}
 """States in which a job holds a reservation."""
+
+CONNECTED = frozenset({N.READY, N.QUARANTINED, N.UNUSABLE})
+"""States in which a node can be talked to."""
 
 NODE: dict[tuple[N, str], N] = {
     (N.OFFLINE, "connect"): N.CONNECTING,

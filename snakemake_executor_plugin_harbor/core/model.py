@@ -122,11 +122,24 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where an earlier run started an attempt. One without a node is not known. `given_up`: a fence was written."""
+
+    node: str = ""
+    host: str = ""
+    boot_id: str = ""
+    scratch: str = ""
+    given_up: bool = False
+
+
+@dataclass(frozen=True)
 class JobSpec:
     """A job as the pool sees it: what it asks for and how it ranks in the queue.
 
     `attempt` is the number of its first attempt here: larger than 1 when Snakemake retries it. `stall_after`: seconds,
-    None for the pool's. `former` are the ids under which an earlier run started it; no node that has answered knows it.
+    None for the pool's. `former` are the ids under which an earlier run started it and that may still run; `places`
+    says where. An id without a place was started on a node of this pool. `avoid` are the nodes where its earlier tries
+    failed: another one is preferred.
     """
 
     id: JobId
@@ -137,6 +150,8 @@ class JobSpec:
     depth: int = 0
     stall_after: float | None = None
     former: tuple[JobId, ...] = ()
+    places: Mapping[JobId, Place] = field(default_factory=dict)
+    avoid: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,17 @@
 
 What a node has left is `max_load x cores - foreign - max(ours, reserved)`, where `foreign` are other people's busy
 cores, `ours` what our running jobs use and `reserved` what they asked for. A reservation bridges the second until a
-new job shows in the sample (no herd on an idle node), other people always count, and nothing counts twice.
+new job shows in the sample (no herd on an idle node), other people always count, and nothing counts twice. Memory and
+disk are reserved in the same way.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
-from .model import Load, NodeFacts, NodeSpec, NodeState, Request, Seat
+from .model import NodeState, Request, Seat
+from .node import NodeView as NodeView
 
 STARVATION_S = 30.0
 """A node that runs none of our jobs takes one after this long, however busy other people keep it."""
@@ -25,59 +29,22 @@ class Policy:
     ntasks_per_node: int | None = None
 
 
-@dataclass
-class NodeView:
-    """One node as placement sees it: what it is, what it measured last, and what we hold there.
+class Why(NamedTuple):
+    """Why a node does not take a job. The sentence is made when somebody wants to read it."""
 
-    `machine` names the computer: two entries of the host list with one boot id share its load.
-    `idle_since` is when the last of our jobs there ended (or when it joined). One that is `leaving` the pool may have a
-    `successor` of its name: the same entry of the host list, edited.
-    """
+    text: str
+    values: tuple[object, ...] = ()
 
-    spec: NodeSpec
-    state: NodeState = NodeState.OFFLINE
-    facts: NodeFacts | None = None
-    load: Load | None = None
-    held: dict[str, tuple[Request, Seat]] = field(default_factory=dict)
-    idle_since: float = 0.0
-    missing: set[str] = field(default_factory=set)
-    drain: str = ""
-    leaving: bool = False
-    successor: NodeSpec | None = None
-    why: str = ""
+    def __str__(self) -> str:
+        return self.text.format(*self.values)
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
 
     @property
-    def closed(self) -> bool:
-        """Whether nothing more is placed here, by the user's will: `drain` says why, or it is `leaving` the pool."""
-        return bool(self.drain) or self.leaving
-
-    @property
-    def slots(self) -> int:
-        if self.spec.slots is not None:
-            return self.spec.slots
-        return self.facts.cores if self.facts else 0
-
-    @property
-    def mem_mb(self) -> int:
-        if self.spec.mem_mb is not None:
-            return self.spec.mem_mb
-        return self.facts.mem_mb if self.facts else 0
-
-    @property
-    def gpus(self) -> tuple[int, ...]:
-        if self.spec.gpus is not None:
-            return tuple(range(self.spec.gpus))
-        return self.facts.gpus if self.facts else ()
-
-    def reserved(self) -> int:
-        """Cores that our jobs here asked for."""
-        return sum(request.cores for request, _ in self.held.values())
-
-    def used_slots(self) -> set[int]:
-        return {slot for _, seat in self.held.values() for slot in seat.slots}
-
-    def used_gpus(self) -> set[int]:
-        return {gpu for _, seat in self.held.values() for gpu in seat.gpus}
+    def kind(self) -> tuple[str, ...]:
+        """The same for two reasons that differ in numbers only, which change from one second to the next."""
+        return (self.text, *(value for value in self.values if isinstance(value, str)))
 
 
 @dataclass(frozen=True)
@@ -104,10 +71,37 @@ class Placement:
 
 @dataclass(frozen=True)
 class Refusal:
-    """No node now. `reasons` holds each node's; `forever` says that no node can ever hold the job."""
+    """No node now. `reasons` holds each node's; `forever` says that no node can ever hold the job, and `hint` what the
+    user can do.
+    """
 
     reasons: Mapping[str, str]
     forever: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a node can give at one moment. `closed` says why it takes no job at all.
+
+    `left` are cores, before the tolerance for background noise. `starving`: it takes a job in spite of that. `memory`
+    is what can be promised, None where no sample shows it. `scratch` is only checked for its minimum unless it is
+    unknown how much is free where the working directory lies (`workdir`).
+    """
+
+    closed: Why | None
+    slots: int = 0
+    left: float = 0.0
+    enough: float = 0.0
+    starving: bool = False
+    foreign: float = 0.0
+    reserved: int = 0
+    unreserved: int = 0
+    memory: int | None = None
+    available: int = 0
+    scratch: int | None = None
+    workdir: int | None = None
+    gpus: int = 0
 
 
 Peers = Mapping[str, list[NodeView]]
@@ -122,13 +116,22 @@ def machines(nodes: Iterable[NodeView]) -> Peers:
     return peers
 
 
+def peers_of(node: NodeView, peers: Peers) -> list[NodeView]:
+    """The entries that are the same computer as `node`. A container with a CPU quota is a computer of its own: what it
+    measures is its own use.
+    """
+    if node.facts is None or node.facts.quota:
+        return [node]
+    return peers.get(node.facts.boot_id, [node])
+
+
 def machine_of(node: NodeView, peers: Peers) -> Machine:
     """The computer's load: our use summed over every entry that shares its boot id.
 
     Our use in a sample counts only the attempts that are still held: what a job that has ended since used is
     free again at once, not a sample later.
     """
-    same = peers.get(node.facts.boot_id if node.facts else "", [node])
+    same = peers_of(node, peers)
     ours = 0.0
     seen_by_others = 0.0
     for peer in same:
@@ -137,11 +140,31 @@ def machine_of(node: NodeView, peers: Peers) -> Machine:
         ours += sum(used for key, used in peer.load.ours.items() if key in peer.held)
         if peer is not node:
             seen_by_others += sum(peer.load.ours.values()) + peer.load.ended
-    reserved = sum(peer.reserved() for peer in same)
+    reserved = sum(peer.held.cores for peer in same)
     foreign = max(0.0, (node.load.foreign if node.load else 0.0) - seen_by_others)
-    cores = max((peer.facts.cores for peer in same if peer.facts), default=0)
-    given = sum(peer.spec.slots or 0 for peer in same)
-    return Machine(max(cores, given), reserved, ours, foreign)
+    return Machine(_cores(same), reserved, ours, foreign)
+
+
+def _cores(same: Iterable[NodeView]) -> int:
+    """Cores of one computer that has these entries."""
+    found = given = 0
+    for peer in same:
+        if peer.facts:
+            found = max(found, peer.facts.cores)
+        given += peer.spec.slots or 0
+    return max(found, given)
+
+
+def slots_of(nodes: Iterable[NodeView]) -> int:
+    """How many slots these nodes have together: two entries that are one computer do not have its cores twice."""
+    total = 0
+    shared: dict[str, list[NodeView]] = {}
+    for node in nodes:
+        if node.facts and node.facts.boot_id and not node.facts.quota:
+            shared.setdefault(node.facts.boot_id, []).append(node)
+        else:
+            total += node.slots
+    return total + sum(min(sum(node.slots for node in same), _cores(same)) for same in shared.values())
 
 
 def left(node: NodeView, machine: Machine, policy: Policy) -> float:
@@ -151,7 +174,7 @@ def left(node: NodeView, machine: Machine, policy: Policy) -> float:
     """
     limit = policy.max_load if node.spec.max_load is None else node.spec.max_load
     by_load = limit * machine.cores - machine.foreign - max(machine.ours, float(machine.reserved))
-    return min(by_load, float(node.slots - node.reserved()))
+    return min(by_load, float(node.slots - node.held.cores))
 
 
 def tolerance(node: NodeView) -> float:
@@ -160,66 +183,108 @@ def tolerance(node: NodeView) -> float:
     return min(0.5, 0.1 * max(1, node.slots))
 
 
-def never(request: Request, node: NodeView) -> str | None:
+def never(request: Request, node: NodeView, policy: Policy) -> Why | None:
     """Why this node can never hold the job, whatever runs there; None when it can."""
     if request.node is not None and request.node != node.spec.name:
-        return f"the job is pinned to node {request.node}"
+        return Why("the job is pinned to node {}", (request.node,))
     if node.state == NodeState.REJECTED:
-        return node.why or "unusable"
+        return Why("{}", (node.why or "unusable",))
     if node.leaving and node.successor is None:
-        return "was taken out of the host list"
-    absent = request.constraint - node.spec.tags
-    if absent:
-        return f"lacks the tag {', '.join(sorted(absent))}"
+        return Why("was taken out of the host list")
+    if not request.constraint <= node.spec.tags:
+        return Why("lacks the tag {}", (", ".join(sorted(request.constraint - node.spec.tags)),))
     if node.facts is None:
         return None
     if request.cores > node.slots:
-        return f"has {node.slots} slots, the job needs {request.cores}"
-    if request.mem_mb > node.mem_mb:
-        return f"has {node.mem_mb} MiB of memory, the job needs {request.mem_mb}"
+        return Why("has {} slots, the job needs {}", (node.slots, request.cores))
+    if request.mem_mb:
+        if request.mem_mb > node.mem_mb:
+            return Why("has {} MiB of memory, the job needs {}", (node.mem_mb, request.mem_mb))
+        if request.mem_mb + policy.min_free_mem_mb > node.facts.mem_mb > 0:
+            text = "has {} MiB of memory, of which {} stay free (--harbor-min-free-mem-mb); the job needs {}"
+            return Why(text, (node.facts.mem_mb, policy.min_free_mem_mb, request.mem_mb))
     if request.gpus > len(node.gpus):
-        return f"has {len(node.gpus)} GPUs, the job needs {request.gpus}"
+        return Why("has {} GPUs, the job needs {}", (len(node.gpus), request.gpus))
     for path in request.needs:
         if path in node.missing:
-            return f"has no {path}, which the job needs"
+            return Why("has no {}, which the job needs", (path,))
     return None
 
 
-def not_now(
-    request: Request, node: NodeView, machine: Machine, policy: Policy, now: float, hour: int | None
-) -> str | None:
-    """Why this node cannot take the job at this moment; None when it can."""
+def forever(request: Request, nodes: Mapping[str, NodeView], policy: Policy) -> Refusal | None:
+    """The refusal of a job that no node can ever hold; None if one can."""
+    if request.node is not None and request.node not in nodes:
+        listed = ", ".join(list(nodes)[:20]) + (", ..." if len(nodes) > 20 else "")
+        text = f"there is no node {request.node}; the host list has {listed or 'no host'}"
+        return Refusal({request.node: "is not in the host list"}, forever=True, hint=text)
+    reasons: dict[str, str] = {}
+    for name, node in nodes.items():
+        why = never(request, node, policy)
+        if why is None:
+            return None
+        reasons[name] = str(why)
+    hint = ""
+    if request.gpus and all(len(node.gpus) < request.gpus for node in nodes.values()):
+        hint = (
+            "harbor counts the GPUs that nvidia-smi shows; a YAML host file can say how many a node has, as in "
+            f"`ada: {{gpus: {request.gpus}}}` (--harbor-hostfile)"
+        )
+    elif request.constraint and not any(request.constraint <= node.spec.tags for node in nodes.values()):
+        tags = ", ".join(sorted(request.constraint))
+        hint = f"tags are given to nodes in a YAML host file, as in `ada: {{tags: [{tags}]}}` (--harbor-hostfile)"
+    return Refusal(reasons, forever=True, hint=hint)
+
+
+def room_of(node: NodeView, peers: Peers, policy: Policy, now: float, hour: int | None) -> Room:
+    """What the node can give at this moment."""
+    load = node.load
     if node.state != NodeState.READY:
-        return f"is {node.state.value}{': ' + node.why if node.why else ''}"
+        return Room(Why("is {}{}", (node.state.value, f": {node.why}" if node.why else "")))
     if node.drain:
-        return f"is drained: {node.drain}"
+        return Room(Why("is drained: {}", (node.drain,)))
     if node.leaving:
-        return "was edited in the host list: its jobs end first"
-    if node.load is None:
-        return "has not measured its load yet"
+        return Room(Why("was edited in the host list: its jobs end first"))
+    if load is None:
+        return Room(Why("has not measured its load yet"))
+    if node.distrusted and node.held:
+        return Room(Why("did not answer when it was to start jobs: it gets one at a time until it starts one"))
     if not within_hours(node.spec.hours, hour):
-        return "is outside its hours"
-    free_slots = node.slots - len(node.used_slots())
-    if request.cores > free_slots:
-        return f"has {free_slots} of {node.slots} slots free, the job needs {request.cores}"
+        return Room(Why("is outside its hours"))
     cap = policy.ntasks_per_node
     if cap is not None and len(node.held) >= cap:
-        return f"runs {len(node.held)} jobs, as many as --harbor-ntasks-per-node allows"
-    memory = _memory_short(request, node, policy)
-    if memory:
-        return memory
-    free_gpus = len(node.gpus) - len(node.used_gpus())
-    if request.gpus > free_gpus:
-        return f"has {free_gpus} of {len(node.gpus)} GPUs free, the job needs {request.gpus}"
+        return Room(Why("runs {} jobs, as many as --harbor-ntasks-per-node allows", (len(node.held),)))
+    if load.disk_free_mb is not None and load.disk_free_mb < MIN_FREE_DISK_MB:
+        text = "has {} MiB of scratch free, the job needs {} for its records and output"
+        return Room(Why(text, (load.disk_free_mb, MIN_FREE_DISK_MB)))
+    machine = machine_of(node, peers)
     remaining = left(node, machine, policy)
-    if remaining + tolerance(node) >= request.cores:
-        return None
-    if not node.held and now - node.idle_since >= STARVATION_S and not _others(node):
-        return None
-    return (
-        f"has {max(0.0, remaining):.1f} cores left (other people use {machine.foreign:.1f}, "
-        f"our jobs hold {machine.reserved}), the job needs {request.cores}"
+    memory = available = None
+    if load.mem_available_mb is not None:
+        available = load.mem_available_mb
+        base = available if node.mem_base_mb is None else node.mem_base_mb
+        promised = sum(p.held.mem_mb for p in peers_of(node, peers) if p is node or _same_memory(p, node))
+        memory = min(base - promised, available) - policy.min_free_mem_mb
+    return Room(
+        None,
+        slots=node.slots - len(node.held.slots),
+        left=remaining,
+        enough=remaining + tolerance(node),
+        starving=not node.held and now >= node.idle_since + STARVATION_S and not _others(node),
+        foreign=machine.foreign,
+        reserved=machine.reserved,
+        unreserved=node.mem_mb - node.held.mem_mb,
+        memory=memory,
+        available=available or 0,
+        scratch=None if load.disk_free_mb is None else load.disk_free_mb - node.held.disk_mb,
+        workdir=load.workdir_free_mb,
+        gpus=len(node.gpus) - len(node.held.gpus),
     )
+
+
+def _same_memory(one: NodeView, other: NodeView) -> bool:
+    """Whether entries of one computer have one memory: containers may have a limit of their own."""
+    assert one.facts is not None and other.facts is not None
+    return not one.facts.quota and one.facts.mem_mb == other.facts.mem_mb
 
 
 def _others(node: NodeView) -> bool:
@@ -228,18 +293,37 @@ def _others(node: NodeView) -> bool:
     return any(name != user for name in (node.load.users if node.load else ()))
 
 
-def _memory_short(request: Request, node: NodeView, policy: Policy) -> str | None:
-    assert node.load is not None
-    reserved = sum(r.mem_mb for r, _ in node.held.values())
-    if request.mem_mb > node.mem_mb - reserved:
-        return f"has {node.mem_mb - reserved} MiB unreserved, the job needs {request.mem_mb}"
-    available = node.load.mem_available_mb
-    if available is not None and available - request.mem_mb < policy.min_free_mem_mb:
-        return f"has {available} MiB available; the job needs {request.mem_mb} and {policy.min_free_mem_mb} stay free"
-    disk = node.load.disk_free_mb
-    if disk is not None and max(request.disk_mb, MIN_FREE_DISK_MB) > disk:
-        needed = request.disk_mb or f"{MIN_FREE_DISK_MB} for its records and output"
-        return f"has {disk} MiB of scratch free, the job needs {needed}"
+def not_now(request: Request, node: NodeView, room: Room, promised: int, policy: Policy) -> Why | None:
+    """Why this node cannot take the job at this moment; None when it can. `promised`: disk space in the working
+    directory, in MiB, for all jobs that hold a node.
+    """
+    if room.closed is not None:
+        return room.closed
+    if request.cores > room.slots:
+        return Why("has {} of {} slots free, the job needs {}", (room.slots, node.slots, request.cores))
+    if request.mem_mb > room.unreserved:
+        return Why("has {} MiB unreserved, the job needs {}", (room.unreserved, request.mem_mb))
+    if room.memory is not None and request.mem_mb > room.memory:
+        text = "has {} MiB available, of which running jobs may take {}; the job needs {} and {} stay free"
+        taken = max(0, room.available - policy.min_free_mem_mb - room.memory)
+        return Why(text, (room.available, taken, request.mem_mb, policy.min_free_mem_mb))
+    if request.gpus > room.gpus:
+        return Why("has {} of {} GPUs free, the job needs {}", (room.gpus, len(node.gpus), request.gpus))
+    if room.enough < request.cores and not room.starving:
+        text = "has {:.1f} cores left (other people use {:.1f}, our jobs hold {}), the job needs {}"
+        return Why(text, (max(0.0, room.left), room.foreign, room.reserved, request.cores))
+    if request.disk_mb:
+        return _disk_short(request.disk_mb, room, promised)
+    return None
+
+
+def _disk_short(needed: int, room: Room, promised: int) -> Why | None:
+    """The job's files lie in the working directory, which all nodes share."""
+    if room.workdir is not None and needed > room.workdir - promised:
+        text = "sees {} MiB free in the working directory, of which running jobs may take {}; the job needs {}"
+        return Why(text, (room.workdir, promised, needed))
+    if room.workdir is None and room.scratch is not None and needed > room.scratch:
+        return Why("has {} MiB of scratch free, the job needs {}", (room.scratch, needed))
     return None
 
 
@@ -251,6 +335,17 @@ def within_hours(hours: tuple[int, int] | None, hour: int | None) -> bool:
     return start <= hour < end if start <= end else hour >= start or hour < end
 
 
+Rank = tuple[bool, float, int, str]
+
+
+def rank_of(request: Request, node: NodeView, room: Room, shunned: bool) -> Rank:
+    """The best node has the least rank: one that has not failed this job, then the emptiest relative to its size, then
+    the one with most memory, then the first by name.
+    """
+    remaining = room.left - request.cores
+    return (shunned, -remaining / max(1, node.slots), -room.available, node.spec.name)
+
+
 def place(
     request: Request,
     nodes: Mapping[str, NodeView],
@@ -260,46 +355,56 @@ def place(
     hour: int | None = None,
     avoid: Iterable[str] = (),
     peers: Peers | None = None,
+    last_choice: bool = True,
 ) -> Placement | Refusal:
     """The best feasible node for the request, or each node's reason.
 
-    Nodes in `avoid` (they failed or refused this job lately) are taken only if nothing else can ever hold it.
+    Nodes in `avoid` (they failed or refused this job lately) are the last choice; none at all without `last_choice`.
     """
-    impossible = {name: why for name, node in nodes.items() if (why := never(request, node))}
-    possible = [node for name, node in nodes.items() if name not in impossible]
-    if not possible:
-        return Refusal(impossible, forever=True)
+    refusal = forever(request, nodes, policy)
+    if refusal is not None:
+        return refusal
     shunned = set(avoid)
-    if any(node.spec.name not in shunned for node in possible):
-        usable = [node for node in possible if node.spec.name not in shunned]
-    else:
-        usable = possible
     together = machines(nodes.values()) if peers is None else peers
-    reasons = dict(impossible)
-    reasons.update({n.spec.name: "failed this job before" for n in possible if n not in usable})
-    best: tuple[tuple[float, int, str], NodeView, float] | None = None
-    for node in usable:
-        machine = machine_of(node, together)
-        why = not_now(request, node, machine, policy, now, hour)
+    promised = sum(node.held.disk_mb for node in nodes.values())
+    reasons: dict[str, str] = {}
+    best: tuple[Rank, NodeView, Room] | None = None
+    possible = 0
+    for name, node in nodes.items():
+        why = never(request, node, policy)
+        if why is None:
+            possible += 1
+            room = room_of(node, together, policy, now, hour)
+            why = not_now(request, node, room, promised, policy)
+        if why is None and name in shunned and not last_choice:
+            why = SHUNNED
         if why is not None:
-            reasons[node.spec.name] = why
+            reasons[name] = str(why)
             continue
-        remaining = left(node, machine, policy) - request.cores
-        available = node.load.mem_available_mb if node.load else None
-        rank = (-remaining / max(1, node.slots), -(available or 0), node.spec.name)
+        rank = rank_of(request, node, room, name in shunned)
         if best is None or rank < best[0]:
-            best = (rank, node, remaining)
+            best = (rank, node, room)
     if best is None:
         return Refusal(reasons)
-    _, node, remaining = best
-    why = f"{remaining + request.cores:.1f} of {node.slots} cores left, the most of {len(usable)} nodes"
+    return placement(request, best[1], best[2], best[0][0], possible)
+
+
+SHUNNED = Why("failed this job before: others come first for a few seconds")
+
+
+def placement(request: Request, node: NodeView, room: Room, shunned: bool, possible: int) -> Placement:
+    """The seat on the chosen node, and why it was chosen."""
+    if room.enough < request.cores:
+        why = f"it ran none of our jobs for {STARVATION_S:.0f} s, so it takes one though other people keep it busy"
+    else:
+        why = f"{room.left:.1f} of {node.slots} cores left, the most of {possible} nodes"
+    if shunned:
+        why += "; it failed this job before, and no other node can take it now"
     return Placement(node.spec.name, seat(request, node), why)
 
 
 def seat(request: Request, node: NodeView) -> Seat:
     """The lowest free slots and GPUs."""
-    used = node.used_slots()
-    slots = tuple(i for i in range(node.slots) if i not in used)[: request.cores]
-    taken = node.used_gpus()
-    gpus = tuple(g for g in node.gpus if g not in taken)[: request.gpus]
-    return Seat(slots, gpus)
+    slots = islice((i for i in range(node.slots) if i not in node.held.slots), request.cores)
+    gpus = islice((g for g in node.gpus if g not in node.held.gpus), request.gpus)
+    return Seat(tuple(slots), tuple(gpus))

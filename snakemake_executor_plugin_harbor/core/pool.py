@@ -8,13 +8,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from . import events as ev
-from .jobs import LOST, Job, elapsed, exit_event, exit_reason, impossible, seat_of
-from .ledger import CANCEL_GRACE_S, Ledger, Patience
+from .jobs import BLAMELESS, LOST, Job, elapsed, exit_event, exit_reason, impossible, seat_of
+from .ledger import CANCEL_GRACE_S, Cause, Ledger, Patience
 from .lifecycle import HOLDING, ON_NODE
-from .model import JobId, JobState, NodeSpec, NodeState, Request, attempt_key
-from .placement import NodeView, Placement, Policy, Refusal, machines, place
+from .model import JobId, JobState, Load, NodeSpec, NodeState, Request, attempt_key
+from .placement import NodeView, Placement, Policy, Refusal, slots_of
 from .progress import Durations, Progress
 from .roster import Roster
+from .waiting import Waiting
+
+UNSHARED = "the working directory is not there, or is another one"
 
 
 class Pool:
@@ -25,14 +28,17 @@ class Pool:
         nodes: Iterable[NodeSpec],
         policy: Policy | None = None,
         patience: Patience | None = None,
+        boot_id: str = "",
     ) -> None:
+        """`boot_id` is the controller's machine's: nodes with the same one say nothing about the network."""
         self.policy = policy or Policy()
+        self._actions: list[ev.Action] = []
         self._roster = Roster(nodes, self._emit)
-        self._ledger = Ledger(self._roster.views, patience or Patience(), self._emit)
+        self._ledger = Ledger(self._roster.views, patience or Patience(), self._emit, boot_id)
         self.durations = Durations()
+        self.waiting = Waiting(self._roster.views, self.policy, self.durations, self._ledger.former.held_back)
         self.hour: int | None = None
         self._orphans: dict[str, set[str]] = {}
-        self._actions: list[ev.Action] = []
 
     @property
     def nodes(self) -> dict[str, NodeView]:
@@ -49,7 +55,9 @@ class Pool:
         self._actions = []
         for event in events:
             self._apply(event, now)
+            self._mark(event)
         self._roster.see_off()
+        self._ledger.former.decide(now)
         self._schedule(now)
         return self._actions
 
@@ -72,13 +80,12 @@ class Pool:
                 self._settle_placed(job, attempt, trigger, reason, now)
             case ev.NodeUp():
                 self._node_up(event, now)
-            case ev.NodeDown(name, reason, permanent):
-                self._node_down(name, reason, permanent, now)
+            case ev.NodeDown():
+                self._node_down(event, now)
             case ev.Measured(name, load):
-                if (node := self.nodes.get(name)) is not None:
-                    node.load = load
-            case ev.Started(name, job, attempt):
-                self._ledger.alive(self._ledger.on(name, job, attempt), now, "started")
+                self._measured(name, load)
+            case ev.Started():
+                self._started(event, now)
             case ev.Refused():
                 self._refused(event, now)
             case ev.Progressed(name, job, attempt, done, total):
@@ -91,11 +98,16 @@ class Pool:
             case ev.Exited():
                 self._exited(event, now)
             case ev.Gone(name, job, attempt):
+                self._ledger.former.over(name, job, attempt)
                 self._ledger.lost(self._ledger.on(name, job, attempt), "the node does not know it", now)
             case ev.CancelJob(job):
                 self._ledger.cancel(self.jobs.get(job), CANCEL_GRACE_S, now)
             case ev.CancelAll(grace):
                 self._ledger.cancel_all(grace, now)
+            case ev.GiveUp():
+                self._ledger.fence_all()
+            case ev.Fenced():
+                self._ledger.former.fenced(event, now)
             case ev.Halt():
                 self._ledger.halt(now)
             case ev.Listed(nodes):
@@ -105,25 +117,49 @@ class Pool:
             case ev.Tick(hour):
                 self.hour = hour
                 self._roster.tick(now)
-                self._ledger.tick(now)
+                for name in self._ledger.tick(now):
+                    self._roster.distrust(name)
+
+    def _mark(self, event: ev.Event) -> None:
+        """Tell the queue what an event may have changed, beside what `_emit` tells it."""
+        match event:
+            case ev.Measured(name) | ev.Exited(name) | ev.Adopted(node=name):
+                self.waiting.load_changed(name)
+            case ev.NodeUp(name) | ev.Refused(name) | ev.Drain(name):
+                self.waiting.node_changed(name)
+            case ev.Listed():
+                self.waiting.everything_changed()
+            case ev.Fenced() | ev.Gone():
+                self.waiting.look_back()
+            case ev.Tick(hour):
+                self.waiting.time_passed(hour)
 
     def _emit(self, action: ev.Action) -> None:
         self._actions.append(action)
+        match action:
+            case ev.JobChanged(job, _, state, node):
+                self.waiting.job_changed(self.jobs[job])
+                if node is not None and state not in HOLDING:
+                    self.waiting.load_changed(node)
+            case ev.NodeChanged(name):
+                self.waiting.node_changed(name)
 
     # --- jobs -----------------------------------------------------------------------------------------
 
     def _adopt(self, event: ev.Adopted, now: float) -> None:
         job = self.jobs.get(event.known_as or event.job)
         node = self.nodes.get(event.node)
-        if job is None or node is None or job.state != JobState.QUEUED:
+        # One that has ended may be of a node that has left the host list since.
+        if job is None or job.state != JobState.QUEUED or (node is None and event.exit is None):
             return
         if event.known_as is not None:
             self.jobs[event.job] = self.jobs.pop(event.known_as)
             job.spec = replace(job.spec, id=event.job)
             self._emit(ev.Renamed(event.job, event.known_as))
-        job.suspects.clear()
+        self._ledger.former.adopted(job, event.node, event.attempt)
         job.attempt, job.node, job.seat = event.attempt, event.node, event.seat
-        node.held[job.key] = (job.spec.request, job.seat)
+        if node is not None:
+            node.hold(job.key, job.spec.request, job.seat)
         self._orphans.get(event.node, set()).discard(job.key)
         self._ledger.alive(job, now, "adopted", "adopted from an earlier run")
         if event.exit is not None:
@@ -138,6 +174,8 @@ class Pool:
         elif job.doomed:
             self._ledger.step(job, "unsent", now)
             self._ledger.step(job, "cancel", now, "cancelled")
+        elif self._ledger.halted:
+            self._ledger.step(job, "withdraw", now)
         else:
             self._ledger.step(job, "sent", now)
             self._emit(ev.Start(job_id, attempt, job.node))
@@ -147,17 +185,31 @@ class Pool:
         if job is not None and job.state == JobState.PLACED:
             self._ledger.step(job, trigger, now, reason)
 
+    def _started(self, event: ev.Started, now: float) -> None:
+        job = self._ledger.on(event.node, event.job, event.attempt)
+        if job is not None:
+            if self._roster.answered(event.node):
+                self.waiting.node_changed(event.node)
+            self.nodes[event.node].had.update(job.spec.request.needs)
+            self._ledger.alive(job, now, "started")
+
     def _exited(self, event: ev.Exited, now: float) -> None:
         job = self._ledger.on(event.node, event.job, event.attempt)
         if job is None:
             if self._ledger.attempt(event.job, event.attempt) is None:
-                self._stranger_exited(event)
+                self._stranger_exited(event, now)
             return
         self._roster.absolve(event.node)
+        if event.reason == "unshared":
+            self._roster.unshared(self.nodes[event.node], UNSHARED)
         if event.reason in LOST and not job.doomed:
             stall = f"no output and no progress for {self._ledger.stall_after(job):.0f} s"
             self._ledger.forget(event.node, event.job, event.attempt)
-            self._ledger.lost(job, stall if job.stalled else LOST[event.reason], now)
+            if job.stalled:
+                self._ledger.lost(job, stall, now, Cause.JOB)
+            else:
+                cause = Cause.ELSEWHERE if event.reason in BLAMELESS else Cause.OUTAGE
+                self._ledger.lost(job, LOST[event.reason], now, cause)
             return
         if event.code == 0 and event.reason is None:
             self.durations.learn(job.spec.rule, max(0.0, elapsed(event.message, now - job.since)))
@@ -165,14 +217,17 @@ class Pool:
         else:
             self._ledger.step(job, "exited-bad", now, exit_reason(event), exit=event.message)
 
-    def _stranger_exited(self, event: ev.Exited) -> None:
+    def _stranger_exited(self, event: ev.Exited, now: float) -> None:
         """An attempt that was given up: its record is of no more use. One of an earlier run is kept: its job may
         not have been handed over yet, and will be adopted.
         """
         key = attempt_key(event.job, event.attempt)
         if (node := self.nodes.get(event.node)) is not None:
-            node.held.pop(key, None)
-        if key in self._orphans.get(event.node, ()):
+            node.release(key, now)
+        ended = self._ledger.former.over(event.node, event.job, event.attempt)
+        if ended:
+            self.waiting.look_back()
+        if key in self._orphans.get(event.node, ()) and not ended:
             self._orphans[event.node].discard(key)
         else:
             self._ledger.forget(event.node, event.job, event.attempt)
@@ -183,17 +238,43 @@ class Pool:
         if job is None or node is None:
             return
         why = event.reason or event.kind
-        if event.kind == "missing" and event.path:
-            node.missing.add(event.path)
-            job.avoid.add(event.node)
-            why = f"no {event.path} there"
-        elif event.kind == "disk" and node.load is not None:
-            # Until the next sample says that there is room again.
-            node.load = replace(node.load, disk_free_mb=0)
-        else:
-            self._roster.strike(node, why, now)
-            job.avoid.add(event.node)
-        self._ledger.step(job, "refused", now, f"refused by {event.node}: {why}")
+        doubtful = False
+        match event.kind:
+            case "missing" if event.path:
+                why = f"no {event.path} there"
+                job.avoid.add(event.node)
+                self._lacks(node, job, event.path, now)
+            case "disk":
+                # Until the next sample says that there is room again.
+                if node.load is not None:
+                    node.load = replace(node.load, disk_free_mb=0)
+                self._roster.strike(node, job.key, why, now)
+            case "fork":
+                job.avoid.add(event.node)
+                self._roster.strike(node, job.key, why, now)
+            case "unshared":
+                why = UNSHARED
+                self._roster.unshared(node, why)
+            case "fenced":
+                why = "the attempt had been given up"
+            case "job":
+                doubtful = True
+                job.avoid.add(event.node)
+            case _:
+                doubtful = True
+                job.avoid.add(event.node)
+                self._roster.strike(node, event.job, why, now)
+        self._ledger.refused(job, f"refused by {event.node}: {why}", now, may_be_its_fault=doubtful)
+
+    def _lacks(self, node: NodeView, job: Job, path: str, now: float) -> None:
+        """A path that a job needs is not there. Where a job found it before, it may come back (a mount)."""
+        if path in node.had:
+            self._roster.strike(node, job.key, f"it no longer has {path}", now)
+            return
+        node.missing.add(path)
+        if path not in job.spec.request.needs:
+            request = replace(job.spec.request, needs=(*job.spec.request.needs, path))
+            job.spec = replace(job.spec, request=request)
 
     # --- nodes ----------------------------------------------------------------------------------------
 
@@ -204,8 +285,8 @@ class Pool:
         rebooted = node.facts is not None and node.facts.boot_id != event.facts.boot_id
         node.facts, node.load, node.idle_since = event.facts, None, now
         node.missing.clear()
-        for job in self.jobs.values():
-            job.suspects.discard(event.node)
+        if event.unusable:
+            self._roster.unshared(node, event.unusable)
         known = {(k.job, k.attempt): k for k in event.known}
         for job in [j for j in self.jobs.values() if j.node == event.node and j.state in ON_NODE]:
             record = known.pop((job.spec.id, job.attempt), None)
@@ -215,18 +296,30 @@ class Pool:
                 self._ledger.forget(event.node, record.job, record.attempt)
                 self._ledger.lost(job, "the node was rebooted", now)
             elif record.exit is not None:
-                self._apply(exit_event(event.node, record.job, record.attempt, record.exit), now)
+                self._exited(exit_event(event.node, record.job, record.attempt, record.exit), now)
             else:
                 self._ledger.alive(job, now, "found")
-        self._take_in(node, known)
+        self._take_in(node, known, now)
 
-    def _take_in(self, node: NodeView, known: dict[tuple[JobId, int], ev.Known]) -> None:
+    def _measured(self, name: str, load: Load) -> None:
+        node = self.nodes.get(name)
+        if node is None:
+            return
+        node.measure(load)
+        if not load.shared:
+            self._roster.unshared(node, UNSHARED)
+        else:
+            self._roster.shared(node)
+
+    def _take_in(self, node: NodeView, known: dict[tuple[JobId, int], ev.Known], now: float) -> None:
         """Records that no job here waits for. What runs keeps its seat until it ends: it may be adopted yet.
         Old attempts of our own jobs were replaced, so they end now.
         """
         ours = {job.key for job in self.jobs.values() if job.node == node.spec.name and job.state in HOLDING}
-        node.held = {key: held for key, held in node.held.items() if key in ours}
+        for key in [key for key in node.held if key not in ours]:
+            node.release(key, now)
         orphans = self._orphans[node.spec.name] = set[str]()
+        self._ledger.former.node_up(node.spec.name, [k for k in known.values() if k.job not in self.jobs])
         for (job_id, attempt), record in known.items():
             job = self.jobs.get(job_id)
             if job is not None and attempt >= job.attempt:
@@ -235,74 +328,43 @@ class Pool:
                 orphans.add(attempt_key(job_id, attempt))
             if record.running:
                 seat = seat_of(record.meta)
-                node.held[attempt_key(job_id, attempt)] = (Request(cores=len(seat.slots)), seat)
+                node.hold(attempt_key(job_id, attempt), Request(cores=len(seat.slots)), seat)
             if job is not None and record.running:
                 message = {"t": "cancel", "job": job_id, "attempt": attempt, "grace": CANCEL_GRACE_S}
                 self._emit(ev.Send(node.spec.name, message))
+                self._ledger.former.block(job, node.spec.name, attempt)
             elif job is not None:
                 self._ledger.forget(node.spec.name, job_id, attempt)
 
-    def _node_down(self, name: str, reason: str, permanent: bool, now: float) -> None:
-        if self._roster.down(name, reason, permanent, now) is None:
+    def _node_down(self, event: ev.NodeDown, now: float) -> None:
+        if self._roster.down(event, now) is None:
             return
-        for job in [j for j in self.jobs.values() if j.node == name]:
+        self._ledger.former.node_down(event.node, now)
+        for job in [j for j in self.jobs.values() if j.node == event.node]:
             if job.state == JobState.CANCELLING:
                 self._ledger.fence(job)
-            self._ledger.step(job, "channel-lost", now, reason)
+            self._ledger.step(job, "channel-lost", now, event.reason)
 
     # --- placement --------------------------------------------------------------------------------------
 
     def queue(self) -> list[Job]:
         """Jobs that wait, next first: priority, then longest expected, then deepest in the DAG, then oldest."""
-        waiting = [job for job in self.jobs.values() if job.state == JobState.QUEUED]
-        waiting.sort(
-            key=lambda j: (
-                -j.spec.priority,
-                -self.durations.expected(j.spec.rule),
-                -j.spec.depth,
-                j.order,
-            )
-        )
-        return waiting
+        return self.waiting.queue()
 
     def _schedule(self, now: float) -> None:
-        queue = self.queue()
-        if not queue:
-            return
-        peers = machines(self.nodes.values())
-        refused: dict[tuple[Request, frozenset[str]], Refusal] = {}
-        for job in queue:
-            if job.suspects:
-                silent = "does not answer, and may still run it since an earlier run"
-                job.refusal = Refusal(dict.fromkeys(job.suspects, silent))
-                continue
-            if job.not_before > now:
-                job.refusal = Refusal({"every node": "waits until a lost attempt has ended (--harbor-fence-wait)"})
-                continue
-            question = (job.spec.request, frozenset(job.avoid))
-            answer = refused.get(question) or place(
-                job.spec.request,
-                self.nodes,
-                self.policy,
-                now,
-                hour=self.hour,
-                avoid=job.avoid,
-                peers=peers,
-            )
+        for job, answer in self.waiting.decide(now):
             if isinstance(answer, Refusal):
-                refused[question] = answer
                 job.refusal = answer
-                if answer.forever:
-                    self._ledger.step(job, "impossible", now, impossible(answer))
-                continue
-            self._place(job, answer, now)
+                self._ledger.step(job, "impossible", now, impossible(answer))
+            else:
+                self._place(job, answer, now)
 
     def _place(self, job: Job, placement: Placement, now: float) -> None:
         job.node, job.seat, job.refusal = placement.node, placement.seat, None
-        self.nodes[placement.node].held[job.key] = (job.spec.request, placement.seat)
+        self.nodes[placement.node].hold(job.key, job.spec.request, placement.seat)
         self._ledger.step(job, "placed", now, placement.why)
         self._emit(ev.Launch(job.spec.id, job.attempt, placement.node, placement.seat, placement.why))
 
     def slots(self) -> int:
         """All slots of the nodes that can be used now."""
-        return sum(node.slots for node in self.nodes.values() if node.state == NodeState.READY and not node.closed)
+        return slots_of(node for node in self.nodes.values() if node.state == NodeState.READY and not node.closed)

@@ -184,6 +184,7 @@ def known_of(message: Message) -> ev.Known | None:
         exit=exit_of(exit) if isinstance(exit, dict) else None,
         hash=_text(message.get("hash")),
         meta=_meta(meta) if isinstance(meta, dict) else {},
+        foreign=message.get("foreign") is True,
     )
 
 

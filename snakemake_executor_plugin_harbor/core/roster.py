@@ -13,9 +13,14 @@ from .placement import NodeView
 
 STRIKES = 3
 QUARANTINE_S = 60.0
+QUARANTINE_MAX_S = 600.0
 STEADY_S = 30.0
 """A connection that held for so long ends the row of failures that its pauses grow with."""
 BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+STRANGER_BACKOFF_S = (*BACKOFF_S, 120.0, 300.0, 600.0)
+"""For a node that has never answered in this run: it is off, perhaps for days."""
+OPENING_PAUSE_S = 1.5
+"""As long as no node has answered: all of them may be booting, and the run waits for the first one."""
 
 
 class Roster:
@@ -24,15 +29,20 @@ class Roster:
     def __init__(self, specs: Iterable[NodeSpec], emit: Callable[[ev.Action], None]) -> None:
         self.views: dict[str, NodeView] = {spec.name: NodeView(spec) for spec in specs}
         self._emit = emit
-        self._strikes: dict[str, int] = {}
+        self._strikes: dict[str, list[str]] = {}
+        self._unanswered: dict[str, int] = {}
         self._failures: dict[str, int] = {}
         self._until: dict[str, float] = {}
         self._up_at: dict[str, float] = {}
+        self._some_leave = False
+        self._met: set[str] = set()
+        self._begun = False
 
     def get(self, name: str | None) -> NodeView | None:
         return self.views.get(name) if name is not None else None
 
     def connect(self, node: NodeView) -> None:
+        self._until.pop(node.spec.name, None)
         if self._move(node, "connect", node.why):
             self._emit(ev.Connect(node.spec))
 
@@ -42,42 +52,86 @@ class Roster:
         if node is None or not self._move(node, "ready"):
             return None
         self._up_at[name] = now
+        self._met.add(name)
+        self._begun = True
+        if node.distrusted:
+            self._move(node, "misbehaved", "it does not answer when it is to start jobs")
+            self._until[name] = now + min(QUARANTINE_MAX_S, QUARANTINE_S * 2 ** (self._unanswered.get(name, 1) - 1))
         return node
 
-    def down(self, name: str, reason: str, permanent: bool, now: float) -> NodeView | None:
-        """The connection is gone: later another try, after a pause that grows; never again if `permanent`."""
-        node = self.get(name)
+    def unshared(self, node: NodeView, why: str) -> None:
+        """The node is connected, but it does not see the working directory: it gets no job."""
+        self._move(node, "unshared", why)
+
+    def shared(self, node: NodeView) -> None:
+        """The node sees the working directory again."""
+        self._move(node, "shared")
+
+    def down(self, event: ev.NodeDown, now: float) -> NodeView | None:
+        """The connection is gone: the node is tried again later, after a pause that grows. A node that the user has to
+        repair is tried again now and then, or not at all (`NodeDown`).
+        """
+        name, node = event.node, self.get(event.node)
         if node is None:
             return None
-        if permanent:
-            self._move(node, "rejected", reason)
-        elif self._move(node, "failed", reason) or self._move(node, "lost", reason):
+        if event.permanent:
+            if self._move(node, "rejected", event.reason) and event.pause is not None:
+                self._until[name] = now + event.pause
+        elif self._move(node, "failed", event.reason) or self._move(node, "lost", event.reason):
             if now - self._up_at.pop(name, now) >= STEADY_S:
                 self._failures.pop(name, None)
-            count = self._failures.get(name, 0)
-            self._failures[name] = count + 1
-            self._until[name] = now + BACKOFF_S[min(count, len(BACKOFF_S) - 1)]
+            self._until[name] = now + max(self._backoff(name), event.pause or 0.0)
         return node
 
-    def strike(self, node: NodeView, why: str, now: float) -> None:
-        """Three refusals in a row: no placements for a minute, then a new chance."""
+    def _backoff(self, name: str) -> float:
+        if not self._begun:
+            return OPENING_PAUSE_S
+        steps = BACKOFF_S if name in self._met else STRANGER_BACKOFF_S
+        count = self._failures.get(name, 0)
+        self._failures[name] = count + 1
+        return steps[min(count, len(steps) - 1)]
+
+    def strike(self, node: NodeView, who: str, why: str, now: float) -> None:
+        """Count a refusal. After three in a row the node gets no job for a minute, then a new chance.
+
+        `who` names what was refused: the same job three times says more about the job than about the node.
+        """
         name = node.spec.name
-        self._strikes[name] = self._strikes.get(name, 0) + 1
-        if self._strikes[name] >= STRIKES and self._move(node, "misbehaved", why):
+        strikes = self._strikes.setdefault(name, [])
+        strikes.append(who)
+        if len(strikes) >= STRIKES and len(set(strikes)) > 1 and self._move(node, "misbehaved", why):
             self._until[name] = now + QUARANTINE_S
-            self._strikes.pop(name)
+            del self._strikes[name]
+
+    def distrust(self, name: str) -> None:
+        """The node left a start unanswered: when it is connected again, it is quarantined, each time for longer. Then
+        it gets one job at a time until it has started one.
+        """
+        node = self.get(name)
+        if node is not None:
+            node.distrusted = True
+            self._unanswered[name] = self._unanswered.get(name, 0) + 1
+
+    def answered(self, name: str) -> bool:
+        """The node started a job. Whether it was distrusted until now."""
+        node = self.get(name)
+        if node is None or not node.distrusted:
+            return False
+        node.distrusted = False
+        self._unanswered.pop(name, None)
+        return True
 
     def absolve(self, name: str) -> None:
-        """A job ended there as jobs do: refusals are no longer in a row."""
+        """A job ended there as jobs do: the node's refusals are no longer in a row."""
         self._strikes.pop(name, None)
 
     def tick(self, now: float) -> None:
         """Connect again, and end quarantines."""
         for name, until in list(self._until.items()):
             if now >= until:
-                del self._until[name]
+                self._until.pop(name)
                 node = self.views[name]
-                if node.state == NodeState.BACKOFF:
+                if node.state in (NodeState.BACKOFF, NodeState.REJECTED):
                     self.connect(node)
                 else:
                     self._move(node, "probation")
@@ -95,12 +149,13 @@ class Roster:
             node.leaving = spec is None
             if spec is None:
                 continue
-            if _same_way(spec, node.spec) or (node.state == NodeState.REJECTED and not node.held):
+            if same_way(spec, node.spec) or (node.state == NodeState.REJECTED and not node.held):
                 node.spec = spec
                 if node.state == NodeState.REJECTED:  # the edit may be what mends it
                     self.connect(node)
             else:
                 node.leaving, node.successor = True, spec
+        self._some_leave = any(node.leaving for node in self.views.values())
         for spec in wanted.values():
             self._join(spec)
 
@@ -111,16 +166,19 @@ class Roster:
             node.drain = reason
             self._emit(ev.NodeChanged(name, node.state, node.why))
             if not reason and node.state in (NodeState.REJECTED, NodeState.BACKOFF):
-                self._until.pop(name, None)
                 self.connect(node)
 
     def see_off(self) -> None:
         """Nodes that leave and hold nothing any more are gone."""
+        if not self._some_leave:
+            return
         for name, node in list(self.views.items()):
             if node.leaving and not node.held:
                 self._move(node, "removed", "taken out of the host list")
-                for memory in (self.views, self._strikes, self._failures, self._until, self._up_at):
+                memories = (self.views, self._strikes, self._failures, self._until, self._up_at, self._unanswered)
+                for memory in memories:
                     memory.pop(name, None)
+                self._met.discard(name)
                 self._emit(ev.Disconnect(name))
                 if node.successor is not None:
                     self._join(node.successor)
@@ -138,7 +196,7 @@ class Roster:
         return True
 
 
-def _same_way(one: NodeSpec, other: NodeSpec) -> bool:
+def same_way(one: NodeSpec, other: NodeSpec) -> bool:
     """Whether the connection that there is serves both: they differ at most in what placement asks."""
     shown = {"slots": None, "mem_mb": None, "gpus": None, "tags": frozenset[str](), "max_load": None, "hours": None}
     return replace(one, **shown) == replace(other, **shown)  # type: ignore[arg-type]

@@ -32,7 +32,10 @@ _CANDIDATES = " ".join(
 )
 
 
-_MODULES = ("processes", "wire", "spool", "meter", "fence", "guardian")
+_MODULES = (
+    *("helpers", "processes", "wire", "spool", "meter", "fence", "workdir", "shutdown", "logs", "orphans", "starting"),
+    *("endings", "guardian"),
+)
 
 
 @cache

@@ -1,10 +1,12 @@
 """The stream of bytes that an SSH session by paramiko begins on: a TCP connection, or a proxy command's ends."""
 
 import os
+import selectors
 import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .faults import Faults, kind_of_error
@@ -18,8 +20,11 @@ DEAD_AFTER_INTERVALS = 4
 """A peer that has not acknowledged anything for so many keepalive intervals is gone."""
 
 
-def dial_tcp(options: HostOptions, faults: Faults) -> socket.socket:
-    """A TCP connection to the first address that answers. Raises ConnectError."""
+def dial_tcp(options: HostOptions, faults: Faults, enlist: Callable[[socket.socket], None]) -> socket.socket:
+    """A TCP connection to the first address that answers. Raises ConnectError.
+
+    `enlist` gets each socket before it is connected: shutting that one down ends the attempt.
+    """
     try:
         found = socket.getaddrinfo(options.hostname, options.port, options.family, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -29,6 +34,7 @@ def dial_tcp(options: HostOptions, faults: Faults) -> socket.socket:
     errors: list[OSError] = []
     for index, (family, kind, protocol, _, address) in enumerate(found):
         sock = socket.socket(family, kind, protocol)
+        enlist(sock)
         sock.settimeout(max(0.1, (deadline - time.monotonic()) / (len(found) - index)))
         try:
             sock.connect(address)
@@ -42,6 +48,13 @@ def dial_tcp(options: HostOptions, faults: Faults) -> socket.socket:
     errors.sort(key=lambda error: order.index(kind) if (kind := kind_of_error(error)) in order else len(order))
     kind_word = kind_of_error(errors[0])
     raise faults.unreached(kind_word, errors[0].strerror or "" if kind_word == "other" else "") from errors[0]
+
+
+def await_greeting(sock: socket.socket, timeout: float) -> bool:
+    """Whether the server begins to speak, or hangs up, within `timeout` seconds. What it says stays unread."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        return bool(selector.select(timeout))
 
 
 def _tune(sock: socket.socket, options: HostOptions) -> None:

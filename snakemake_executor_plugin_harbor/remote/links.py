@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ..core.model import NodeSpec
 from ..core.protocol import Message
+from ..core.roster import same_way
 from .link import Link
 
 CLOSE_S = 10.0
@@ -18,20 +19,30 @@ class Links:
     def __init__(self, make: Callable[[NodeSpec], Link]) -> None:
         self._make = make
         self._links: dict[str, Link] = {}
-        self._closers: list[threading.Thread] = []
+        self._closers: dict[str, threading.Thread] = {}
 
     def connect(self, spec: NodeSpec) -> None:
-        """Open the node's connection; the news comes as an event."""
+        """Open the node's connection; the news comes as an event. The one before it is closed first."""
         known = self._links.get(spec.name)
-        if known is None or known.spec != spec:
-            self._links[spec.name] = self._make(spec)
-        self._links[spec.name].connect()
+        if known is not None and not same_way(known.spec, spec):
+            self.disconnect(spec.name)
+            known = None
+        if known is None:
+            known = self._links[spec.name] = self._make(spec)
+        known.spec = spec
+        closer = self._closers.pop(spec.name, None)
+        known.connect(closer.join if closer is not None else None)
 
     def disconnect(self, name: str) -> None:
         """Close the connection of a node that has left the pool."""
         link = self._links.pop(name, None)
         if link is not None:
-            self._close(link)
+            self._close(name, link)
+
+    def reject(self, name: str) -> None:
+        """Close the connection of a node that cannot be used. It may be tried again: what has worked is remembered."""
+        if name in self._links:
+            self._close(name, self._links[name])
 
     def cut(self, name: str) -> None:
         """End a connection that is of no more use; the link says so, and the pool has it made anew."""
@@ -51,13 +62,22 @@ class Links:
 
     def close(self) -> None:
         """End all connections, side by side; what is queued is sent before."""
-        for link in self._links.values():
-            self._close(link)
+        for name in list(self._links):
+            self.disconnect(name)
         deadline = time.monotonic() + CLOSE_S
-        for closer in self._closers:
+        for closer in self._closers.values():
             closer.join(max(0.0, deadline - time.monotonic()))
 
-    def _close(self, link: Link) -> None:
-        closer = threading.Thread(target=link.close, name=f"harbor-close-{link.spec.name}", daemon=True)
+    def _close(self, name: str, link: Link) -> None:
+        link.retire()
+        before = self._closers.get(name)
+
+        def end() -> None:
+            if before is not None:
+                before.join()
+            link.close()
+
+        closer = threading.Thread(target=end, name=f"harbor-close-{name}", daemon=True)
         closer.start()
-        self._closers = [thread for thread in self._closers if thread.is_alive()] + [closer]
+        self._closers = {known: thread for known, thread in self._closers.items() if thread.is_alive()}
+        self._closers[name] = closer

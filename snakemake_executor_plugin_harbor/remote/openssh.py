@@ -1,7 +1,7 @@
 """The way to a node through the ssh program: for what paramiko cannot do (GSSAPI, security keys, ControlMaster).
 
 ssh writes its own messages to a log file, apart from the remote command's stderr; from them we learn when the command
-has been started, and why not. The password goes to ssh by an askpass script that reads it from its environment.
+has been started, and why not. The password goes to ssh through an askpass script that reads it from a pipe.
 """
 
 import math
@@ -11,24 +11,29 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .faults import Faults, kind_of_text, telling_line
+from .gates import BEHIND_JUMP_S, LOGIN_S, STALLED_S, of_server, programs
 from .hostkeys import ShownKey
 from .login import locked_files
 from .process import ProcessChannel, clean_environment
 from .sshconfig import HostOptions, resolve, target_words
 from .transport import Channel, ConnectError, SshSettings, Target
 
+CONNECTED = "debug1: Connection established."
 STARTED = re.compile(r"^debug1: (Sending command: |mux_client_request_session: master session id)", re.MULTILINE)
 """What ssh logs once it is logged in and asks for the command; the second over the user's ControlMaster."""
 LOOK_EVERY_S = 0.02
 STEPS = 3
 """TCP, greeting and login may each take the connect timeout."""
+PROMPTS = 16
+"""Each jump host and the host itself ask once."""
 _ASKPASS = """#!/bin/sh
 # Only for the password: no passphrase of a key, no code, no "are you sure".
 case "$1" in
-*[Pp]assword*) printf '%s\\n' "$HARBOR_SSH_PASSWORD" ;;
+*[Pp]assword*) IFS= read -r answer <"$(dirname "$0")/answers" && printf '%s\\n' "$answer" ;;
 *) exit 1 ;;
 esac
 """
@@ -46,10 +51,11 @@ class OpensshTransport:
         self._closed = threading.Event()
         self._channel: _SshChannel | None = None
         self._directory: Path | None = None
+        self._answers: int | None = None
 
-    def open(self, command: str) -> Channel:
+    def open(self, command: str, first: bool = False) -> Channel:
         try:
-            return self._open(command)
+            return self._open(command, first)
         except BaseException:
             self.close()
             raise
@@ -61,10 +67,13 @@ class OpensshTransport:
         self._tidy()
 
     def _tidy(self) -> None:
+        answers, self._answers = self._answers, None
+        if answers is not None:
+            os.close(answers)
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _open(self, command: str) -> Channel:
+    def _open(self, command: str, first: bool) -> Channel:
         if shutil.which("ssh") is None:
             message = f"node {self._target.name}: the ssh program is not installed on this machine"
             raise ConnectError("config", message, "snakemake --harbor-transport paramiko")
@@ -72,18 +81,36 @@ class OpensshTransport:
         self._directory = Path(tempfile.mkdtemp(prefix="harbor-ssh-"))
         log = self._directory / "log"
         argv = ["ssh", "-E", str(log), *self._flags(options), *target_words(self._target, self._settings), command]
-        self._channel = channel = _SshChannel(argv, self._environment(), log)
+        # Behind a jump host it is the jump host's sshd that counts us.
+        place = (options.proxy_jump[0], 0) if options.proxy_jump else (options.hostname, options.port)
+        limit = BEHIND_JUMP_S if options.proxy_jump else STALLED_S
+        with of_server(*place).hold(limit, first) as keep, programs.hold(STALLED_S, first):
+            if self._closed.is_set():
+                raise self._given_up()
+            self._channel = channel = _SshChannel(argv, self._environment(), log)
+            self._await_start(options, channel, lambda: keep(LOGIN_S))
+        self._tidy()
+        return channel
+
+    def _await_start(self, options: HostOptions, channel: "_SshChannel", on_connected: Callable[[], None]) -> None:
+        """Return when the command has been started. Raises ConnectError."""
+        connected = False
         deadline = time.monotonic() + options.connect_timeout * STEPS * (1 + len(options.proxy_jump))
         while not self._closed.wait(LOOK_EVERY_S):
-            runs = channel.runs()
-            if STARTED.search(channel.log()):
-                self._tidy()
-                return channel
+            runs, said = channel.runs(), channel.log()
+            if STARTED.search(said):
+                return
             if not runs:
                 raise _fault(options, channel)
             if time.monotonic() > deadline:
                 raise Faults(options).unreached("timeout", "the login takes too long")
-        raise ConnectError("closed", f"node {self._target.name}: given up while connecting")
+            if not connected and CONNECTED in said:
+                connected = True
+                on_connected()
+        raise self._given_up()
+
+    def _given_up(self) -> ConnectError:
+        return ConnectError("closed", f"node {self._target.name}: given up while connecting")
 
     def _flags(self, options: HostOptions) -> list[str]:
         """ssh's options: ours first, as the first value that ssh meets holds; the rest is the user's configuration."""
@@ -106,14 +133,22 @@ class OpensshTransport:
         env = clean_environment()
         env["SSH_ASKPASS_REQUIRE"] = "never"
         if self._settings.password is not None and self._directory is not None:
-            script = self._directory / "askpass"
-            script.write_text(_ASKPASS)
-            script.chmod(0o700)
-            env.update(
-                SSH_ASKPASS=str(script), SSH_ASKPASS_REQUIRE="force", HARBOR_SSH_PASSWORD=self._settings.password
-            )
+            self._offer_password(self._directory, self._settings.password)
+            env.update(SSH_ASKPASS=str(self._directory / "askpass"), SSH_ASKPASS_REQUIRE="force")
             env.setdefault("DISPLAY", ":0")  # before OpenSSH 8.4 askpass was not used without one
         return env
+
+    def _offer_password(self, directory: Path, password: str) -> None:
+        """Make the askpass script and the pipe that it reads. The password is on no disk and in no environment: ssh
+        gives its environment to the proxy command, to Match exec, and by SendEnv to the server.
+        """
+        script, pipe = directory / "askpass", directory / "answers"
+        script.write_text(_ASKPASS)
+        script.chmod(0o700)
+        os.mkfifo(pipe, 0o600)
+        # Open for both ways, so that it neither waits for a reader nor loses what nobody has read yet.
+        self._answers = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+        os.write(self._answers, f"{password}\n".encode() * PROMPTS)
 
 
 class _SshChannel(ProcessChannel):

@@ -9,11 +9,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .dial import Proxy, Tunnel, dial_tcp
+from .dial import Proxy, Tunnel, await_greeting, dial_tcp
 from .faults import BY_OPENSSH, Faults, kind_of_text
+from .gates import LOGIN_S, STALLED_S, handshakes, of_server
 from .hostkeys import HostKey, Verdict, accept_new, entries, judge
 from .login import log_in
 from .process import AFTERMATH_S, READ_SIZE, Tail
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     import paramiko
 
 MAX_JUMPS = 8
+SILENT_S = 3.0
+"""A server that has not spoken by then may wait for us to speak first; most such servers are dead."""
 IDLE_POLL_S = 1.0
 """paramiko's reader wakes up ten times a second to look for a stop; once is enough, since close() wakes it."""
 
@@ -35,11 +39,13 @@ class ParamikoTransport:
         self._target = target
         self._settings = settings
         self._closed = False
+        self._first = False
         self._sockets: list[socket.socket] = []
         self._sessions: list[paramiko.Transport] = []
         self._proxies: list[Proxy] = []
 
-    def open(self, command: str) -> Channel:
+    def open(self, command: str, first: bool = False) -> Channel:
+        self._first = first
         # paramiko logs tracebacks of its own threads; what they mean is told by our errors.
         logging.getLogger("paramiko").setLevel(logging.CRITICAL)
         try:
@@ -80,28 +86,33 @@ class ParamikoTransport:
         faults = Faults(options, jump=bool(route))
         if len(route) > MAX_JUMPS:
             raise faults.error("config", f"more than {MAX_JUMPS} jump hosts: ProxyJump goes in a circle")
-        sock = self._dial(options, faults, route)
-        session = paramiko.Transport(sock)  # type: ignore[arg-type]  # it takes whatever behaves like a socket
-        self._sessions.append(session)
-        session.banner_timeout = session.handshake_timeout = session.auth_timeout = options.connect_timeout
-        session.channel_timeout = options.connect_timeout
-        session.use_compression(options.compression)
-        _prefer_known_keys(session, options)
-        self._greet(session, faults)
-        trusted = check_host_key(session, faults)
-        log_in(session, faults, self._settings.password if trusted else None)
+        before = self._last_jump(options, route)
+        with of_server(options.hostname, options.port).hold(STALLED_S, self._first) as keep:
+            sock = self._dial(options, faults, before)
+            keep(LOGIN_S)
+            session = paramiko.Transport(sock)  # type: ignore[arg-type]  # it takes whatever behaves like a socket
+            self._sessions.append(session)
+            session.banner_timeout = session.handshake_timeout = session.auth_timeout = options.connect_timeout
+            session.channel_timeout = options.connect_timeout
+            session.use_compression(options.compression)
+            _prefer_known_keys(session, options)
+            begun = time.monotonic()
+            spoke = isinstance(sock, Tunnel) or await_greeting(sock, min(SILENT_S, options.connect_timeout))
+            with handshakes.hold(STALLED_S, self._first) if spoke else nullcontext():
+                self._greet(session, faults, begun)
+                trusted = check_host_key(session, faults)
+                log_in(session, faults, self._settings.password if trusted else None)
         session.set_keepalive(options.alive_interval)
         sock.settimeout(IDLE_POLL_S)
         return session
 
-    def _greet(self, session: "paramiko.Transport", faults: Faults) -> None:
-        """Versions and keys are exchanged. Raises ConnectError."""
+    def _greet(self, session: "paramiko.Transport", faults: Faults, begun: float) -> None:
+        """Versions and keys are exchanged. `begun`: when the server could have begun to speak. Raises ConnectError."""
         import paramiko
 
-        begun = time.monotonic()
         timeout = faults.options.connect_timeout
         try:
-            session.start_client(timeout=timeout)
+            session.start_client(timeout=max(1.0, begun + timeout - time.monotonic()))
             session.get_remote_server_key()  # start_client returns in silence when its time is over
         except paramiko.ssh_exception.IncompatiblePeer as error:
             raise faults.unreached("config", str(error), BY_OPENSSH) from error
@@ -117,25 +128,35 @@ class ParamikoTransport:
                 raise faults.on_the_way(said) from error
             raise faults.unreached("closed", "" if "banner" in text else text) from error
 
-    def _dial(self, options: HostOptions, faults: Faults, route: Sequence[HostOptions]) -> socket.socket | Tunnel:
+    def _last_jump(self, options: HostOptions, route: Sequence[HostOptions]) -> "paramiko.Transport | None":
+        """A session with the last jump host on the way; None where the way is direct."""
+        if not options.proxy_jump:
+            return None
+        *before, last = options.proxy_jump
+        hop = resolve(parse_hop(last, options), self._settings)
+        if before:
+            # As with ssh -J a,b: what leads to b is a, not what b's own configuration says.
+            hop = replace(hop, values={**hop.values, "proxyjump": (",".join(before),)})
+        return self._connect(hop, (*route, options))
+
+    def _dial(
+        self, options: HostOptions, faults: Faults, before: "paramiko.Transport | None"
+    ) -> socket.socket | Tunnel:
         """A stream of bytes to the host: TCP, the proxy command's, or a channel through the last jump host."""
-        if options.proxy_jump:
-            *before, last = options.proxy_jump
-            hop = resolve(parse_hop(last, options), self._settings)
-            if before:
-                # As with ssh -J a,b: what leads to b is a, not what b's own configuration says.
-                hop = replace(hop, values={**hop.values, "proxyjump": (",".join(before),)})
-            return self._through(self._connect(hop, (*route, options)), options, faults)
+        if before is not None:
+            return self._through(before, options, faults)
         if options.proxy_command:
             proxy = Proxy(options.proxy_command)
             self._proxies.append(proxy)
-            sock = proxy.sock
-        else:
-            sock = dial_tcp(options, faults)
+            self._enlist(proxy.sock, faults)
+            return proxy.sock
+        return dial_tcp(options, faults, lambda sock: self._enlist(sock, faults))
+
+    def _enlist(self, sock: socket.socket, faults: Faults) -> None:
+        """From now on close() shuts it down, also while it is being connected."""
         self._sockets.append(sock)
         if self._closed:
             raise faults.unreached("closed")
-        return sock
 
     def _through(self, session: "paramiko.Transport", options: HostOptions, faults: Faults) -> Tunnel:
         import paramiko

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .descriptors import as_inherited
 from .process import ProcessChannel, clean_environment
 
 
@@ -33,8 +34,11 @@ class Channel(Protocol):
 class Transport(Protocol):
     """One connection: open() is called once, close() ends the connection and everything that it needed."""
 
-    def open(self, command: str) -> Channel:
-        """Connect, authenticate, start `command` through the user's login shell. Raises ConnectError."""
+    def open(self, command: str, first: bool = False) -> Channel:
+        """Connect, authenticate, start `command` through the user's login shell. Raises ConnectError.
+
+        `first`: before other connections that wait for their turn, because this host is known to be good.
+        """
 
     def close(self) -> None:
         """End the connection; also from another thread, while open() is at work. Never blocks for long."""
@@ -99,9 +103,9 @@ class LocalTransport:
         self._channel: ProcessChannel | None = None
         self._closed = False
 
-    def open(self, command: str) -> Channel:
+    def open(self, command: str, first: bool = False) -> Channel:
         try:
-            channel = ProcessChannel(["/bin/sh", "-c", command], clean_environment())
+            channel = ProcessChannel(["/bin/sh", "-c", as_inherited() + command], clean_environment())
         except OSError as error:
             raise ConnectError("other", f"node {self._target.name}: cannot start /bin/sh: {error}") from error
         self._channel = channel

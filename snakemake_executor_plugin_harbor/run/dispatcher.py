@@ -1,7 +1,8 @@
 """The thread that owns the pool: takes events, asks the reactor, writes the journal, then acts.
 
-Order is the point: what the journal records is durable before a message leaves. Whatever waits for somebody else is
-done by the workers' threads, so that it delays neither decisions nor the heartbeat of the nodes.
+Order is the point: what the journal records is committed before a message leaves, so it survives the end of this
+process (`journal` says what survives a power cut). Whatever waits for somebody else is done by the workers' threads, so
+that it delays neither decisions nor the heartbeat of the nodes.
 """
 
 import queue
@@ -13,12 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ..core import events as ev
+from ..core.capacity import Capacity
 from ..core.jobs import exit_event
-from ..core.lifecycle import HOLDING, ON_NODE
+from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
 from ..core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
 from ..core.protocol import Message, known_of
+from ..remote.connection import Current
 from ..remote.link import Link
 from ..remote.links import Links
 from ..remote.transport import Transport
@@ -37,8 +40,6 @@ ROUND_S = 0.5
 """How long Snakemake's thread waits for the pool's decision; it takes about a millisecond."""
 INBOX_MAX = 20_000
 """Events that may wait to be taken before nodes have to; each is below a kilobyte."""
-CONNECTIONS_AT_ONCE = 8
-"""sshd drops connections at random from 10 unauthenticated ones on (MaxStartups 10:30:100)."""
 
 
 class Client(Preparer, Listener, Protocol):
@@ -54,10 +55,13 @@ class Client(Preparer, Listener, Protocol):
         """The host list, if it has changed."""
 
     def grown(self) -> None:
-        """The pool has more slots than it had."""
+        """The pool has other nodes than it had, or nodes that were away are back."""
 
     def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
         """What the user should hear of."""
+
+    def warn(self, text: str) -> None:
+        """Trouble that the user should know of."""
 
     def broken(self, error: BaseException) -> None:
         """A thread of the dispatcher failed: nothing will ever be reported again."""
@@ -82,7 +86,22 @@ class _Post:
     message: Message
 
 
-_Item = tuple[ev.Event, ...] | _Note | _Post | threading.Event | None
+@dataclass(frozen=True)
+class _Heard:
+    """An event of a connection. It counts only while that connection is still its node's (`current`)."""
+
+    event: ev.Event
+    current: Current
+
+
+_Item = tuple[ev.Event, ...] | _Heard | _Note | _Post | threading.Event | None
+
+
+def _events(item: _Item) -> tuple[ev.Event, ...]:
+    """What an item holds for the pool."""
+    if isinstance(item, _Heard):
+        return (item.event,) if item.current() else ()
+    return item if isinstance(item, tuple) else ()
 
 
 class Dispatcher:
@@ -103,7 +122,7 @@ class Dispatcher:
         self._client = client
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._clock = AwakeClock()
-        self._launcher = Launcher(client, self.post)
+        self._launcher = Launcher(client, self.post, self._guard)
         self._reporter = Reporter(client)
         self._outputs = Outputs()
         self._unhurried: deque[_Post] = deque()
@@ -111,13 +130,13 @@ class Dispatcher:
         self._changed = threading.Condition()
         self._failed: BaseException | None = None
         self._closed = False
-        self._ending: set[tuple[JobId, int]] = set()
         self._taken = 0.0
         self.slots = 0
+        self.capacity = Capacity()
+        self._capacity_version = 0
         self.logs: dict[JobId, str] = {}
         self.known = Listing()
-        gate = threading.Semaphore(CONNECTIONS_AT_ONCE)
-        self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear, gate))
+        self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear))
         self._threads = [
             threading.Thread(target=self._guard, args=(target,), name=f"harbor-{name}", daemon=True)
             for name, target in (
@@ -140,15 +159,15 @@ class Dispatcher:
         """
         self._inbox.put(events)
 
-    def _from_node(self, event: ev.Event) -> None:
+    def _from_node(self, event: ev.Event, current: Current) -> None:
         """A link's event. A node that sends faster than we take waits, and with it its connection."""
         while self._inbox.qsize() > INBOX_MAX and not self._closed and self._failed is None:
             with self._changed:
                 self._changed.wait(0.1)
-        self.post(event)
+        self._inbox.put(_Heard(event, current))
 
     def launch(self) -> None:
-        """For Snakemake's thread: once the pool has decided about what it handed over, prepare what is placed."""
+        """For Snakemake's thread: once the pool has decided about what it handed over, have what is placed prepared."""
         round = threading.Event()
         self._inbox.put(round)
         self._hurry.set()
@@ -162,7 +181,7 @@ class Dispatcher:
     def settled(self, node: str, job: JobId, attempt: int) -> None:
         """Snakemake has a job's result on record, for good, even if its node cannot be told now."""
         view = self._pool.nodes.get(node)
-        self._project.settle(job, attempt, away=view is None or view.state != NodeState.READY)
+        self._project.settle(job, attempt, away=view is None or view.state not in CONNECTED)
         self.forget(node, job, attempt)
 
     def forget(self, node: str, job: JobId, attempt: int) -> None:
@@ -171,18 +190,23 @@ class Dispatcher:
         """
         self._unhurried.append(_Post(node, {"t": "forget", "job": job, "attempt": attempt}))
 
-    def end(self, node: str, job: JobId, attempt: int) -> None:
-        """Cancel an attempt that is not the pool's (an earlier run's); `await_end` waits for it."""
-        self._ending.add((job, attempt))
-        self._inbox.put(_Post(node, {"t": "cancel", "job": job, "attempt": attempt, "grace": 3.0}))
-
-    def await_end(self, job: JobId, attempt: int, timeout: float) -> bool:
-        """Whether the attempt has ended within `timeout` seconds."""
-        return self.wait(lambda: (job, attempt) not in self._ending, timeout)
+    def has(self, node: str) -> bool:
+        """Whether the pool has a node of that name."""
+        return node in self._pool.nodes
 
     def nodes_settled(self) -> bool:
         """Whether every node has answered, one way or the other."""
         return all(n.state not in (NodeState.OFFLINE, NodeState.CONNECTING) for n in list(self._pool.nodes.values()))
+
+    def nodes_usable(self) -> bool:
+        """Whether every node is ready, or waits for the user."""
+        final = (NodeState.READY, NodeState.REJECTED, NodeState.UNUSABLE)
+        return all(node.state in final for node in list(self._pool.nodes.values()))
+
+    @property
+    def failed(self) -> bool:
+        """Whether a thread has ended with an error: nothing will happen any more."""
+        return self._failed is not None
 
     def reasons(self) -> dict[str, tuple[NodeState, str]]:
         """Each node's state and why."""
@@ -202,6 +226,14 @@ class Dispatcher:
     def idle(self) -> bool:
         """Whether no job holds a node."""
         return not any(job.state in HOLDING for job in list(self._pool.jobs.values()))
+
+    def abandon(self) -> None:
+        """Withdraw what is being prepared: nothing more is to start."""
+        self._launcher.abandon()
+
+    def preparing(self) -> list[int]:
+        """The threads that prepare an attempt at this moment, by their identifiers."""
+        return self._launcher.at_work()
 
     def close(self, state: str) -> None:
         """End the threads and connections; jobs that still run live on."""
@@ -233,7 +265,7 @@ class Dispatcher:
         next_tick = 0.0
         while True:
             items = self._take(max(0.0, next_tick - time.monotonic()))
-            events = [event for item in items if isinstance(item, tuple) for event in item]
+            events = [event for item in items for event in _events(item)]
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK_S
                 events.append(ev.Tick(time.localtime().tm_hour))
@@ -247,9 +279,7 @@ class Dispatcher:
             while self._unhurried:
                 posts.append(self._unhurried.popleft())
             self._perform(actions, posts, [item for item in items if isinstance(item, threading.Event)])
-            before, self.slots = self.slots, self._pool.slots()
-            if self.slots > before:
-                self._client.grown()
+            self._note_capacity()
             for event in events:
                 if isinstance(event, ev.Prepared):
                     self._launcher.drop(event.job, event.attempt)
@@ -257,6 +287,16 @@ class Dispatcher:
                 self._changed.notify_all()
             if None in items:
                 return
+
+    def _note_capacity(self) -> None:
+        """Keep what other threads see of the nodes, and have Snakemake come again when it could hand over more."""
+        if self._capacity_version == self._pool.waiting.version:
+            return
+        self._capacity_version = self._pool.waiting.version
+        before, self.capacity = self.capacity, Capacity(self._pool.nodes.values(), self._pool.policy)
+        self.slots = self._pool.slots()
+        if not self.capacity.same(before):
+            self._client.grown()
 
     def _take(self, timeout: float) -> list[_Item]:
         items: list[_Item] = []
@@ -279,15 +319,15 @@ class Dispatcher:
                 if job in self._pool.jobs:
                     self._journal.progress(job, done, total)
             case ev.NodeUp(node, facts, known):
-                unusable = self._client.accept(node, facts)
-                if unusable is not None:
-                    return [ev.NodeDown(node, unusable, permanent=True)]
+                event = replace(event, unusable=self._client.accept(node, facts) or "")
                 self.known.take(node, known)
-                # Also one whose fence is waited for: that it has ended is known now.
-                waiting = [
-                    id for id, job in self._pool.jobs.items() if job.spec.former and job.state == JobState.QUEUED
-                ]
-                return [event, *self._client.reunite(waiting)]
+                foreign = sum(1 for record in known if record.foreign and record.running)
+                if foreign:
+                    self._client.warn(
+                        f"node {node} still runs {foreign} jobs that were started in this directory before its "
+                        ".snakemake was deleted or replaced; they are ended before anything starts"
+                    )
+                return [event, *(self._reunite() if known else ())]
             case ev.Submitted(jobs):
                 # Their node may have answered since Snakemake's thread looked.
                 return [event, *self._client.reunite([spec.id for spec in jobs if spec.former])]
@@ -295,15 +335,12 @@ class Dispatcher:
                 # It may have ended between the look at the index and now.
                 return [replace(event, exit=event.exit or self.known.exit(node, job, attempt))]
             case ev.Exited(node, job, attempt):
-                self._ending.discard((job, attempt))
                 last = progress_of(event.message.get("progress"))
                 if last is not None and job in self._pool.jobs:
                     self._journal.progress(job, last.done, last.total)
                 if job not in self._pool.jobs:
                     # One of an earlier run, perhaps: adoption is to find it as it is now.
                     self.known.end(node, job, attempt, event.message)
-            case ev.Gone(_, job, attempt):
-                self._ending.discard((job, attempt))
         return [event]
 
     def _beat(self) -> list[ev.Event]:
@@ -315,23 +352,31 @@ class Dispatcher:
             self._beat_node(name, now)
         self._record_waiting()
         events = [event for message in self._project.words() for event in self._take_word(message)]
+        events += [ev.Fenced(job, attempt, written=True) for job, attempt in self._project.retry()]
         listed = self._client.hosts()
         return events if listed is None else [*events, ev.Listed(listed)]
 
+    def _reunite(self) -> list[ev.Adopted]:
+        """Waiting jobs that nodes have from earlier runs, also those whose fence is waited for."""
+        waiting = [id for id, job in self._pool.jobs.items() if job.state == JobState.QUEUED]
+        return self._client.reunite(waiting)
+
     def _take_word(self, message: Any) -> list[ev.Event]:
-        """How an attempt has ended on a node that could not tell us: the present one of a job, or an earlier run's."""
+        """How an attempt has ended on a node that could not tell us: the present one of a job, or an earlier run's. The
+        node may have left the host list since, or be another machine's `localhost`.
+        """
         record = known_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
-        node = self._pool.nodes.get(str(message["node"])) if record is not None and "node" in message else None
-        if record is None or record.exit is None or node is None:
+        name = str(message["node"]) if record is not None and "node" in message else ""
+        if record is None or record.exit is None or not name:
             return []
         job = self._pool.jobs.get(record.job)
-        if job is not None and job.attempt == record.attempt:
-            return [exit_event(node.spec.name, record.job, record.attempt, record.exit)]
-        if node.state == NodeState.READY:
-            return []  # it says so itself
-        self.known.add(node.spec.name, record)
-        queued = [id for id, job in self._pool.jobs.items() if job.spec.former and job.state == JobState.QUEUED]
-        return list(self._client.reunite(queued))
+        if job is not None and job.attempt == record.attempt and job.node == name:
+            return [exit_event(name, record.job, record.attempt, record.exit)]
+        holders = [self._pool.nodes.get(node) for node in self.known.holders(record.job, record.attempt)]
+        if job is not None or any(node is not None and node.state in CONNECTED for node in holders):
+            return []  # the node says so itself
+        self.known.add(name, record)
+        return list(self._reunite())
 
     def _beat_node(self, name: str, now: float) -> None:
         node = self._pool.nodes.get(name)
@@ -355,6 +400,8 @@ class Dispatcher:
                         self._journal.node_removed(name)
                     else:
                         self._beat_node(name, now)
+                    if node_state == NodeState.REJECTED:
+                        later.append(lambda name=name: self._links.reject(name))  # type: ignore[misc]
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
                 case ev.Stalled():
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
@@ -372,7 +419,8 @@ class Dispatcher:
                 case ev.Launch():
                     launches.append(action)
                 case ev.Fence(job, fenced):
-                    self._project.fence(job, fenced)
+                    if not self._project.fence(job, fenced):
+                        self.post(ev.Fenced(job, fenced, written=False))
                 case ev.Renamed(job, known_as):
                     self._journal.renamed(job, known_as)
                 case ev.Settle(outcome):

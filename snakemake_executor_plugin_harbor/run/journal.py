@@ -3,6 +3,10 @@
 Only the dispatcher writes it. WAL mode lets readers look at any moment; it does not work on NFS, where working
 directories and homes live, so the journal lies under `/var/tmp/harbor-UID/runs/RUN/` and the working directory
 holds a pointer to it (`.snakemake/harbor/run.json`).
+
+What is committed survives the end of this process. With `synchronous=NORMAL` a power cut may take back the last
+commits, but it never leaves a damaged file. Nothing depends on them: adoption does without the journal, and so does the
+rest of the run if the journal cannot be written.
 """
 
 import json
@@ -11,7 +15,7 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,10 @@ from ..core.placement import NodeView
 from ..errors import HarborError
 
 VERSION = 2
+BUSY_S = 0.2
+"""How long a commit waits for somebody who has locked the database. The nodes wait meanwhile."""
+AGAIN_S = 1.0
+"""Pause after a commit that failed."""
 KEEP_S = 30 * 86400
 """Journals of runs that ended longer ago than this are removed when a new run starts."""
 
@@ -56,19 +64,24 @@ def runs_directory() -> Path:
 
 
 class Journal:
-    """The writer. Rows are gathered with the methods and become durable together with `commit`."""
+    """The writer. Rows are gathered with the methods and written together by `commit`.
 
-    def __init__(self, run: str) -> None:
+    Rows that cannot be written now (no space, an I/O error, a lock) are kept, and written by a later commit.
+    """
+
+    def __init__(self, run: str, warn: Callable[[str], None] = lambda text: None) -> None:
+        self._warn = warn
+        self._failed_at: float | None = None
         runs = runs_directory()
         remove_old(runs)
         self.directory = private_directory(runs / run)
         self.path = self.directory / "journal.sqlite"
-        # One thread at a time: it is opened by Snakemake's main thread, written by the dispatcher.
-        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(SCHEMA)
-        self._db.execute(f"PRAGMA user_version={VERSION}")
+        try:
+            self._db = self._open()
+        except sqlite3.Error as error:
+            raise HarborError(
+                f"the journal {self.path} cannot be written: {error}.", f"df -h {self.directory}"
+            ) from error
         self._changes: list[tuple[Any, ...]] = []
         self._jobs: list[tuple[Any, ...]] = []
         self._renamed: list[tuple[str, str]] = []
@@ -76,6 +89,15 @@ class Journal:
         self._progress: dict[str, tuple[float, float]] = {}
         self._run: dict[str, Any] = {}
         self._waiting: dict[str, str] = {}
+
+    def _open(self) -> sqlite3.Connection:
+        # One thread at a time: it is opened by Snakemake's main thread, written by the dispatcher.
+        db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.executescript(SCHEMA)
+        db.execute(f"PRAGMA user_version={VERSION}")
+        return db
 
     def describe(self, **values: Any) -> None:
         """Facts of the run: pid, host, workdir, state."""
@@ -125,9 +147,35 @@ class Journal:
         self._nodes[name] = None
 
     def commit(self) -> None:
-        """Write what was gathered, in one transaction."""
+        """Write what was gathered, in one transaction. If that fails, it is tried again with a later commit."""
         if not (self._changes or self._jobs or self._nodes or self._progress or self._run or self._waiting):
             return
+        if self._failed_at is not None and time.monotonic() - self._failed_at < AGAIN_S:
+            return
+        try:
+            self._write()
+        except sqlite3.Error as error:
+            if self._failed_at is None:
+                self._warn(
+                    f"the journal {self.path} cannot be written ({error}). The run goes on without `harbor status`; "
+                    "it is tried again each second"
+                )
+            self._failed_at = time.monotonic()
+            self._roll_back()
+            return
+        self._failed_at = None
+        self._changes, self._jobs, self._renamed = [], [], []
+        self._nodes, self._progress, self._run, self._waiting = {}, {}, {}, {}
+
+    def _roll_back(self) -> None:
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            # SQLite has rolled back by itself.
+            pass
+
+    def _write(self) -> None:
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         if self._run:
@@ -156,8 +204,6 @@ class Journal:
             gone = [(name,) for name, row in self._nodes.items() if row is None]
             db.executemany("DELETE FROM nodes WHERE name = ?", gone)
         db.execute("COMMIT")
-        self._changes, self._jobs, self._renamed = [], [], []
-        self._nodes, self._progress, self._run, self._waiting = {}, {}, {}, {}
 
     def _write_changes(self) -> None:
         """One statement a table, whatever the number of rows: each step of SQLite's gives Python's lock away."""
@@ -182,8 +228,13 @@ class Journal:
 
     def close(self) -> None:
         """Commit and close; the file stays for `harbor status` and `harbor report`."""
+        self._failed_at = None if self._failed_at is None else 0.0  # once more, now
         self.commit()
-        self._db.close()
+        try:
+            self._db.close()
+        except sqlite3.Error:
+            # Its last checkpoint failed; the rows are in the write-ahead log.
+            pass
 
 
 def shown_state(node: NodeView) -> tuple[str, str]:

@@ -42,6 +42,10 @@ class Listing:
         record = self._nodes.get(node, {}).get((job, attempt))
         return record.exit if record is not None else None
 
+    def holders(self, job: JobId, attempt: int) -> list[str]:
+        """The nodes that listed an attempt."""
+        return [node for node, records in list(self._nodes.items()) if (job, attempt) in records]
+
     def all(self) -> list[tuple[str, ev.Known]]:
         """Every record with its node."""
         return [(node, record) for node, records in list(self._nodes.items()) for record in list(records.values())]

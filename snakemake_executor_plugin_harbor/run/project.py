@@ -5,13 +5,16 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from ..core.model import JobId
 from ..errors import HarborError
+from .directory import directory_id, write_id
 
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
@@ -22,6 +25,8 @@ DONE = ".done"
 """Such a file stands for an attempt whose end Snakemake knows, while its node could not be told to forget it."""
 WORD = ".word"
 """The agent's `leave_word` makes such files: how an attempt ended while nobody could be told."""
+UNREADABLE_S = 10.0
+"""A notice of an end that is no JSON is read again for this long. Then it is put aside."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def new_run() -> str:
 class Project:
     """`.snakemake/harbor/` of one working directory, held by one controller at a time."""
 
-    def __init__(self, workdir: Path, run: str) -> None:
+    def __init__(self, workdir: Path, run: str, warn: Callable[[str], None] = lambda text: None) -> None:
         self.workdir = workdir
         self.run = run
         self.directory = workdir / ".snakemake" / "harbor"
@@ -73,28 +78,44 @@ class Project:
         self.token = secrets.token_hex(16)
         self.started = time.time()
         self.unfinished = False
+        self.id = ""
+        self._warn = warn
+        self._warned = False
         self._heard: set[str] = set()
+        self._unreadable: dict[str, float] = {}
+        self._unwritten: dict[str, tuple[JobId, int | None] | None] = {}
+        self._journal: Path | None = None
         self._beat = 0.0
 
     def acquire(self) -> None:
         """Take the lock. Raises HarborError while another controller works in this directory."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        me = Owner(socket.gethostname(), os.getpid(), psutil.Process().create_time(), boot_id(), self.run)
-        mine = self.directory / f"lock-{self.run}"
-        mine.write_text(json.dumps(me.__dict__))
-        try:
-            while not self._link(mine):
-                self._bury()
-        finally:
-            mine.unlink(missing_ok=True)
+        self._lock()
+        self.id = directory_id(self.directory)
         self.unfinished = _unfinished(self.pointer)
         for old in self.directory.glob("probe-*"):
             old.unlink(missing_ok=True)
         for old in self.fences.glob("*"):
             # A fence is for a node that was cut off; one that still is after a day has lost its jobs long ago.
-            if time.time() - old.stat().st_mtime > (WORD_KEEP_S if old.suffix in (WORD, DONE) else FENCE_KEEP_S):
-                old.unlink(missing_ok=True)
+            keep = WORD_KEEP_S if old.suffix in (WORD, DONE) else FENCE_KEEP_S
+            try:
+                if time.time() - old.stat().st_mtime > keep:
+                    old.unlink(missing_ok=True)
+            except OSError:
+                # A node renames or removes its files at any time.
+                continue
         self.probe.write_text(self.token)
+
+    def _lock(self) -> None:
+        me = Owner(socket.gethostname(), os.getpid(), psutil.Process().create_time(), boot_id(), self.run)
+        mine = self.directory / f"lock-{self.run}"
+        with mine.open("w") as file:
+            file.write(json.dumps(me.__dict__ | {"inode": os.fstat(file.fileno()).st_ino}))
+        try:
+            while not self._link(mine):
+                self._bury()
+        finally:
+            mine.unlink(missing_ok=True)
 
     def _link(self, mine: Path) -> bool:
         """A hard link is the one creation that is atomic on every NFS."""
@@ -129,6 +150,7 @@ class Project:
 
     def point_to(self, journal: Path, complete: bool = False) -> None:
         """Tell the `harbor` command where this run's journal is, and the next run whether this one left jobs behind."""
+        self._journal = journal
         facts = {"run": self.run, "journal": str(journal), "host": socket.gethostname(), "complete": complete}
         temporary = self.pointer.with_suffix(".new")
         temporary.write_text(json.dumps(facts))
@@ -146,44 +168,91 @@ class Project:
         if found is not None and found[0].run != self.run:
             raise self._refusal(found[0])
         try:
+            if found is None and not self.lock.exists():
+                self._restore()
             os.utime(self.lock)
         except OSError:
             # A full or unreachable filesystem is the jobs' trouble, not a reason to stop here.
             pass
 
-    def fence(self, job: str, attempt: int | None) -> None:
-        """Tell the node that runs an attempt (None: any of the job), wherever it is, that this was given up.
+    def _restore(self) -> None:
+        """Somebody deleted `.snakemake` while we work here: put back what nodes and other controllers look for. Raises
+        HarborError if another controller was faster.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock()
+        write_id(self.directory, self.id)
+        self.probe.write_text(self.token)
+        if self._journal is not None:
+            self.point_to(self._journal)
+
+    def fence(self, job: JobId, attempt: int | None) -> bool:
+        """Tell the node that runs an attempt (None: any of the job), wherever it is, that this was given up. False: the
+        file cannot be written now; `retry` tries again.
 
         Agents look for these files: `obey_fence`.
         """
-        self.fences.mkdir(parents=True, exist_ok=True)
-        (self.fences / _fence_name(job, attempt)).touch()
+        name = _fence_name(job, attempt)
+        if self._touch(name):
+            return True
+        self._unwritten[name] = (job, attempt)
+        return False
 
-    def fenced(self, job: str, attempt: int) -> bool:
+    def retry(self) -> list[tuple[JobId, int | None]]:
+        """Write the fences that could not be written before; those that are there now."""
+        written = [self._unwritten.pop(name) for name in list(self._unwritten) if self._touch(name)]
+        return [fence for fence in written if fence is not None]
+
+    def _touch(self, name: str) -> bool:
+        try:
+            self.fences.mkdir(parents=True, exist_ok=True)
+            (self.fences / name).touch()
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                why = error.strerror or error
+                self._warn(
+                    f"{self.fences} cannot be written ({why}). Lost jobs wait until it can; it is tried each second"
+                )
+            return False
+        self._warned = False
+        return True
+
+    def fenced(self, job: JobId, attempt: int) -> bool:
         """Whether the attempt was given up, in this run or an earlier one."""
         return any((self.fences / _fence_name(job, number)).exists() for number in (attempt, None))
 
     def words(self) -> list[Any]:
-        """What nodes have left word of since the last call: one message of the agent's each, as it came."""
-        found = []
+        """The notices of ends that nodes have left since the last call: one message of the agent's each, as it came.
+
+        A file that cannot be read now is read again at the next call, without any effect on the others.
+        """
         try:
-            fresh = {path.name for path in self.fences.iterdir() if path.suffix == WORD} - self._heard
-            self._heard |= fresh
-            for name in sorted(fresh):
+            names = {path.name for path in self.fences.iterdir() if path.suffix == WORD}
+        except OSError:
+            return []
+        found = []
+        now = time.monotonic()
+        for name in sorted(names - self._heard):
+            try:
                 found.append(json.loads((self.fences / name).read_bytes()))
-        except (OSError, ValueError):
-            # No such directory, or not readable now. A file is renamed into place: what is no JSON never will be.
-            pass
+            except OSError:
+                continue
+            except (ValueError, RecursionError):
+                # Files are renamed into place, but NFS may show the name before the content.
+                if now - self._unreadable.setdefault(name, now) < UNREADABLE_S:
+                    continue
+            self._heard.add(name)
+            self._unreadable.pop(name, None)
         return found
 
-    def settle(self, job: str, attempt: int, away: bool) -> None:
+    def settle(self, job: JobId, attempt: int, away: bool) -> None:
         """The job's end is on Snakemake's record; `away`: its node cannot hear of it now, and keeps its own."""
         name = _fence_name(job, attempt)
-        if away:
-            self.fences.mkdir(parents=True, exist_ok=True)
-            (self.fences / (name + DONE)).touch()
+        if away and not self._touch(name + DONE):
+            self._unwritten[name + DONE] = None
         if name + WORD in self._heard:
-            (self.fences / (name + WORD)).unlink(missing_ok=True)
+            _remove(self.fences / (name + WORD))
 
     def settled(self, job: str, attempt: int) -> bool:
         """Whether a record of an attempt that has ended says nothing new."""
@@ -192,14 +261,22 @@ class Project:
     def clear_words(self) -> None:
         """All of this run is on Snakemake's record."""
         for path in self.fences.glob(f"{self.run}.*{WORD}"):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
     def release(self) -> None:
         """Give the lock back and remove the probe."""
-        self.probe.unlink(missing_ok=True)
+        _remove(self.probe)
         found = read_lock(self.lock)
         if found is not None and found[0].run == self.run:
-            self.lock.unlink(missing_ok=True)
+            _remove(self.lock)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        # The filesystem is full, read-only or away. What is left does no harm: each run removes what is old.
+        pass
 
 
 def _unfinished(pointer: Path) -> bool:
@@ -217,9 +294,13 @@ def _fence_name(job: str, attempt: int | None) -> str:
 
 
 def read_lock(path: Path) -> tuple[Owner, float] | None:
-    """Who holds a lock and its last heartbeat; None if nobody does or the file is torn."""
+    """Who holds a lock and its last heartbeat; None if nobody does, the file is torn, or it came with a copy of another
+    directory, where its controller may well be alive.
+    """
     try:
+        found = path.stat()
         data: Any = json.loads(path.read_text())
-        return Owner(**data), path.stat().st_mtime
-    except (OSError, ValueError, TypeError):
+        copied = data.pop("inode", found.st_ino) != found.st_ino
+        return None if copied else (Owner(**data), found.st_mtime)
+    except (OSError, ValueError, TypeError, AttributeError):
         return None

@@ -409,6 +409,28 @@ def test_tables_name_only_states_that_can_be_left_or_are_terminal():
         assert set(table.values()) - sources == set(terminal)
 
 
+MESSAGES = [
+    ev.Started,
+    lambda node, job, attempt: ev.Exited(node, job, attempt, 0, None),
+    lambda node, job, attempt: ev.Exited(node, job, attempt, 1, None),
+    lambda node, job, attempt: ev.Exited(node, job, attempt, -9, "lost"),
+    lambda node, job, attempt: ev.Exited(node, job, attempt, -15, "cancelled"),
+    lambda node, job, attempt: ev.Exited(node, job, attempt, -15, "shutdown"),
+    lambda node, job, attempt: ev.Exited(node, job, attempt, 1, "unshared"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "disk"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "fork"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "job", "embedded null byte"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "error", "odd"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "unshared"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "fenced"),
+    lambda node, job, attempt: ev.Refused(node, job, attempt, "missing", path="/opt/py"),
+    ev.Gone,
+    lambda node, job, attempt: ev.Progressed(node, job, attempt, 1, 2),
+    lambda node, job, attempt: ev.Alive(node, ((job, attempt),)),
+]
+"""What a node may say about an attempt."""
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Messages of a node, Snakemake and the clock in any order, late, twice or never: the pool stays whole."""
 
@@ -454,22 +476,9 @@ class AnyOrder(RuleBasedStateMachine):
         else:
             self.do(ev.Unprepared(launch.job, launch.attempt, how))
 
-    @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), what=st.integers(0, 9))
+    @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), what=st.sampled_from(MESSAGES))
     def message(self, job, node, attempt, what):
-        self.do(
-            [
-                ev.Started(node, job, attempt),
-                ev.Exited(node, job, attempt, 0, None),
-                ev.Exited(node, job, attempt, 1, None),
-                ev.Exited(node, job, attempt, -9, "lost"),
-                ev.Refused(node, job, attempt, "disk"),
-                ev.Gone(node, job, attempt),
-                ev.Progressed(node, job, attempt, 1, 2),
-                ev.Exited(node, job, attempt, -15, "cancelled"),
-                ev.Refused(node, job, attempt, "fork"),
-                ev.Alive(node, ((job, attempt),)),
-            ][what]
-        )
+        self.do(what(node, job, attempt))
 
     @rule(node=st.sampled_from("abc"), permanent=st.booleans())
     def down(self, node, permanent):
@@ -483,9 +492,9 @@ class AnyOrder(RuleBasedStateMachine):
                 known.append(ev.Known(job.spec.id, job.attempt, data.draw(st.booleans()), None))
         self.do(ev.NodeUp(node, NodeFacts(cores=2, mem_mb=8000, boot_id=boot), tuple(known)))
 
-    @rule(node=st.sampled_from("abc"), busy=st.floats(0, 4))
-    def measure(self, node, busy):
-        self.do(ev.Measured(node, Load(busy=busy, mem_available_mb=8000)))
+    @rule(node=st.sampled_from("abc"), busy=st.floats(0, 4), shared=st.sampled_from([True, True, False]))
+    def measure(self, node, busy, shared):
+        self.do(ev.Measured(node, Load(busy=busy, mem_available_mb=8000, shared=shared)))
 
     @rule(seconds=st.sampled_from([0.5, 15.0, 70.0, 130.0]))
     def time(self, seconds):

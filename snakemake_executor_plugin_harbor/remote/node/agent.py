@@ -17,45 +17,26 @@ import signal
 import sys
 import time
 
+from harbor_endings import Endings
 from harbor_fence import Fence
 from harbor_guardian import guarded
-from harbor_meter import Meter, introduce, memory
-from harbor_processes import (
-    BOOT_ID,
-    all_processes,
-    ended_child,
-    family,
-    kill_all,
-    lower_group,
-    oom_count,
-    read_file,
-    start_process,
-    which,
-)
-from harbor_spool import (
-    ENDING,
-    OUTPUT,
-    RECORD,
-    SCRIPT,
-    Record,
-    append_json,
-    private_directory,
-    read_record,
-    remove_files,
-)
-from harbor_wire import MAX_LINE, Fatal, Wire, native
+from harbor_logs import kept_by_another
+from harbor_meter import introduce, memory
+from harbor_processes import BOOT_ID, Look, lower_group, name_of, oom_count, own_peak, resident
+from harbor_spool import ENDING, OUTPUT, RECORD, Record, append_json, private_directory, read_record, remove_files
+from harbor_starting import checked, demand, refusal_of, start_script
+from harbor_wire import MAX_LINE, Fatal, Wire, head_of_start, native
+from harbor_workdir import Workdir
 
 VERSION = 1
 LOOK_EVERY = 0.25
 FENCE_EVERY = 2.0
-FIRST_LOAD = 0.1
+FIRST_SPAN = 0.3
 PROGRESS_EVERY = 0.5
 ALIVE_EVERY = 2.0
 KEEP_DAYS = 14
 TRASH_AFTER = 5.0
 TRASH_MAX = 20000
-LONG_SCRIPT = 100000
-FULL = 65536  # bytes: with less than that, a disk is full
 GRACE = 5.0
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 
@@ -66,19 +47,19 @@ def format_exception():
     return traceback.format_exc()
 
 
-class Agent:
+class Agent(Endings):
     """Answers the controller. Every `on_X` is the message of type X."""
 
     def __init__(self, wire, welcome):
+        Endings.__init__(self)
         self.wire = wire
         self.send = wire.send
         self.welcome = welcome
-        self.records = {}
-        self.leftovers = []
         self.nice = 0
         self.trash = []
         self.trash_at = 0.0
         self.next_fence = 0.0
+        self.next_measure = 0.0
         self.next_load = 0.0
         self.next_look = 0.0
         self.alive_at = 0.0
@@ -105,24 +86,25 @@ class Agent:
         os.environ["SHLVL"] = "1"
         self.scratch = private_directory(welcome.get("scratch") or "/var/tmp/harbor-%d" % os.getuid())
         self.spool = private_directory(os.path.join(self.scratch, "spool"))
-        self.fence = Fence(welcome.get("fence"))
+        self.fence = Fence(welcome.get("fence"), welcome.get("owner"))
+        self.workdir = Workdir(welcome)
         self.every = max(0.1, float(welcome.get("load_every", 1.0)))
         self.nice = int(welcome.get("nice", 0))
         os.nice(self.nice)  # and so of all jobs
 
     def greet(self):
         """Tell the controller who we are, and list what the spool holds."""
-        self.meter = Meter()
         self.load_records()
         self.send(self.hello())
+        self.greeted = True
         for record in list(self.records.values()):
             self.send(self.known(record))
         self.send({"t": "ready"})
-        # A shorter first sample would measure little: the kernel counts in steps of 10 ms.
-        self.next_load = time.monotonic() + FIRST_LOAD
+        # A shorter first sample would measure little. It began when we did, so that this is not much to wait for.
+        self.next_load = max(time.monotonic(), self.meter.last_at + FIRST_SPAN)
 
     def hello(self):
-        facts = introduce(self.welcome)
+        facts = introduce(self.welcome, self.scratch)
         return dict(
             facts,
             t="hello",
@@ -130,11 +112,33 @@ class Agent:
             agent=os.getpid(),
             boot_id=BOOT_ID,
             cores=self.meter.cores,
+            quota=self.meter.quota_directory is not None,
+            shared=self.workdir.file is not None and self.workdir.look(False),
             scratch=self.scratch,
         )
 
     def load_records(self):
+        """Take in what the spool holds, and conclude what has ended unseen."""
         limit = time.time() - KEEP_DAYS * 86400
+        records = list(self.stored())
+        self.find_lost([record for record in records if not record.info.get("forgotten") and record.lacks_pid()])
+        look = None
+        for record in records:
+            forgotten = record.info.get("forgotten")
+            if record.exit is None and not forgotten and self.is_over(record):
+                # Its end was noted by another agent, or by nobody.
+                look = look or Look()
+                self.conclude(record, record.info.get("end") or record.noted_at(), look)
+            if record.runs and record.info.get("runtime") and not forgotten:
+                record.deadline = time.monotonic() + float(record.info["runtime"]) - record.age()
+            if forgotten or (record.exit is not None and record.exit.get("end", 0) < limit):
+                self.remove(record)
+                continue
+            if record.exit is None or self.ours(record.info):
+                self.records[(record.job, record.attempt)] = record
+
+    def stored(self):
+        """The records of this controller."""
         for run in sorted(os.listdir(self.spool)):
             base = os.path.join(self.spool, run)
             if not NAME.match(run) or os.path.islink(base) or not os.path.isdir(base):
@@ -145,22 +149,56 @@ class Agent:
                     continue
                 path = os.path.join(base, name)
                 info = read_record(path)
-                if "boot_id" not in info or info.get("owner") != self.welcome.get("owner"):
+                if "boot_id" not in info or not (self.ours(info) or self.same_directory(info)):
                     # Not whole, or of another controller: its agent looks after it, and to us it is foreign load.
                     continue
-                record = Record(path[: -len(RECORD)], "%s/%s" % (run, match.group(1)), int(match.group(2)), info)
-                if not info.get("forgotten"):
-                    record.find()
-                if record.exit is None and not info.get("forgotten") and not record.alive():
-                    # Read again: it may have ended between the first look and the second.
-                    if record.over():
-                        self.conclude(record, os.stat(path).st_mtime)
-                if record.exit is None and info.get("runtime") and record.age() is not None:
-                    record.deadline = time.monotonic() + float(info["runtime"]) - record.age()
-                if info.get("forgotten") or (record.exit is not None and record.exit.get("end", 0) < limit):
-                    self.remove(record)
-                    continue
-                self.records[(record.job, record.attempt)] = record
+                yield Record(path[: -len(RECORD)], "%s/%s" % (run, match.group(1)), int(match.group(2)), info)
+
+    def find_lost(self, records):
+        """Look for the processes of attempts whose agent was killed while it started them. Such a process may still be
+        on its way: between fork and exec it looks like the agent that forked it.
+        """
+        patience = time.monotonic() + 1.0
+        while records:
+            look = Look()
+            recent = [record for record in records if abs(time.time() - record.started) < 10]
+            keepers = {pid for record in recent for pid in record.info.get("keepers") or []}
+            coming = bool(recent) and any(
+                name_of(pid) == "harbor-agent"
+                and (pid in keepers or stat_[0] in keepers or name_of(stat_[0]) != "harbor-guardian")
+                for pid, stat_ in look.table.items()
+                if pid != os.getpid()
+            )
+            for record in records:
+                record.find(look)
+            records = [record for record in recent if record.pid is None]
+            if not coming or time.monotonic() > patience:
+                return
+            time.sleep(0.01)
+
+    def is_over(self, record):
+        """Whether nobody else will note how an attempt ended, or has still to do with its end."""
+        return not (record.mine or record.alive()) and record.over() and not kept_by_another(record)
+
+    def ours(self, info):
+        return info.get("owner") == self.welcome.get("owner")
+
+    def same_directory(self, info):
+        """Whether a job was started in our working directory, when that had another id. A copy elsewhere has another
+        path and another inode.
+        """
+        here = self.where()
+        there = info.get("where")
+        return isinstance(there, list) and len(there) == 2 and (here[0] == there[0] or here[1] == there[1] is not None)
+
+    def where(self):
+        """Our working directory: its path, and its device and inode as this node sees them."""
+        path = self.welcome.get("workdir")
+        try:
+            found = os.stat(path)
+        except (OSError, TypeError):
+            return [path, None]
+        return [os.path.realpath(path), [found.st_dev, found.st_ino]]
 
     def known(self, record):
         state = "running" if record.exit is None else "exited"
@@ -168,6 +206,7 @@ class Agent:
         return {
             "t": "known", "job": record.job, "attempt": record.attempt, "state": state, "hash": info.get("hash", ""),
             "meta": info.get("meta") or {}, "name": info.get("name", ""), "exit": record.exit,
+            "foreign": not self.ours(info),
         }  # fmt: skip
 
     # --- the loop ---
@@ -186,8 +225,8 @@ class Agent:
             self.wire.flush()
             for selected, _ in selector.select(self.pause()):
                 if selected.fd == self.wire.inp:
-                    for line in self.wire.receive():
-                        self.take(line)
+                    for line, whole in self.wire.receive():
+                        self.take(line) if whole else self.take_head(line)
                 elif selected.fd == wake:
                     try:
                         os.read(wake, 4096)
@@ -199,7 +238,9 @@ class Agent:
             self.tick(time.monotonic())
 
     def pause(self):
-        running = [r for r in self.records.values() if r.exit is None]
+        if self.copies.queue:
+            return 0.0
+        running = any(r.exit is None for r in self.records.values())
         due = [self.next_load] if not self.wire.closed else [time.monotonic() + 1.0]
         if running or self.leftovers:
             due.append(self.next_look)
@@ -208,24 +249,30 @@ class Agent:
         return max(0.0, min(due) - time.monotonic())
 
     def take(self, line):
-        if line is None:
-            self.send({"t": "error", "message": "a line of more than %d bytes was dropped" % MAX_LINE})
-            return
         message = None
         try:
-            message = native(json.loads(line.decode("utf-8")))
+            message = json.loads(line.decode("utf-8"))
             handler = getattr(self, "on_" + message["t"], None) if isinstance(message["t"], str) else None
             if handler is None:
                 raise ValueError("unknown type %r" % (message["t"],))
-            handler(message)
+            handler(native(message))
         except SystemExit:
             raise
         except Exception as error:
-            text = "%s: %s" % (type(error).__name__, error)
             if isinstance(message, dict) and message.get("t") == "start":
-                self.refuse(message.get("job"), message.get("attempt"), "error", message=text[:500])
+                self.refuse(message.get("job"), message.get("attempt"), error)
             else:
+                text = "%s: %s" % (type(error).__name__, error)
                 self.send({"t": "error", "message": "not understood: %s" % text[:500]})
+
+    def take_head(self, head):
+        """The beginning of a line that was too long: a start is answered, so that the controller does not wait."""
+        text = "a line of more than %d bytes was dropped" % MAX_LINE
+        names = head_of_start(head)
+        if names is None:
+            self.send({"t": "error", "message": text})
+        else:
+            self.refuse(names[0], names[1], ValueError("the start message is too long: " + text))
 
     def part(self):
         """The controller is gone. Stay for the jobs: their limits, their logs, kills that are under way."""
@@ -247,35 +294,31 @@ class Agent:
             else:
                 self.send(dict(record.exit, t="exited"))
             return
-        # The controller's path of the shell, else the node's own of that name; by the name that was given, for $0.
-        shell = message.get("shell") or "/bin/sh"
-        if which(shell) is None or not os.path.exists(which(shell)):
-            shell = which(os.path.basename(shell)) or shell
-        for path in [message["cwd"], which(shell) or shell] + list(message.get("needs") or []):
-            if not os.path.exists(path):
-                self.refuse(job, attempt, "missing", path=path)
-                return
-        base = os.path.join(self.spool, "%s.%d" % (job, attempt))
+        if not self.workdir.look(False):
+            self.send({"t": "refused", "job": job, "attempt": attempt, "reason": "unshared"})
+            return
+        spec = checked(message)
+        demand(spec)
         names = ("hash", "meta", "name", "log", "cpus", "progress", "runtime")
-        info = {name: message[name] for name in names if message.get(name) is not None}
-        info.update(boot_id=BOOT_ID, start=time.time(), owner=self.welcome.get("owner"))
+        info = {name: spec[name] for name in names if spec.get(name) is not None}
+        info.update(boot_id=BOOT_ID, start=time.time(), owner=self.welcome.get("owner"), where=self.where())
         info["keepers"] = [os.getpid(), os.getppid()]
-        if len(message["scripts"]) > 1:
-            info["scripts"] = len(message["scripts"])
-        record = Record(base, job, attempt, info)
-        record.spec = dict(message, shell=shell)
+        if len(spec["scripts"]) > 1:
+            info["scripts"] = len(spec["scripts"])
+        record = Record(os.path.join(self.spool, "%s.%d" % (job, attempt)), job, attempt, info)
+        record.spec = spec
         if self.fence.given_up([record], FENCE_EVERY):
             # The network has kept this message while we were cut off, even longer than its sender lived.
-            self.refuse(job, attempt, "fenced")
+            self.send({"t": "refused", "job": job, "attempt": attempt, "reason": "fenced"})
             return
         try:
             self.note(record)
             self.spawn(record)
-        except OSError as error:
-            remove_files(base)
-            reason = "disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "fork"
-            self.refuse(job, attempt, reason, message="%s: %s" % (reason, error))
-            return
+        except BaseException:
+            if record.pid is not None:
+                record.signal(signal.SIGKILL, Look())
+            remove_files(record.base)
+            raise
         self.records[(job, attempt)] = record
         self.send({"t": "started", "job": job, "attempt": attempt, "pid": record.pid, "at": time.time()})
 
@@ -293,33 +336,21 @@ class Agent:
                     raise
 
     def spawn(self, record):
-        """Start the shell of a record's next script. OSError if that cannot be."""
+        """Start the shell of a record's next script."""
         spec = record.spec
-        script, shell = spec["scripts"][len(record.steps)].encode("utf-8", "surrogateescape"), spec["shell"]
-        argv = [os.fsencode(shell), b"-c", script]
-        if len(script) > LONG_SCRIPT:
-            # The kernel takes at most 128 KiB in one argument.
-            with open(record.base + SCRIPT, "wb") as f:
-                f.write(script + b"\n")
-            argv[1:] = [os.fsencode(f.name)]
-        env = dict(os.environb)
-        for name, value in spec.get("env", {}).items():
-            if value is None:
-                env.pop(os.fsencode(name), None)
-            else:
-                env[os.fsencode(name)] = value.encode("utf-8", "surrogateescape")
-        env[b"HARBOR_JOB_KEY"] = record.key.encode()
-        env[b"PWD"] = os.fsencode(spec["cwd"])  # as typed: automounters do not like resolved names
         record.started = time.time()
         record.ooms = self.ooms
         if record.deadline is None and spec.get("runtime"):
             record.deadline = time.monotonic() + float(spec["runtime"])
-        record.pid = start_process(which(shell) or shell, argv, env, spec["cwd"], record.base + OUTPUT)
-        record.note_process()
+        record.begin_step(start_script(record.base, record.key, spec, spec["scripts"][len(record.steps)]))
         record.nice = lower_group(record.pid, self.nice)
 
-    def refuse(self, job, attempt, reason, **more):
-        self.send(dict(more, t="refused", job=job, attempt=attempt, reason=reason))
+    def refuse(self, job, attempt, error):
+        """A job was not started, for a reason that is the job's or the node's."""
+        facts = refusal_of(error)
+        if facts["reason"] in ("missing", "error") and not self.workdir.look(False):
+            facts = {"reason": "unshared"}
+        self.send(dict(facts, t="refused", job=job, attempt=attempt))
 
     def on_cancel(self, message):
         job, attempt = self.names(message)
@@ -333,8 +364,11 @@ class Agent:
 
     def on_forget(self, message):
         record = self.records.get(self.names(message))
-        if record is not None and record.exit is None and not record.mine and not record.alive() and record.over():
+        if record is not None and record.runs and self.is_over(record):
             self.conclude(record, time.time())  # the controller had word of its end before we looked
+        if record is not None and record.ended is not None:
+            self.copies.drop(record)
+            record.exit, record.ended = dict(record.ended, log=False), None
         if record is not None and record.exit is not None:
             del self.records[(record.job, record.attempt)]
             record.add(forgotten=True)
@@ -369,7 +403,7 @@ class Agent:
         self.send({
             "t": "output", "job": job, "attempt": attempt, "offset": offset, "size": whole,
             "data": binascii.b2a_base64(data).decode("ascii").strip(),
-            "eof": record.exit is not None and offset + len(data) >= whole,
+            "eof": not record.runs and offset + len(data) >= whole,
         })  # fmt: skip
 
     def on_ping(self, message):
@@ -389,75 +423,6 @@ class Agent:
 
     # --- jobs ---
 
-    def reap(self):
-        """Jobs' shells that have ended, and orphans of jobs: we are the subreaper."""
-        running = {record.pid: record for record in self.records.values() if record.exit is None}
-        while True:
-            ended = ended_child()
-            if ended is None:
-                return
-            pid, code, usage = ended
-            if pid in running:
-                self.note_end(running[pid], code)
-            if usage is None:
-                usage = os.wait4(pid, 0)[2]
-            record = running.pop(pid, None)
-            if record is not None:
-                self.step_ended(record, code, usage)
-                if record.exit is None:
-                    running[record.pid] = record  # its next script may have ended already
-
-    def note_end(self, record, code):
-        """How a script ended, on record before its process is gone. If there are more, the next is noted with them."""
-        if code == 128 + signal.SIGKILL and record.reason is None and oom_count() > record.ooms:
-            record.reason = "oom"
-        elif code != 0 and record.reason is None and self.disk_free() < FULL:
-            record.reason = "disk"
-        if code != 0 or len(record.steps) + 1 >= record.info.get("scripts", 1):
-            record.add(code=code, **({"reason": record.reason} if record.reason else {}))
-
-    def step_ended(self, record, code, usage):
-        record.add_step(code, usage)
-        self.sweep(record)
-        if record.info.get("code") is None and record.reason is None and record.mine:
-            try:
-                self.spawn(record)
-                return
-            except OSError:
-                record.add(code=126)
-        self.conclude(record, time.time())
-        self.send(dict(record.exit, t="exited"))
-
-    def sweep(self, record):
-        """What a job leaves behind ends with it, as in a batch system."""
-        leaders = {other.pid for other in self.records.values() if other.exit is None}
-        left = {int(pid) for pid in read_file("/proc/self/task/%d/children" % os.getpid()).split()} - leaders
-        if left or record.reason is not None:
-            members = family(record.pid, record.key, all_processes())
-            kill_all(members, signal.SIGKILL if record.reason else signal.SIGTERM)
-            if members and record.reason is None:
-                self.leftovers.append((time.monotonic() + 1.0, record.pid, record.key))
-
-    def conclude(self, record, end):
-        """The exit message of an attempt that has ended: of ours, or of an earlier agent's from its record."""
-        code, reason = record.info.get("code") if record.done() else None, record.reason
-        if code is None and reason not in ("cancelled", "timeout", "fenced"):
-            # Nobody saw how it ended, or will see it: agent and guardian were killed, or the node was rebooted.
-            reason = record.reason = "lost"
-            if record.info.get("boot_id") == BOOT_ID and isinstance(record.pid, int):
-                kill_all(record.members(all_processes()), signal.SIGKILL)
-        record.look()
-        kept, tail = record.keep_log()
-        steps = record.info.get("steps") or record.steps
-        start = record.info.get("start", end)
-        record.exit = {
-            "job": record.job, "attempt": record.attempt, "code": -9 if code is None else code, "reason": reason,
-            "start": start, "end": end, "steps": steps, "tail": tail, "log": kept, "progress": record.progress,
-        }  # fmt: skip
-        record.spec = None
-        if self.wire.closed:
-            self.leave_word(record)
-
     def remove(self, record):
         remove_files(record.base)
         if not any(job.startswith(record.job.partition("/")[0] + "/") for job, _ in self.records):
@@ -467,9 +432,14 @@ class Agent:
                 pass
 
     def tick(self, now):
-        running = [record for record in self.records.values() if record.exit is None]
-        if (running or self.leftovers) and now >= self.next_look:
+        for record in self.copies.turn():
+            self.finish(record)
+        running = [record for record in self.records.values() if record.runs]
+        pending = [record for record in self.records.values() if record.ended is not None]
+        if (running or pending or self.leftovers) and now >= self.next_look:
             self.next_look = now + LOOK_EVERY
+            for record in pending:
+                self.finish(record)
             self.watch(running, now)
             self.look(running, now)
         if self.records and now >= self.next_fence:
@@ -478,10 +448,10 @@ class Agent:
         if self.trash and now >= self.trash_at:
             self.empty_trash()
         if self.wire.closed:
-            self.finished = not running and not self.leftovers
+            self.finished = not any(r.exit is None for r in self.records.values()) and not self.leftovers
         elif now >= self.next_load:
             self.next_load = now + self.every
-            self.send(self.load({r.key: r.pid for r in running if r.exit is None}))
+            self.send(self.load([record for record in running if record.runs], now))
 
     def watch(self, running, now):
         """Limits, kills that are due, and jobs of earlier agents."""
@@ -492,22 +462,21 @@ class Agent:
                 record.end("timeout", GRACE)
             if record.kill_at is not None and now >= record.kill_at:
                 record.kill_at = now + 1.0
-                kill_all(record.members(all_processes()), signal.SIGKILL)
-            if not record.mine and not record.alive() and record.over():
-                self.conclude(record, time.time())
-                self.send(dict(record.exit, t="exited"))
+                record.signal(signal.SIGKILL, Look())
+            if self.is_over(record):
+                self.conclude(record, record.info.get("end") or time.time())
         for due in [due for due in self.leftovers if now >= due[0]]:
             self.leftovers.remove(due)
-            kill_all(family(due[1], due[2], all_processes()), signal.SIGKILL)
+            self.end_leftovers(*due[1:])
 
     def obey_fence(self):
         """End attempts that were given up, and leave word of those that had ended. With and without a connection: one
         that is cut silently still seems to be there.
         """
         for record in self.fence.given_up(list(self.records.values())):
-            if record.exit is None:
+            if record.runs:
                 record.end("fenced", 1.0)
-            else:
+            elif record.exit is not None:
                 self.leave_word(record)
 
     def leave_word(self, record):
@@ -517,8 +486,11 @@ class Agent:
 
     def look(self, running, now):
         """Progress and signs of life, for the controller."""
+        most = own_peak()
         for record in running:
             record.look()
+            if record.peak < most:
+                record.sees(resident(record.pid))
             if record.progress != record.told and now - record.told_at >= PROGRESS_EVERY:
                 record.told, record.told_at = record.progress, now
                 done, total = record.progress
@@ -531,13 +503,19 @@ class Agent:
             if grown:
                 self.send({"t": "alive", "jobs": grown})
 
-    def load(self, running):
+    def load(self, running, now):
         self.ooms = oom_count()
-        busy, ours, ended = self.meter.sample(running)
+        busy, ours, ended, memory_of = self.meter.sample({record.key: record.pid for record in running})
+        for record in running:
+            record.sees(memory_of[record.key])
+        if now >= self.next_measure or not self.workdir.shared:
+            self.next_measure = now + FENCE_EVERY
+            self.workdir.measure(False)
         return {
             "t": "load", "at": time.time(), "busy": round(busy, 3), "ours": ours, "ended": round(ended, 3),
             "load1": os.getloadavg()[0], "mem_available_mb": memory()[1],
-            "disk_free_mb": self.disk_free() >> 20, "users": self.meter.who(),
+            "disk_free_mb": self.disk_free() >> 20, "users": self.meter.who(self.scratch),
+            "shared": self.workdir.shared, "workdir_free_mb": self.workdir.free_mb,
         }  # fmt: skip
 
     def disk_free(self):
@@ -571,7 +549,7 @@ def main():
     try:
         agent = Agent(wire, wire.first_message())
         agent.settle()
-        alone = guarded(wire)
+        alone = guarded(agent)
         if alone:
             agent.load_records()
         else:

@@ -6,7 +6,8 @@ import re
 import sys
 import time
 
-from harbor_processes import SUBREAPER, TICKS, all_processes, family, output_of, read_file
+from harbor_helpers import GIVEN_UP, output_of
+from harbor_processes import SUBREAPER, TICKS, Look, born, is_zombie, read_file
 
 
 def cgroup_directories():
@@ -91,14 +92,34 @@ def memory():
     return total, available
 
 
-def nvidia(query):
+def ask(scratch, argv, timeout):
+    """output_of, but not while a child of an earlier agent hangs in the same program: each would leave one more."""
+    note = os.path.join(scratch, "hangs." + argv[0])
+    pid, _, birth = read_file(note).strip().partition(" ")
+    if pid.isdigit():
+        found = born(int(pid))
+        if found is not None and found[1] == birth and not is_zombie(int(pid)):
+            return ""
+        os.unlink(note)
+    text = output_of(argv, timeout)
+    found = born(GIVEN_UP[argv[0]]) if argv[0] in GIVEN_UP else None
+    if found is not None:
+        try:
+            with open(note, "w") as f:
+                f.write("%d %s" % (GIVEN_UP[argv[0]], found[1]))
+        except OSError:
+            pass
+    return text
+
+
+def nvidia(scratch, query):
     """Rows of nvidia-smi, as lists of words; empty where there is none."""
-    text = output_of(["nvidia-smi", "--query-gpu=" + query, "--format=csv,noheader,nounits"], 10)
+    text = ask(scratch, ["nvidia-smi", "--query-gpu=" + query, "--format=csv,noheader,nounits"], 10)
     return [[word.strip() for word in line.split(",")] for line in text.splitlines() if line.strip()]
 
 
-def users():
-    text = output_of(["who"], 2)
+def users(scratch):
+    text = ask(scratch, ["who"], 2)
     return sorted({line.split()[0] for line in text.splitlines() if line.split()})
 
 
@@ -112,6 +133,7 @@ class Meter:
             self.quota_directory = None
         self.cores = len(self.cpus) if self.quota_directory is None else max(1, int(quota))
         self.counted = {}
+        self.members = {}  # {key: {pid: start}} at the last sample
         self.last = self.busy_seconds()
         self.last_own = self.own_seconds()
         self.last_at = time.monotonic()
@@ -141,8 +163,12 @@ class Meter:
         """CPU of this process and of all that it has reaped: jobs with everything that they reaped."""
         return sum(os.times()[:4])
 
+    def forked(self, spent):
+        """In a child: what its parent had `spent` when it forked is ours, too."""
+        self.last_own = self.own_seconds() - (spent - self.last_own)
+
     def sample(self, running):
-        """(busy, ours by key, ended) in cores since the last sample. `running`: {key: pid}."""
+        """(busy, ours by key, ended, resident MiB by key) since the last sample, in cores. `running`: {key: pid}."""
         now = time.monotonic()
         span = max(1e-3, now - self.last_at)
         busy_now, own_now = self.busy_seconds(), self.own_seconds()
@@ -150,29 +176,29 @@ class Meter:
             busy = min(os.getloadavg()[0], self.cores)
         else:
             busy = max(0.0, busy_now - self.last) / span
-        ours = {}
-        counted = {}
+        ours, counted, resident, self.members = {}, {}, {}, {}
         if running:
-            table = all_processes()
+            look = Look()
+            table = look.table
             for key, pid in running.items():
-                members = family(pid, None, table) | {pid}
-                counted[key] = sum(table[m][3] for m in members if m in table)
+                members = [m for m in look.family(pid) | {pid} if m in table]
+                self.members[key] = {m: table[m][4] for m in members}
+                resident[key] = max([table[m][5] for m in members] or [0.0])
+                counted[key] = sum(table[m][3] for m in members)
                 ours[key] = max(0.0, counted[key] - self.counted.get(key, 0.0)) / span
         before = sum(seconds for key, seconds in self.counted.items() if key not in counted)
         ended = max(0.0, own_now - self.last_own - before) / span
         self.last, self.last_own, self.last_at, self.counted = busy_now, own_now, now, counted
-        return min(busy, len(self.cpus)), {k: round(v, 3) for k, v in ours.items() if v > 0}, ended
+        return min(busy, len(self.cpus)), {k: round(v, 3) for k, v in ours.items() if v > 0}, ended, resident
 
-    def who(self):
+    def who(self, scratch):
         if time.monotonic() - self.users_at > 30:
-            self.users, self.users_at = users(), time.monotonic()
+            self.users, self.users_at = users(scratch), time.monotonic()
         return self.users
 
 
-def shared_files(welcome):
-    """Whether the working directory is the controller's, and which other paths are the same there and here."""
-    probe = welcome.get("probe") or {}
-    shared = bool(probe) and read_file(probe.get("file", "")).strip() == probe.get("token")
+def same_paths(welcome):
+    """Which paths outside the working directory are the same on the controller and here."""
     same = []
     for path, inode, mtime in welcome.get("same") or []:
         try:
@@ -181,14 +207,14 @@ def shared_files(welcome):
             continue
         if found.st_ino == inode and found.st_mtime_ns == mtime:
             same.append(path)
-    return shared, same
+    return same
 
 
-def introduce(welcome):
+def introduce(welcome, scratch):
     """What this node says of itself in `hello`."""
     gpus = [
         {"index": int(row[0]), "name": row[1], "mem_mb": int(float(row[2]))}
-        for row in nvidia("index,name,memory.total")
+        for row in nvidia(scratch, "index,name,memory.total")
         if len(row) == 3 and row[0].isdigit()
     ]
     try:
@@ -204,9 +230,8 @@ def introduce(welcome):
     if re.search(r"^\s*KillUserProcesses\s*=\s*(yes|true|1|on)", read_file("/etc/systemd/logind.conf"), re.M | re.I):
         if not os.path.exists("/var/lib/systemd/linger/" + user):
             warnings.append("systemd kills jobs when the connection ends; type: loginctl enable-linger " + user)
-    shared, same = shared_files(welcome)
     return {
         "python": "%d.%d.%d" % sys.version_info[:3], "host": os.uname()[1], "user": user, "uid": os.getuid(),
-        "platform": sys.platform, "mem_mb": memory()[0], "gpus": gpus, "shared": shared, "same": same,
+        "platform": sys.platform, "mem_mb": memory()[0], "gpus": gpus, "same": same_paths(welcome),
         "tmpdir": tmpdir, "path": os.environ.get("PATH", ""), "time": time.time(), "warnings": warnings,
     }  # fmt: skip

@@ -3,11 +3,14 @@
 import ctypes
 import errno
 import os
-import select
+import resource
 import signal
-import time
+import sys
+
+from harbor_helpers import output_of
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1048576.0 if hasattr(os, "sysconf") else 0.0
 # Python ignores PIPE and XFSZ; what is ignored would be inherited.
 RESET = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD]
 
@@ -20,69 +23,49 @@ def read_file(path, default=""):
         return default
 
 
-def output_of(argv, timeout):
-    """What a program prints; "" if it is not there, fails or takes longer than `timeout` seconds."""
-    program = which(argv[0])
-    if program is None:
-        return ""
-    out, into = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.dup2(into, 1)
-            os.execv(program, argv)
-        finally:
-            os._exit(127)
-    os.close(into)
-    data, deadline = b"", time.monotonic() + timeout
-    while select.select([out], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        chunk = os.read(out, 65536)
-        if not chunk:
-            break
-        data += chunk
-    else:
-        os.kill(pid, signal.SIGKILL)
-        data = b""
-    os.close(out)
-    os.waitpid(pid, 0)
-    return data.decode("utf-8", "replace")
-
-
-def which(name):
-    """The path of a program; None if PATH has none of that name."""
-    if "/" in name:
-        return name
-    for directory in os.environ.get("PATH", os.defpath).split(":"):
-        path = os.path.join(directory or ".", name)
-        if os.access(path, os.X_OK) and not os.path.isdir(path):
-            return path
-    return None
-
-
 def find_boot_id():
     found = read_file("/proc/sys/kernel/random/boot_id").strip()
     return found or output_of(["sysctl", "-n", "kern.boottime"], 5).strip() or "unknown"
 
 
 def proc_stat(pid):
-    """(ppid, pgrp, session, cpu seconds with reaped children, start ticks), or None."""
+    """(ppid, pgrp, session, cpu seconds with reaped children, start ticks, MiB resident), or None."""
     raw = read_file("/proc/%s/stat" % pid)
     try:
         fields = raw[raw.rindex(")") + 2 :].split()
         cpu = sum(int(n) for n in fields[11:15]) / float(TICKS)
-        return int(fields[1]), int(fields[2]), int(fields[3]), cpu, int(fields[19])
+        ids = int(fields[1]), int(fields[2]), int(fields[3])
+        return ids + (cpu, int(fields[19]), int(fields[21]) * PAGE_MB)
     except (ValueError, IndexError):
         return None
 
 
 def all_processes():
-    """{pid: proc_stat} of every process that we may see; empty without /proc."""
+    """{pid: proc_stat} of every process that we may see."""
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
-        return {}
+        pids = []
+    if not pids:
+        return listed_processes()
     found = ((pid, proc_stat(pid)) for pid in pids)
     return {pid: stat_ for pid, stat_ in found if stat_ is not None}
+
+
+def listed_processes():
+    """all_processes where /proc is missing (macOS): its `ps` names no session, but jobs lead groups as well."""
+    table = {}
+    for line in output_of(["ps", "-axo", "pid=,ppid=,pgid=,time="], 5).splitlines():
+        words = line.split()
+        try:
+            pid, parent, group = [int(word) for word in words[:3]]
+            cpu = 0.0
+            for part in words[3].replace("-", ":").split(":"):
+                cpu = cpu * 60 + float(part)
+        except (ValueError, IndexError):
+            continue
+        table[pid] = (parent, group, group, cpu, 0, 0.0)
+    return table
 
 
 def born(pid):
@@ -96,18 +79,6 @@ def born(pid):
     return (int(words[0]), " ".join(words[1:])) if words else None
 
 
-def find_leader(key, patience):
-    """The pid of the session leader that carries a job's key; None if there is none within `patience` seconds."""
-    wanted, deadline = b"HARBOR_JOB_KEY=" + key.encode(), time.monotonic() + patience
-    while True:
-        for pid, found in all_processes().items():
-            if found[2] == pid and wanted in environment_of(pid):
-                return pid
-        if time.monotonic() >= deadline:
-            return None
-        time.sleep(0.01)
-
-
 def environment_of(pid):
     """NAME=VALUE of a process, as it was started; empty if we may not see it."""
     try:
@@ -117,31 +88,42 @@ def environment_of(pid):
         return []
 
 
-def family(leader, key, table):
-    """Processes of a job, without the one that leads its session: the session, its descendants, and those that carry
-    its key.
+class Look:
+    """All processes at one moment, and whose they are."""
 
-    Leaving the session (setsid, a double fork) does not help: orphans become children of the agent, which is their
-    subreaper, and HARBOR_JOB_KEY in the environment tells whose they are.
-    """
-    children = {}
-    for pid, found in table.items():
-        children.setdefault(found[0], []).append(pid)
-    members = {pid for pid, found in table.items() if found[2] == leader}
-    stack = [leader]
-    while stack:
-        for child in children.get(stack.pop(), ()):
-            if child not in members:
-                members.add(child)
-            stack.append(child)
-    if key is not None:
-        wanted = b"HARBOR_JOB_KEY=" + key.encode()
-        for pid in table:
-            if pid not in members and wanted in environment_of(pid):
-                members.add(pid)
-    members.discard(leader)
-    members.discard(os.getpid())
-    return members
+    def __init__(self):
+        self.table = all_processes()
+        self.children = {}
+        for pid, found in self.table.items():
+            self.children.setdefault(found[0], []).append(pid)
+        self.keys = None
+
+    def carrying(self, key):
+        """The processes that have a job's key in their environment."""
+        if self.keys is None:
+            self.keys = {}
+            for pid in self.table:
+                for item in environment_of(pid):
+                    if item.startswith(b"HARBOR_JOB_KEY="):
+                        self.keys.setdefault(item[15:], set()).add(pid)
+        return self.keys.get(key.encode(), set())
+
+    def family(self, leader, key=None, more=()):
+        """Processes of a job, without the one that leads its session (None: that pid says nothing): the session, those
+        that carry its key, `more`, and the descendants of all these.
+
+        Leaving the session (setsid, a double fork) does not help: orphans become children of the agent, which is their
+        subreaper, and HARBOR_JOB_KEY in the environment tells whose they are.
+        """
+        found = {pid for pid, stat_ in self.table.items() if leader is not None and leader in stat_[1:3]}
+        found.update(self.carrying(key) if key is not None else (), more)
+        stack = list(found) + [leader]
+        while stack:
+            for child in self.children.get(stack.pop(), ()):
+                if child not in found:
+                    found.add(child)
+                    stack.append(child)
+        return found - {leader, os.getpid()}
 
 
 def kill_all(pids, number):
@@ -150,6 +132,14 @@ def kill_all(pids, number):
             os.kill(pid, number)
         except OSError:
             pass
+
+
+def kill_group(leader, number):
+    """A signal for the group that a job's shell leads."""
+    try:
+        os.killpg(leader, number)
+    except OSError:
+        pass
 
 
 def lower_group(leader, nice):
@@ -162,6 +152,26 @@ def lower_group(leader, nice):
     except OSError as error:
         return error.errno != errno.EAGAIN
     return True
+
+
+def own_peak():
+    """The most memory that this process has had, in MiB."""
+    kib = 1048576.0 if sys.platform == "darwin" else 1024.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kib
+
+
+def is_zombie(pid):
+    return ") Z " in read_file("/proc/%d/stat" % pid)
+
+
+def resident(pid):
+    """MiB of memory that a process has now."""
+    words = read_file("/proc/%s/statm" % pid).split()
+    return int(words[1]) * PAGE_MB if len(words) > 1 else 0.0
+
+
+def name_of(pid):
+    return read_file("/proc/%d/comm" % pid).strip()
 
 
 def oom_count():
@@ -213,18 +223,10 @@ def ended_child():
     return pid, 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), usage
 
 
-def start_process(program, argv, env, cwd, output):
-    """A child in a session of its own and in directory `cwd`, stdin from /dev/null, stdout and stderr appended to
-    `output`; its pid. OSError if it cannot be started.
+def start_process(program, argv, env, output):
+    """A child in a session of its own, stdin from /dev/null, stdout and stderr appended to `output`; its pid. OSError
+    if it cannot be started.
     """
-    os.chdir(cwd)  # posix_spawn has no such action, and we are single-threaded
-    try:
-        return spawn_process(program, argv, env, output)
-    finally:
-        os.chdir("/")
-
-
-def spawn_process(program, argv, env, output):
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     if hasattr(os, "POSIX_SPAWN_OPEN"):
         actions = [
@@ -261,5 +263,6 @@ def spawn_process(program, argv, env, output):
     return pid
 
 
+PROC = os.path.exists("/proc/self/stat")
 BOOT_ID = find_boot_id()
 SUBREAPER = become_subreaper()

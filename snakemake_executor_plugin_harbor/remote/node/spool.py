@@ -9,7 +9,16 @@ import stat
 import sys
 import time
 
-from harbor_processes import BOOT_ID, TICKS, all_processes, born, family, find_leader, kill_all, proc_stat, read_file
+from harbor_processes import (
+    BOOT_ID,
+    TICKS,
+    Look,
+    born,
+    kill_all,
+    kill_group,
+    proc_stat,
+    read_file,
+)
 from harbor_wire import Fatal
 
 READ_MAX = 1 << 20
@@ -42,8 +51,18 @@ def append_json(path, value, room=0):
         os.close(fd)
 
 
+NUMBER = (int, float)
+TYPES = {
+    "pid": int, "born": str, "keepers": list, "steps": list, "scripts": int, "code": int, "start": NUMBER,
+    "end": NUMBER, "runtime": NUMBER, "reason": str, "log": str, "exit": dict, "meta": dict, "keeper": list,
+    "part": str,
+}  # fmt: skip
+
+
 def read_record(path):
-    """What the lines of a record say together; lines that are not whole count as absent."""
+    """What the lines of a record say together; lines that are not whole count as absent, and so do values that are not
+    what they are for.
+    """
     found = {}
     for line in read_file(path).splitlines():
         try:
@@ -52,7 +71,7 @@ def read_record(path):
             continue
         if isinstance(value, dict):
             found.update(value)
-    return found
+    return {name: value for name, value in found.items() if isinstance(value, TYPES.get(name, object))}
 
 
 def remove_files(base):
@@ -104,7 +123,9 @@ class Record:
         self.spec = None
         self.steps = list(info.get("steps") or [])
         self.started = info.get("start", 0.0)
+        self.ended = None  # the exit message, while it cannot be sent yet
         self.exit = info.get("exit")
+        self.kept = info.get("kept") or None  # whether the output is where the controller wants it
         self.reason = info.get("reason")
         self.kill_at = None
         self.deadline = None
@@ -117,14 +138,22 @@ class Record:
         self.grew = False
         self.word_left = False
         self.nice = True
-        try:
-            self.pattern = re.compile(info["progress"].encode("utf-8")) if info.get("progress") else None
-        except re.error:
-            self.pattern = None
+        self.peak = 0.0
+        self.since = 0  # when its first process began, in ticks since boot; 0: before anything that is left of it
+        self.pattern = None
+        if info.get("progress"):
+            try:
+                self.pattern = re.compile(info["progress"].encode("utf-8"))
+            except Exception:
+                pass  # of another version of us
 
     @property
     def key(self):
         return "%s#%d" % (self.job, self.attempt)
+
+    @property
+    def runs(self):
+        return self.exit is None and self.ended is None
 
     @property
     def mine(self):
@@ -141,10 +170,17 @@ class Record:
         found = self.exists()
         return found is not None and found[0] in (self.info.get("keepers") or [])
 
-    def find(self):
-        """Complete the record of an attempt whose agent was killed between its start and the note of its pid."""
-        if self.pid is None and self.exit is None and self.info.get("boot_id") == BOOT_ID:
-            self.pid = find_leader(self.key, 1.0)
+    def lacks_pid(self):
+        """Whether its agent was killed between its start and the note of its pid."""
+        return self.pid is None and self.exit is None and self.reason != "lost" and self.info.get("boot_id") == BOOT_ID
+
+    def find(self, look):
+        """Complete it with the session leader that carries its key, or with what was noted meanwhile."""
+        leaders = [pid for pid in look.carrying(self.key) if look.table[pid][2] == pid]
+        self.info.update(read_record(self.base + RECORD))
+        self.pid = self.info.get("pid")
+        if self.pid is None and leaders:
+            self.pid = leaders[0]
             self.note_process()
 
     def note_process(self):
@@ -180,25 +216,64 @@ class Record:
         except OSError:
             pass
 
-    def add_step(self, code, usage):
-        """What its script has used."""
+    def begin_step(self, pid):
+        """A script of it runs."""
+        self.pid = pid
+        self.peak = 0.0
+        self.note_process()
+        if not self.steps and self.info.get("born", "").isdigit():
+            self.since = int(self.info["born"])
+
+    def sees(self, mb):
+        """One of its processes has so much memory. Right after its start a process is not what it will be."""
+        if time.time() - self.started > 0.1:
+            self.peak = max(self.peak, mb)
+
+    def add_step(self, code, usage, own_peak):
+        """What its script has used. `own_peak`: ours in MiB. The kernel counts it as the script's, whose process was
+        ours before; what is not above that is the most that we have seen.
+        """
         kib = 1048576.0 if sys.platform == "darwin" else 1024.0
+        peak = usage.ru_maxrss / kib
+        if 0 < self.peak and peak <= own_peak:
+            peak = min(peak, self.peak)
         self.steps.append({
             "code": code, "start": self.started, "end": time.time(), "cpu_s": usage.ru_utime + usage.ru_stime,
-            "max_rss_mb": usage.ru_maxrss / kib, "in_mb": usage.ru_inblock / 2048.0,
+            "max_rss_mb": peak, "in_mb": usage.ru_inblock / 2048.0,
             "out_mb": usage.ru_oublock / 2048.0,
         })  # fmt: skip
         if self.info.get("scripts", 1) > 1:
             self.add(steps=self.steps)
 
-    def age(self):
-        """Seconds since its process started, by the clock that nobody sets; None if it is not to be had."""
-        found, up = proc_stat(self.pid), read_file("/proc/uptime").split()
-        return float(up[0]) - found[4] / float(TICKS) if found and up else None
+    def noted_at(self):
+        """When something was last noted of it."""
+        try:
+            return os.stat(self.base + RECORD).st_mtime
+        except OSError:
+            return time.time()
 
-    def members(self, table):
-        found = family(self.pid, self.key if self.reason else None, table)
-        return found | {self.pid} if self.exists() else found
+    def age(self):
+        """Seconds since its process started, by the clock that nobody sets where there is one."""
+        found, up = proc_stat(self.pid), read_file("/proc/uptime").split()
+        return float(up[0]) - found[4] / float(TICKS) if found and up else max(0.0, time.time() - self.started)
+
+    def holds(self):
+        """Whether its pid is its own still: it has not been waited for, or it is the process that was noted."""
+        return (self.mine and self.runs) or self.exists() is not None
+
+    def members(self, look):
+        """Its processes. A pid that belongs to another process by now says nothing: then only its key does."""
+        holds = self.holds()
+        found = look.family(self.pid if holds else None, self.key if self.reason or not holds else None)
+        return found | {self.pid} if holds else found
+
+    def signal(self, number, look):
+        """A signal for all of its processes: its group at once, and whatever has left that."""
+        members = self.members(look)
+        if self.holds():
+            members = {pid for pid in members if look.table.get(pid, (0, self.pid))[1] != self.pid}
+            kill_group(self.pid, number)
+        kill_all(members, number)
 
     def end(self, reason, grace):
         """TERM to all of the job's processes; the agent kills what is left after `grace` seconds."""
@@ -207,38 +282,18 @@ class Record:
             self.add(reason=reason)
         if self.kill_at is None:
             self.kill_at = time.monotonic() + grace
-            members = self.members(all_processes())
-            kill_all(members, signal.SIGTERM)
-            kill_all(members, signal.SIGCONT)
+            look = Look()
+            self.signal(signal.SIGTERM, look)
+            self.signal(signal.SIGCONT, look)
 
-    def keep_log(self):
-        """The output goes where the controller wants it, if that directory is here: linked, else copied and renamed.
-        Returns (kept, the last of the output).
-        """
-        log, tail = self.info.get("log"), ""
+    def tail(self):
+        """The last of its output."""
         try:
             with open(self.base + OUTPUT, "rb") as f:
                 f.seek(max(0, os.fstat(f.fileno()).st_size - TAIL))
-                tail = f.read().decode("utf-8", "replace")
-            if not log:
-                return False, tail
-            os.makedirs(os.path.dirname(log), exist_ok=True)
-            if os.path.lexists(log):
-                os.unlink(log)
-            try:
-                os.link(self.base + OUTPUT, log)
-            except OSError:
-                part = "%s.%d.part" % (log, os.getpid())
-                with open(self.base + OUTPUT, "rb") as f, open(part, "wb") as into:
-                    for data in iter(lambda: f.read(1 << 20), b""):
-                        into.write(data)
-                os.rename(part, log)
-            umask = os.umask(0o077)
-            os.umask(umask)
-            os.chmod(log, 0o666 & ~umask)
-            return True, tail
+                return f.read().decode("utf-8", "replace")
         except OSError:
-            return False, tail
+            return ""
 
     def look(self):
         """Read what the job has written since; remember progress. Bounded: a flood is skipped to its end."""

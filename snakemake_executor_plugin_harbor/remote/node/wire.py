@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import selectors
 import time
 
 MAX_LINE = 1 << 20
 MAX_UNSENT = 8 << 20
+HEAD = 4096  # bytes that are kept of a line that is too long
 PACE = 0.02  # what is said within such a time of the last message goes out together
 
 
@@ -20,7 +22,7 @@ class Fatal(Exception):
 
 def native(message):
     """A message with its paths as this Python's file functions want them: under LC_ALL=C the locale is not UTF-8."""
-    for name in ("cwd", "log", "shell", "scratch", "needs", "probe", "same", "fence"):
+    for name in ("cwd", "log", "shell", "scratch", "needs", "probe", "same", "fence", "workdir"):
         if isinstance(message, dict) and name in message:
             message[name] = native_text(message[name])
     return message
@@ -36,6 +38,17 @@ def native_text(value):
     return value
 
 
+def head_of_start(head):
+    """(job, attempt) of a start message that was cut off after these bytes; None if it is none."""
+    text = head.decode("utf-8", "replace")
+    fields = dict(re.findall(r'"(t|job|attempt)"\s*:\s*("(?:[^"\\]|\\.)*"|[0-9]+)', text))
+    try:
+        names = {name: json.loads(value) for name, value in fields.items()}
+        return (names["job"], names["attempt"]) if names["t"] == "start" else None
+    except (KeyError, ValueError):
+        return None
+
+
 class Wire:
     """`inp` and `out` are file descriptors; `closed` once the controller is gone."""
 
@@ -45,7 +58,7 @@ class Wire:
         self.selector = None
         self.closed = False
         self.buffer = b""
-        self.skipping = False
+        self.head = None  # of a line that is too long, while it comes
         self.unsent = bytearray()
         self.next_flush = 0.0
 
@@ -70,7 +83,7 @@ class Wire:
         selector.register(self.inp, selectors.EVENT_READ)
 
     def receive(self):
-        """Lines that have come; None stands for one that was too long. Closes at the end."""
+        """(line, True) for each line that has come, (beginning, False) for one that was too long. Closes at the end."""
         try:
             data = os.read(self.inp, 1 << 16)
         except BlockingIOError:
@@ -83,13 +96,13 @@ class Wire:
         lines = (self.buffer + data).split(b"\n")
         self.buffer = lines.pop()
         for line in lines:
-            if self.skipping or len(line) > MAX_LINE:
-                self.skipping = False
-                yield None
+            if self.head is not None or len(line) > MAX_LINE:
+                head, self.head = self.head or line[:HEAD], None
+                yield head, False
             elif line.strip():
-                yield line
+                yield line, True
         if len(self.buffer) > MAX_LINE:
-            self.skipping, self.buffer = True, b""
+            self.head, self.buffer = self.head or self.buffer[:HEAD], b""
 
     def send(self, message):
         """Queue a message; one that the next of its kind replaces is dropped while the controller does not read."""

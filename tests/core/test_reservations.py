@@ -1,0 +1,298 @@
+"""What is promised to jobs that were placed counts at once; and what keeps a job from a node says so."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snakemake_executor_plugin_harbor.core import events as ev
+from snakemake_executor_plugin_harbor.core.jobs import impossible
+from snakemake_executor_plugin_harbor.core.ledger import Patience
+from snakemake_executor_plugin_harbor.core.model import (
+    JobSpec,
+    JobState,
+    Load,
+    NodeFacts,
+    NodeSpec,
+    NodeState,
+    Request,
+    Seat,
+)
+from snakemake_executor_plugin_harbor.core.node import NodeView
+from snakemake_executor_plugin_harbor.core.placement import (
+    STARVATION_S,
+    Placement,
+    Policy,
+    Refusal,
+    machine_of,
+    machines,
+    place,
+    seat,
+)
+from snakemake_executor_plugin_harbor.core.pool import Pool
+from snakemake_executor_plugin_harbor.core.waiting import SHUN_S
+
+IDLE = Load(mem_available_mb=60_000, disk_free_mb=50_000, workdir_free_mb=60_000)
+
+
+def pool_of(*specs, load=IDLE, policy=None, **facts):
+    """A pool of ready nodes: 16 cores, 64,000 MiB."""
+    pool = Pool(specs, policy, Patience(lost_after=100, fence_wait=10))
+    pool.start()
+    known = {"cores": 16, "mem_mb": 64_000, **facts}
+    pool.handle([ev.NodeUp(s.name, NodeFacts(**{"boot_id": f"boot-{s.name}", **known})) for s in specs], 0.0)
+    pool.handle([ev.Measured(s.name, load) for s in specs], 0.0)
+    return pool
+
+
+def node(name="a", **more):
+    return NodeSpec(name, name, **more)
+
+
+def submit(pool, now=1.0, count=1, **request):
+    """The launches that follow from `count` new jobs that ask for the same."""
+    first = len(pool.jobs)
+    specs = tuple(JobSpec(f"run/{first + i}.{now}", Request(**request), rule="r") for i in range(count))
+    return [a for a in pool.handle([ev.Submitted(specs)], now) if isinstance(a, ev.Launch)]
+
+
+def run(pool, launches, now):
+    for launch in launches:
+        pool.handle([ev.Prepared(launch.job, 1), ev.Started(launch.node, launch.job, 1)], now)
+
+
+def reason(pool, name="a"):
+    (job,) = {id(j.refusal): j for j in pool.jobs.values() if j.state == JobState.QUEUED}.values()
+    return job.refusal.reasons[name]
+
+
+def test_memory_is_reserved_from_the_moment_of_placement():
+    """64 GB, of which others use 40: jobs of 4 GB, five of which fit."""
+    pool = pool_of(node(), load=replace(IDLE, mem_available_mb=24_000))
+    placed = submit(pool, count=14, mem_mb=4000)
+    assert len(placed) == 5
+    assert "running jobs may take 20000; the job needs 4000 and 512 stay free" in reason(pool)
+    run(pool, placed, 2.0)
+    # They have begun, and use a little of what they may take: still nothing is left to promise.
+    assert not of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=23_000))], 3.0))
+    assert not of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=4_000))], 4.0))
+    # Others leave: what they had can be promised now.
+    assert len(of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=44_000))], 5.0))) == 5
+
+
+def of_launch(actions):
+    return [a for a in actions if isinstance(a, ev.Launch)]
+
+
+def test_an_ended_job_gives_its_memory_back_with_the_next_sample():
+    pool = pool_of(node(), load=replace(IDLE, mem_available_mb=5_000))
+    (first,) = submit(pool, count=2, mem_mb=4000)
+    run(pool, [first], 1.0)
+    pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=1_500))], 2.0)
+    assert not of_launch(pool.handle([ev.Exited("a", first.job, 1, 0, None)], 3.0)), "not seen to be free yet"
+    assert of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=5_000))], 4.0))
+
+
+@given(
+    available=st.integers(0, 64_000),
+    asked=st.lists(st.sampled_from([500, 1000, 4000, 9000]), max_size=40),
+    used=st.lists(st.floats(0, 1), min_size=3, max_size=3),
+)
+def test_what_an_idle_node_is_given_never_exceeds_what_it_had(available, asked, used):
+    pool = pool_of(node(), load=replace(IDLE, mem_available_mb=available), cores=64)
+    for index, part in enumerate(used):
+        now = float(index + 1)
+        for i, mem in enumerate(asked):
+            pool.handle([ev.Submitted((JobSpec(f"run/{index}.{i}", Request(mem_mb=mem)),))], now)
+        promised = pool.nodes["a"].held.mem_mb
+        assert promised <= max(0, available - 512)
+        # All of them run and use a part of it.
+        pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=int(available - part * promised)))], now)
+
+
+def test_names_of_one_machine_share_its_memory():
+    pool = pool_of(node("a"), node("b"), load=replace(IDLE, mem_available_mb=9_000), boot_id="one")
+    assert len(submit(pool, count=6, mem_mb=4000)) == 2
+
+
+def test_disk_is_checked_where_the_files_lie_and_reserved_across_the_nodes_that_share_it():
+    pool = pool_of(node("a"), node("b"))
+    placed = submit(pool, count=4, disk_mb=25_000)
+    assert len(placed) == 2
+    text = "sees 60000 MiB free in the working directory, of which running jobs may take 50000; the job needs 25000"
+    assert reason(pool, "a") == reason(pool, "b") == text
+    run(pool, placed, 2.0)
+    assert of_launch(pool.handle([ev.Exited(placed[0].node, placed[0].job, 1, 0, None)], 3.0)), "its files are counted"
+
+
+def test_little_scratch_does_not_keep_a_job_with_big_files_away():
+    pool = pool_of(node(), load=replace(IDLE, disk_free_mb=480))
+    assert submit(pool, disk_mb=1000)
+    pool = pool_of(node(), load=replace(IDLE, disk_free_mb=10))
+    assert not submit(pool)
+    assert "has 10 MiB of scratch free, the job needs 16 for its records and output" in reason(pool)
+
+
+def test_the_host_file_cannot_give_memory_that_the_machine_does_not_have():
+    pool = pool_of(node(mem_mb=128_000), node("b", mem_mb=2_000))
+    (job,) = (JobSpec("run/1", Request(mem_mb=70_000)),)
+    settled = [a.outcome for a in pool.handle([ev.Submitted((job,))], 1.0) if isinstance(a, ev.Settle)]
+    assert "a has 64000 MiB of memory" in settled[0].reason and "b has 2000 MiB of memory" in settled[0].reason
+
+
+def test_memory_that_must_stay_free_is_never_given():
+    pool = pool_of(node(), policy=Policy(min_free_mem_mb=1000))
+    job = JobSpec("run/1", Request(mem_mb=63_500))
+    settled = [a.outcome for a in pool.handle([ev.Submitted((job,))], 1.0) if isinstance(a, ev.Settle)]
+    assert "1000 stay free" in settled[0].reason
+
+
+def test_containers_with_quotas_of_their_own_count_each():
+    names = [f"c{i}" for i in range(4)]
+    pool = pool_of(*map(node, names), cores=2, boot_id="one", quota=True)
+    assert pool.slots() == 8 and len(submit(pool, count=9)) == 8
+
+
+def test_names_of_one_machine_count_once():
+    pool = pool_of(node("a"), node("b"), cores=4, boot_id="one")
+    assert pool.slots() == 4 and len(submit(pool, count=9)) == 4
+    pool = pool_of(node("a", slots=3), node("b", slots=3), cores=4, boot_id="one")
+    assert pool.slots() == 6 and len(submit(pool, count=9)) == 6, "the user's choice"
+
+
+def test_a_container_on_a_machine_that_is_a_node_itself():
+    """What its jobs use is seen by the machine, and is not somebody else's there."""
+    host, inner = NodeView(node("h"), NodeState.READY), NodeView(node("c"), NodeState.READY)
+    host.facts = NodeFacts(cores=8, mem_mb=8000, boot_id="one")
+    inner.facts = NodeFacts(cores=2, mem_mb=2000, boot_id="one", quota=True)
+    inner.load = Load(busy=2.0, ours={"r/1#1": 2.0})
+    inner.hold("r/1#1", Request(2), Seat((0, 1)))
+    host.load = Load(busy=2.5)
+    machine = machine_of(host, machines([host, inner]))
+    assert (machine.cores, machine.reserved, machine.ours, machine.foreign) == (8, 2, 2.0, 0.5)
+
+
+def test_the_seat_of_a_node_with_millions_of_slots():
+    view = NodeView(node(slots=30_000_000), NodeState.READY)
+    view.hold("x#1", Request(2), Seat((0, 2)))
+    assert seat(Request(cores=3), view).slots == (1, 3, 4)
+
+
+# --- a node that failed a job is its last choice ------------------------------------------------------------
+
+
+def lose(pool, launch, now):
+    pool.handle([ev.Prepared(launch.job, launch.attempt)], now)
+    return of_launch(pool.handle([ev.Exited(launch.node, launch.job, launch.attempt, -9, "lost")], now))
+
+
+def test_a_job_goes_back_to_the_node_that_lost_it_when_no_other_is_ready():
+    for others_fate in (
+        [],
+        [ev.NodeDown("b", "off")],
+        [ev.NodeDown("b", "off"), ev.Tick()],
+        [ev.Drain("b", "disk")],
+    ):
+        pool = pool_of(node("a"), node("b"))
+        (launch,) = submit(pool, node=None)
+        other = "b" if launch.node == "a" else "a"
+        renamed = [replace(e, node=other) if hasattr(e, "node") else e for e in others_fate]
+        pool.handle(renamed, 2.0)
+        again = lose(pool, launch, 3.0)
+        if others_fate:
+            assert again and again[0].node == launch.node and "no other node" in again[0].why
+        else:
+            assert again[0].node == other
+
+
+def test_a_job_waits_a_little_for_a_busy_node_before_it_goes_back():
+    pool = pool_of(node("a", slots=1), node("b", slots=1))
+    one, two = submit(pool, count=2)
+    run(pool, [two], 1.0)
+    assert not lose(pool, one, 2.0)
+    assert "failed this job before" in pool.jobs[one.job].refusal.reasons[one.node]
+    # Others take the node meanwhile; the job is not in their way.
+    assert submit(pool, now=3.0)[0].node == one.node
+    pool.handle([ev.Exited(one.node, next(j for j in pool.jobs if j.endswith(".3.0")), 1, 0, None)], 3.5)
+    assert not of_launch(pool.handle([ev.Tick()], 2.0 + SHUN_S - 0.5))
+
+
+def test_a_job_goes_back_after_a_while_though_another_node_is_only_busy():
+    pool = pool_of(node("a", slots=1), node("b", slots=1))
+    one, two = submit(pool, count=2)
+    run(pool, [two], 1.0)
+    assert not lose(pool, one, 2.0)
+    (again,) = of_launch(pool.handle([ev.Tick()], 2.0 + SHUN_S))
+    assert again.node == one.node
+
+
+# --- rules that nothing else tests --------------------------------------------------------------------------
+
+
+def test_hours_keep_jobs_away_and_let_them_in_when_they_come():
+    pool = pool_of(node(hours=(18, 8)))
+    pool.handle([ev.Tick(12)], 0.5)
+    assert not submit(pool) and reason(pool) == "is outside its hours"
+    assert of_launch(pool.handle([ev.Tick(18)], 2.0))
+
+
+def test_ntasks_per_node_limits_jobs_not_cores():
+    pool = pool_of(node(), policy=Policy(ntasks_per_node=2))
+    assert len(submit(pool, count=3)) == 2
+    assert reason(pool) == "runs 2 jobs, as many as --harbor-ntasks-per-node allows"
+
+
+def test_a_nodes_own_max_load_wins_over_the_pools():
+    busy = replace(IDLE, busy=8.0)
+    assert len(submit(pool_of(node(max_load=0.6), load=busy), count=9)) == 2, "0.6 x 16 - 8, and the tolerance"
+    assert len(submit(pool_of(node(max_load=1.0), load=busy, policy=Policy(max_load=0.1)), count=9)) == 8
+
+
+def test_memory_that_was_promised_is_not_promised_again_where_no_sample_shows_it():
+    pool = pool_of(node(mem_mb=9_000), load=Load())
+    assert len(submit(pool, count=5, mem_mb=4000)) == 2
+    assert reason(pool) == "has 1000 MiB unreserved, the job needs 4000"
+
+
+def test_a_node_counts_as_idle_from_the_end_of_its_last_job():
+    pool = pool_of(node(slots=1), load=replace(IDLE, busy=16.0))
+    (first,) = of_launch(pool.handle([ev.Submitted((JobSpec("run/1", Request()),)), ev.Tick()], STARVATION_S))
+    assert "30 s" in first.why and "cores left" not in first.why, "the reason is the rule, not the load"
+    run(pool, [first], 40.0)
+    pool.handle([ev.Submitted((JobSpec("run/2", Request()),))], 90.0)
+    assert not of_launch(pool.handle([ev.Exited("a", "run/1", 1, 0, None)], 100.0))
+    assert not of_launch(pool.handle([ev.Tick()], 100.0 + STARVATION_S - 1))
+    assert of_launch(pool.handle([ev.Tick()], 100.0 + STARVATION_S))
+
+
+def test_the_use_of_a_peers_jobs_is_not_somebody_elses():
+    pool = pool_of(node("a", slots=2), node("b", slots=2), cores=4, boot_id="one")
+    placed = submit(pool, count=2)
+    run(pool, placed, 1.0)
+    for launch in placed:
+        pool.handle([ev.Measured(launch.node, replace(IDLE, busy=2.0, ours={f"{launch.job}#1": 1.0}))], 2.0)
+    assert len(submit(pool, now=3.0, count=3)) == 2, "two of four cores are free"
+
+
+# --- what a refusal for ever says ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (Request(node="hots1"), "there is no node hots1; the host list has ada, grace"),
+        (Request(gpus=1), "gpus: 1"),
+        (Request(constraint=frozenset({"big"})), "tags: [big]"),
+    ],
+)
+def test_a_job_that_no_node_can_hold_names_the_way_out(request_, text):
+    pool = pool_of(node("ada"), node("grace"))
+    answer = place(request_, pool.nodes, Policy(), 0.0)
+    assert isinstance(answer, Refusal) and answer.forever and text in impossible(answer)
+
+
+def test_a_pinned_job_does_not_name_every_node():
+    pool = pool_of(node("ada"), node("grace"))
+    assert "ada the job" not in impossible(place(Request(node="x"), pool.nodes, Policy(), 0.0))
+    assert isinstance(place(Request(node="ada"), pool.nodes, Policy(), 0.0), Placement)

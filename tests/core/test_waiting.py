@@ -1,0 +1,239 @@
+"""The incremental queue decides what a simple pass over all jobs and all nodes would decide, at a bounded cost."""
+
+import copy
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snakemake_executor_plugin_harbor.core import events as ev
+from snakemake_executor_plugin_harbor.core.ledger import Patience
+from snakemake_executor_plugin_harbor.core.model import (
+    JobSpec,
+    JobState,
+    Load,
+    NodeFacts,
+    NodeSpec,
+    NodeState,
+    Request,
+    Seat,
+)
+from snakemake_executor_plugin_harbor.core.placement import Placement, Policy, place
+from snakemake_executor_plugin_harbor.core.pool import Pool
+from snakemake_executor_plugin_harbor.core.waiting import SHUN_S
+
+
+def naive(pool, queue, nodes, now):
+    """The reference: every job in the order of the queue asks every node; then the same with the last choices."""
+    decided = {}
+    for last_choice in (False, True):
+        full = set()
+        for job in queue:
+            question = (job.spec.request, frozenset(job.avoid))
+            if job.spec.id in decided or question in full or job.suspects or job.not_before > now:
+                continue
+            if last_choice and now - job.since < SHUN_S:
+                others = [n for n in nodes.values() if n.state == NodeState.READY and not n.closed]
+                fit = [n for n in others if n.spec.name not in job.avoid and can_ever(job.spec.request, n, pool)]
+                if fit:
+                    full.add(question)
+                    continue
+            answer = place(
+                job.spec.request, nodes, pool.policy, now, hour=pool.hour, avoid=job.avoid, last_choice=last_choice
+            )
+            if isinstance(answer, Placement):
+                nodes[answer.node].hold(job.key, job.spec.request, answer.seat)
+                decided[job.spec.id] = (answer.node, answer.seat)
+            elif answer.forever:
+                decided[job.spec.id] = None
+            else:
+                full.add(question)
+    return decided
+
+
+def can_ever(request, node, pool):
+    from snakemake_executor_plugin_harbor.core.placement import never
+
+    return never(request, node, pool.policy) is None
+
+
+class Checked(Pool):
+    """Compares each round of decisions with the reference."""
+
+    rounds = 0
+
+    def _schedule(self, now):
+        queue = [job for job in self.jobs.values() if job.state == JobState.QUEUED]
+        queue.sort(key=lambda j: (-j.spec.priority, -self.durations.expected(j.spec.rule), -j.spec.depth, j.order))
+        expected = naive(self, queue, copy.deepcopy(self.nodes), now)
+        before = len(self._actions)
+        super()._schedule(now)
+        decided = {}
+        for action in self._actions[before:]:
+            if isinstance(action, ev.Launch):
+                decided[action.job] = (action.node, action.seat)
+            elif isinstance(action, ev.JobChanged) and action.state == JobState.FAILED:
+                decided[action.job] = None
+        assert decided == expected
+        placed = [job for job, where in expected.items() if where is not None]
+        launched = [a.job for a in self._actions[before:] if isinstance(a, ev.Launch)]
+        assert sorted(launched) == sorted(placed)
+        self.rounds += 1
+        for job in self.jobs.values():
+            if job.state == JobState.QUEUED:
+                assert job.refusal is not None and job.refusal.reasons, job
+        assert self.queue() == [job for job in queue if job.state == JobState.QUEUED]
+        assert self.waiting._promised == sum(n.held.disk_mb for n in self.nodes.values())
+
+
+NAMES = "abcde"
+requests = st.builds(
+    Request,
+    cores=st.integers(1, 3),
+    mem_mb=st.sampled_from([0, 0, 1000, 3000]),
+    disk_mb=st.sampled_from([0, 0, 300, 700]),
+    gpus=st.sampled_from([0, 0, 1]),
+    node=st.sampled_from([None, None, None, "a", "e", "nobody"]),
+    constraint=st.sampled_from([frozenset(), frozenset(), frozenset({"big"})]),
+    needs=st.sampled_from([(), (), ("/opt/x",)]),
+)
+specs = st.builds(
+    NodeSpec,
+    name=st.sampled_from(NAMES),
+    host=st.sampled_from("xy"),
+    slots=st.sampled_from([None, 1, 3]),
+    max_load=st.sampled_from([None, 0.5]),
+    hours=st.sampled_from([None, (8, 18)]),
+    tags=st.sampled_from([frozenset(), frozenset({"big"})]),
+)
+loads = st.builds(
+    Load,
+    busy=st.sampled_from([0.0, 0.5, 1.7, 4.0]),
+    mem_available_mb=st.sampled_from([None, 2000, 3900]),
+    disk_free_mb=st.sampled_from([None, 10, 500, 5000]),
+    workdir_free_mb=st.sampled_from([None, 500, 1000]),
+    users=st.sampled_from([(), ("somebody",)]),
+)
+facts = st.builds(
+    NodeFacts,
+    cores=st.sampled_from([2, 4]),
+    mem_mb=st.just(4000),
+    gpus=st.sampled_from([(), (0,)]),
+    boot_id=st.sampled_from(["", "one", "two"]),
+    quota=st.booleans(),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_decisions_are_those_of_a_pass_over_everything(data):
+    draw = data.draw
+    nodes = draw(st.lists(specs, min_size=1, max_size=4, unique_by=lambda s: s.name))
+    policy = Policy(min_free_mem_mb=100, ntasks_per_node=draw(st.sampled_from([None, 2])))
+    pool = Checked(nodes, policy, Patience(lost_after=40, fence_wait=7))
+    pool.start()
+    now, count = 0.0, 0
+    pool.handle([ev.NodeUp(n.name, draw(facts)) for n in nodes], now)
+    pool.handle([ev.Measured(n.name, draw(loads)) for n in nodes], now)
+    for _ in range(draw(st.integers(5, 40))):
+        events = []
+        for _ in range(draw(st.integers(1, 3))):
+            what = draw(st.integers(0, 17))
+            name = draw(st.sampled_from(NAMES))
+            jobs = sorted(pool.jobs)
+            job = pool.jobs[draw(st.sampled_from(jobs))] if jobs else None
+            if what <= 3:
+                for _ in range(draw(st.integers(1, 6))):
+                    count += 1
+                    former = draw(st.sampled_from([(), (), (), (f"old/{count}",)]))
+                    rule, priority = draw(st.sampled_from("rs")), draw(st.sampled_from([0, 0, 1]))
+                    spec = JobSpec(f"run/{count}", draw(requests), 1, rule, priority, draw(st.integers(0, 2)))
+                    events.append(ev.Submitted((JobSpec(**{**spec.__dict__, "former": former}),)))
+            elif what <= 6:
+                events.append(ev.Measured(name, draw(loads)))
+            elif what == 7:
+                events.append(ev.NodeDown(name, "x", draw(st.booleans())))
+            elif what == 8:
+                events.append(ev.NodeUp(name, draw(facts)))
+            elif what == 9:
+                events.append(ev.Drain(name, draw(st.sampled_from(["", "why"]))))
+            elif what == 10 and draw(st.booleans()):
+                edited = draw(st.lists(specs, min_size=1, max_size=5, unique_by=lambda s: s.name))
+                events.append(ev.Listed(tuple(edited)))
+            elif job is not None and job.node is not None:
+                on, attempt = job.node, job.attempt
+                message = {"start": 0, "end": draw(st.integers(1, 50))}
+                events += {
+                    11: [ev.Prepared(job.spec.id, attempt)],
+                    12: [ev.Prepared(job.spec.id, attempt), ev.Exited(on, job.spec.id, attempt, 0, None, message)],
+                    13: [ev.Prepared(job.spec.id, attempt), ev.Exited(on, job.spec.id, attempt, 0, None, message)],
+                    14: [ev.Prepared(job.spec.id, attempt), ev.Exited(on, job.spec.id, attempt, -9, "lost")],
+                    15: [ev.Prepared(job.spec.id, attempt), ev.Refused(on, job.spec.id, attempt, "fork")],
+                    16: [
+                        ev.Prepared(job.spec.id, attempt),
+                        ev.Refused(on, job.spec.id, attempt, "missing", path="/opt/x"),
+                    ],
+                    17: [ev.Unprepared(job.spec.id, attempt, "unsent")],
+                }.get(what, [])
+            elif job is not None and what == 17:
+                events.append(ev.CancelJob(job.spec.id))
+            elif job is not None and what == 16 and job.spec.former and name in pool.nodes:
+                events.append(ev.Adopted(job.spec.former[0], 1, name, Seat((7,)), known_as=job.spec.id))
+        step = draw(st.sampled_from([0.0, 0.0, 1.0, 6.0, 31.0]))
+        now += step
+        if step:
+            events.append(ev.Tick(draw(st.sampled_from([None, 3, 12]))))
+        pool.handle(events, now)
+    assert pool.rounds
+
+
+def big_pool(count, requests, jobs):
+    """`count` nodes of 4 slots, all taken, and `jobs` that wait, of `requests` different requests."""
+    nodes = [NodeSpec(f"n{i}", f"n{i}") for i in range(count)]
+    pool = Pool(nodes)
+    pool.start()
+    facts = [ev.NodeUp(n.name, NodeFacts(cores=4, mem_mb=64_000, boot_id=n.name)) for n in nodes]
+    load = Load(mem_available_mb=60_000, disk_free_mb=9000, workdir_free_mb=9000)
+    pool.handle([*facts, *(ev.Measured(n.name, load) for n in nodes)], 0.0)
+    first = [JobSpec(f"run/x{i}", Request(), rule="first") for i in range(4 * count)]
+    actions = pool.handle([ev.Submitted(tuple(first))], 0.0)
+    launched = [a for a in actions if isinstance(a, ev.Launch)]
+    assert len(launched) == 4 * count
+    waits = [JobSpec(f"run/{i}", Request(mem_mb=1 + i % requests), rule=f"r{i % 7}") for i in range(jobs)]
+    pool.handle([ev.Prepared(a.job, 1) for a in launched], 0.0)
+    pool.handle([ev.Submitted(tuple(waits))], 0.0)
+    return pool, launched
+
+
+def cost(pool, event, now):
+    before = pool.waiting.asked
+    actions = pool.handle([event], now)
+    return pool.waiting.asked - before, [a for a in actions if isinstance(a, ev.Launch)]
+
+
+@pytest.mark.parametrize("jobs", [100, 10_000])
+def test_the_cost_of_an_event_does_not_grow_with_the_queue(jobs):
+    pool, launched = big_pool(16, 50, jobs)
+    load = Load(busy=4.0, mem_available_mb=50_000)
+    asked, _ = cost(pool, ev.Measured("n3", load), 1.0)
+    assert asked == 0, "a full node is not asked"
+    asked, placed = cost(pool, ev.Exited(launched[0].node, launched[0].job, 1, 0, None), 2.0)
+    assert len(placed) == 1 and asked <= 3 * 50, "only the node where a job has ended, once or twice a kind of request"
+    asked, _ = cost(pool, ev.Tick(), 3.0)
+    assert asked == 0
+
+
+def test_the_cost_of_an_event_does_not_grow_with_the_nodes():
+    costs = []
+    for count in (16, 256):
+        pool, launched = big_pool(count, 50, 1000)
+        asked, placed = cost(pool, ev.Exited(launched[0].node, launched[0].job, 1, 0, None), 2.0)
+        assert len(placed) == 1
+        costs.append(asked)
+    assert costs[0] == costs[1]
+
+
+def test_a_first_job_of_its_kind_asks_every_node_once():
+    pool, _ = big_pool(256, 50, 1000)
+    asked, _ = cost(pool, ev.Submitted((JobSpec("run/new", Request(mem_mb=7777)),)), 1.0)
+    assert asked <= 256 + 2
