@@ -171,3 +171,4 @@ def test_a_parameter_called_like_a_resource_reserves_nothing(here):
     sweep = here("echo {threads} {mem_mb}", [{"threads": 4, "mem_mb": 100}])
     assert [doubt.split(":")[0] for doubt in sweep_config.doubts(sweep)] == ["sweeps.s.threads", "sweeps.s.mem_mb"]
     assert sweep_config.doubts(here(8, [{"threads": 8}], key="threads")) == []
+    assert "a column `case` would name" in sweep_config.doubts(here("true", [{"Case": 1}]))[0]

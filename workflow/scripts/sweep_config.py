@@ -201,6 +201,9 @@ def doubts(sweep: Sweep) -> list[str]:
             found.append(
                 f"{name}: there is a parameter of this name, which reserves nothing; write {name}: NUMBER here"
             )
+    for name in sweep.parameters:
+        if name.lower() == "case":
+            found.append(f"cases: {name} is a parameter like any other; a column `case` would name the cases")
     return [f"sweeps.{sweep.name}.{doubt}" for doubt in found]
 
 
