@@ -294,6 +294,7 @@ def substitute(line, params, found=None):
         first = text.rfind("\n", 0, starts[0]) + 1
         body = text[first : len(text) - (len(line) - document.end)]
         ends = [each.lstrip("\t") if document.dash else each for each in body.split("\n")]
-        if document.delimiter in ends:
-            raise Unquotable("the value would end the here-document, as a line of it is " + document.delimiter)
+        # Inside of `$(..)`, bash also takes a line for the end that begins with the delimiter and holds a `)`.
+        if any(each == document.delimiter or (each.startswith(document.delimiter) and ")" in each) for each in ends):
+            raise Unquotable("the value would end the here-document, as a line of it begins with " + document.delimiter)
     return text
