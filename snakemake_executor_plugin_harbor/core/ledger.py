@@ -12,7 +12,7 @@ from . import events as ev
 from .former import Former
 from .jobs import Job
 from .lifecycle import CONNECTED, HOLDING, ON_NODE, TERMINAL, job_next
-from .model import JobId, JobSpec, JobState, Outcome
+from .model import JobId, JobSpec, JobState, NodeFacts, Outcome
 from .placement import NodeView
 
 MAX_LOSSES = 3
@@ -242,14 +242,14 @@ class Ledger:
 
     def _network_answers(self) -> bool:
         """Whether a connected node proves that the network works. The controller's own machine proves nothing, unless
-        the pool has no other.
+        the pool has no other; reached over SSH, it proves nothing while other machines are known.
         """
-        nodes = list(self._nodes.values())
-        remote = [node for node in nodes if not (node.spec.local or self._is_here(node))]
-        return any(node.state in CONNECTED for node in remote or nodes)
+        nodes = [node for node in self._nodes.values() if not node.spec.local] or list(self._nodes.values())
+        others = [node for node in nodes if node.facts is not None and not self._is_here(node.facts)]
+        return any(node.state in CONNECTED for node in others or nodes)
 
-    def _is_here(self, node: NodeView) -> bool:
-        return node.facts is not None and bool(self._boot_id) and node.facts.boot_id == self._boot_id
+    def _is_here(self, facts: NodeFacts) -> bool:
+        return bool(self._boot_id) and facts.boot_id == self._boot_id
 
     def _leaves(self, job: Job) -> bool:
         """Whether its node was taken out of the host list, so that nobody expects that node back."""
