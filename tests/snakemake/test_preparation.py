@@ -249,4 +249,6 @@ def test_a_function_that_exits_fails_its_job(project, pool, where):
     options = ["--harbor-command-factory", "factory.py:command"] if where == "command factory" else []
     run = work.run(*on(pool, "node1"), *options, "--keep-going").expect(1)
     assert "SystemExit: no such" in run.text and "internal error" not in run.text, run.text
-    assert work.files("other") and not work.files("out")
+    assert not work.files("out")
+    if where == "command factory":  # Snakemake's own thread evaluates params again for a failed job, and ends
+        assert work.files("other")
