@@ -3,23 +3,28 @@
     python benchmarks/soak.py [--minutes 10] [--hosts 8] [--seed 1]
 
 Runs workflows of two-step chains, one after the other, on the project's lab (root on Linux). Meanwhile hosts lose
-power, reboot, are cut off, lose sshd or their connections, freeze, fill their disks; agents and guardians are killed,
-alone and together; the controller is killed, suspended and detached, and the same command starts it again. The seed
-decides what happens and in which order. Every attempt of a job leaves a trace in a file of the job's own; judged are:
+power, are shut down, reboot (also with sshd up before the shared directory), are cut off, lose the shared directory,
+sshd or their connections, freeze, fill their disks; agents and guardians are killed, alone and together; the controller
+is killed, suspended and detached, and the same command starts it again. The seed decides what happens and in which
+order. Every attempt of a job leaves a trace in a file of the job's own; judged are:
 
   lost        an output that is not there, or not what it has to be
   duplicated  a sign of life of an attempt after a newer one has started; or a job that ran again although its end could
               be known (the one excuse: its host lost power before that was told, or both who see ends were killed)
+  blamed      a job whose end was taken for its own failure: none of these jobs fails by itself, and a full disk, which
+              counts as the job's, says so
+  failed      a run that ended with an error
   hung        three minutes without any output
   left        a process or a file of ours on a host in the end
 
-Exit code 0 if all four are zero; if not, the directory is kept, and its name printed.
+Exit code 0 if all of them are zero; if not, the directory is kept, and its name printed.
 """
 
 import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -64,6 +69,7 @@ WORK = """
     say end
 """
 HUNG_S = 180.0
+PATIENCE = 3
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,9 @@ KILL = """
 
 FAULTS = {
     "power cut": Fault(inflict("crash", excuse=True), inflict("reboot"), 3, 25, 3),
+    "shutdown": Fault(inflict("shutdown", excuse=True), inflict("reboot"), 3, 25),
+    "boot before the mount": Fault(inflict("reboot-unshared", excuse=True), inflict("restore-shared"), 2, 12),
+    "lost directory": Fault(inflict("lose-shared"), inflict("restore-shared"), 1, 12),
     "reboot": Fault(inflict("reboot", excuse=True), None, 0, 0),
     "short partition": Fault(inflict("partition"), inflict("heal"), 2, 15),
     "long partition": Fault(inflict("partition"), inflict("heal"), 35, 45),
@@ -180,6 +189,11 @@ class Controller:
         self._directory = directory
         self._dice = dice
         self.count: Counter[str] = Counter()
+        self.failed = 0
+
+    def blamed(self) -> list[str]:
+        """What the log says of jobs that have failed, as it seemed, by themselves."""
+        return re.findall(r".*attempt \d+ on \S+: exit code.*", (self._directory / "snakemake.log").read_text())
 
     def run(self, number: int, jobs: int) -> None:
         """One workflow to its end. Raises SystemExit if it fails or hangs."""
@@ -203,7 +217,11 @@ class Controller:
                 continue
             if code == 0:
                 return
-            self._give_up(f"Snakemake ended with exit code {code}")
+            self.failed += 1
+            print((self._directory / "snakemake.log").read_text(errors="replace")[-6000:], file=sys.stderr)
+            if self.failed == PATIENCE:
+                self._give_up(f"Snakemake ended with exit code {code}, for the {PATIENCE}rd time")
+            process = self._start(number, jobs)
 
     def _misfortune(self) -> tuple[float, str]:
         kind = self._dice.choice(["kill -9", "kill -9", "suspended", "detached"])
@@ -353,7 +371,7 @@ def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
     controller.run(rounds, len(lab.hosts) * 3)
     wanted = [f"r{r}/{step}/{i}" for r in range(rounds) for step in ("first", "second") for i in range(given.jobs)]
     counts, wrong = verdict(directory, wanted, weather.excuses)
-    left = left_on(lab)
+    left, blamed = left_on(lab), controller.blamed()
     figures = {
         "seconds": round(time.monotonic() - began),
         "hosts": given.hosts,
@@ -366,15 +384,17 @@ def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
         "ran again, excused": counts["redone"],
         "lost": counts["lost"],
         "duplicated": counts["duplicated"],
+        "blamed": len(blamed),
+        "failed": controller.failed,
         "hung": 0,
         "left": len(left),
     }
-    for text in (wrong + left)[:20]:
+    for text in (wrong + left + blamed)[:20]:
         print(text, file=sys.stderr)
-    for at, host, name in weather.told if wrong else []:
+    for at, host, name in weather.told if wrong or blamed else []:
         print(f"{at:.1f} {host}: {name}", file=sys.stderr)
     print(json.dumps(figures, indent=1))
-    return 1 if counts["lost"] or counts["duplicated"] or left else 0
+    return 1 if counts["lost"] or counts["duplicated"] or left or blamed or controller.failed else 0
 
 
 if __name__ == "__main__":

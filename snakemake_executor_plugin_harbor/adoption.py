@@ -1,8 +1,8 @@
 """Jobs of an earlier controller that still run, or ended meanwhile: which of Snakemake's jobs they are.
 
 Nodes, Snakemake's persistence and our notes know enough; the old journal is not needed. A record that runs is the job
-if its hash is equal. One that has ended also has to be named by Snakemake's incomplete marker or by our notes: a record
-that was left behind by a finished run would otherwise pass for the result of `--forceall`.
+if its hash is equal. One that has ended also has to be named by Snakemake's incomplete marker or by our notes, because
+a record that was left behind by a finished run would otherwise pass for the result of `--forceall`.
 """
 
 import os
@@ -91,18 +91,20 @@ class Adoption:
             self._refresh()
             return bool(self._by_hash or self.former(job))
 
-    def find(self, job: Any, digest: str) -> Found | None:
-        """The record that is this job, taken out of the index; the latest attempt if there are several."""
+    def find(self, job: Any, digest: str, spawned: bool) -> Found | None:
+        """The record that is this job, taken out of the index; the latest attempt if there are several. `spawned`: it
+        runs in a Snakemake of its own, which goes on for a moment after it has recorded the job's end.
+        """
         with self._lock:
-            return self._find(job, digest) if digest else None
+            return self._find(job, digest, spawned) if digest else None
 
-    def _find(self, job: Any, digest: str) -> Found | None:
+    def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
         self._refresh()
         candidates = [found for found in self._by_hash.get(digest, []) if self._valid(found)]
         if not candidates:
             return None
         ids = set(self._ids(job))
-        candidates = [found for found in candidates if found.known.running or found.known.job in ids]
+        candidates = [f for f in candidates if f.known.job in ids or (f.known.running and not spawned)]
         if not candidates:
             return None
         best = max(candidates, key=lambda found: (found.known.job.split("/")[0], found.known.attempt))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ..core import events as ev
+from ..core.capacity import Capacity
 from ..core.jobs import exit_event
 from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
 from ..core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
@@ -54,7 +55,7 @@ class Client(Preparer, Listener, Protocol):
         """The host list, if it has changed."""
 
     def grown(self) -> None:
-        """The pool has more slots than it had."""
+        """The pool has other nodes than it had, or nodes that were away are back."""
 
     def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
         """What the user should hear of."""
@@ -131,6 +132,8 @@ class Dispatcher:
         self._closed = False
         self._taken = 0.0
         self.slots = 0
+        self.capacity = Capacity()
+        self._capacity_version = 0
         self.logs: dict[JobId, str] = {}
         self.known = Listing()
         self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear))
@@ -276,9 +279,7 @@ class Dispatcher:
             while self._unhurried:
                 posts.append(self._unhurried.popleft())
             self._perform(actions, posts, [item for item in items if isinstance(item, threading.Event)])
-            before, self.slots = self.slots, self._pool.slots()
-            if self.slots > before:
-                self._client.grown()
+            self._note_capacity()
             for event in events:
                 if isinstance(event, ev.Prepared):
                     self._launcher.drop(event.job, event.attempt)
@@ -286,6 +287,16 @@ class Dispatcher:
                 self._changed.notify_all()
             if None in items:
                 return
+
+    def _note_capacity(self) -> None:
+        """Keep what other threads see of the nodes, and have Snakemake come again when it could hand over more."""
+        if self._capacity_version == self._pool.waiting.version:
+            return
+        self._capacity_version = self._pool.waiting.version
+        before, self.capacity = self.capacity, Capacity(self._pool.nodes.values(), self._pool.policy)
+        self.slots = self._pool.slots()
+        if not self.capacity.same(before):
+            self._client.grown()
 
     def _take(self, timeout: float) -> list[_Item]:
         items: list[_Item] = []

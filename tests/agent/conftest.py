@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,16 @@ def pythons() -> list[str]:
 class Agent:
     """One agent process and what it said."""
 
-    def __init__(self, python: str, scratch: Path, env: dict[str, str] | None = None, **welcome: Any) -> None:
+    def __init__(
+        self,
+        python: str,
+        scratch: Path,
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        **welcome: Any,
+    ) -> None:
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", command(python)],
+            [*prefix, "/bin/sh", "-c", command(python)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -49,6 +56,7 @@ class Agent:
             env={**os.environ, **(env or {})},
             start_new_session=True,
         )
+        self._pid = 0
         self.said: list[dict[str, Any]] = []
         self._rest = b""
         hello = {"t": "welcome", "v": 1, "run": "r", "node": "n", "scratch": str(scratch), "umask": 0o022, "nice": 0}
@@ -108,7 +116,10 @@ class Agent:
     @property
     def pid(self) -> int:
         """The agent's: `process` is its guardian."""
-        return next(p.pid for p in psutil.Process(self.process.pid).children() if p.name() == "harbor-agent")
+        if not self._pid:
+            children = psutil.Process(self.process.pid).children()
+            self._pid = next(p.pid for p in children if p.name() == "harbor-agent")
+        return self._pid
 
     def kill(self) -> None:
         """The agent; its guardian lives on."""

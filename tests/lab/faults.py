@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.lab.lab import CONTROLLER, DISK_MB, Lab
-from tests.lab.machine import LabError, command
+from tests.lab.machine import LabError, command, namespace_pids
 from tests.sshd import wait_until
+
+LOST = "harbor-lost"
 
 
 def crash(lab: Lab, host: str) -> None:
@@ -24,6 +26,40 @@ def reboot(lab: Lab, host: str) -> None:
     """Off and on, or on after a crash: another boot id, an empty /tmp. Old connections get a reset."""
     crash(lab, host)
     lab.boot([host])
+
+
+def shutdown(lab: Lab, host: str) -> None:
+    """An orderly one: TERM to all processes, KILL two seconds later, then it is off. Its disk stays."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in running(lab, host):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+        try:
+            wait_until(lambda: not running(lab, host), 2)
+        except TimeoutError:
+            pass
+    crash(lab, host)
+
+
+def reboot_unshared(lab: Lab, host: str) -> None:
+    """Like reboot, but sshd is up before the shared directories are there; then restore-shared."""
+    crash(lab, host)
+    lab.boot([host], lambda host: lose_shared(lab, host))
+
+
+def lose_shared(lab: Lab, host: str) -> None:
+    """The shared directories are empty there: others are mounted over them. They come back at a boot."""
+    for path in lab.shared:
+        inside(lab, host, "mount", "-t", "tmpfs", "-o", "size=64k", LOST, str(path))
+
+
+def restore_shared(lab: Lab, host: str) -> None:
+    """After lose-shared."""
+    for path in lab.shared:
+        if f" {path} " in lost_mounts(lab, host):
+            inside(lab, host, "umount", "--lazy", str(path))
 
 
 def partition(lab: Lab, host: str) -> None:
@@ -92,6 +128,7 @@ FAULTS: dict[str, Callable[[Lab, str], None]] = {
     for function in (
         *(crash, reboot, partition, slow, heal, kill_sshd, start_sshd),
         *(drop_connections, freeze, thaw, disk_full, disk_free),
+        *(shutdown, reboot_unshared, lose_shared, restore_shared),
     )
 }
 
@@ -118,6 +155,23 @@ def kill(lab: Lab, host: str, pids: list[int]) -> None:
         except ProcessLookupError:
             pass  # ended by itself meanwhile
     wait_until(lambda: not set(pids) & set(lab.group(host).pids()), what=f"the end of sshd on {host}")
+
+
+def running(lab: Lab, host: str) -> list[int]:
+    """All processes of a host but the first, by their pids on this machine."""
+    return [pid for pid in lab.group(host).pids() if namespace_pids(pid)[1:] not in ([], [1])]
+
+
+def inside(lab: Lab, host: str, *argv: str) -> None:
+    done = lab.exec(host, argv)
+    if done.returncode:
+        raise LabError(f"{host}: {' '.join(argv)}: {done.stderr.strip()}")
+
+
+def lost_mounts(lab: Lab, host: str) -> str:
+    """What lose-shared has mounted on a host."""
+    lines = Path(f"/proc/{lab.init(host)}/mountinfo").read_text().splitlines()
+    return "\n".join(line for line in lines if f" {LOST} " in line)
 
 
 def resize(lab: Lab, host: str, size: int) -> None:

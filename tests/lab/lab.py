@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ class Lab:
         if (self.directory / "lab.json").exists():
             shutil.rmtree(self.directory)
 
-    def boot(self, hosts: Iterable[str]) -> None:
+    def boot(self, hosts: Iterable[str], before_sshd: Callable[[str], None] = lambda host: None) -> None:
         """Switch on hosts that are off."""
         processes = {}
         for host in hosts:
@@ -136,6 +136,7 @@ class Lab:
             self._await(process, "built", self.directory / f"{host}.log")
             self.network.plug(self.number(host), self.init(host), "partition" in self.link_faults(host))
             self.set_link(host, self.link_faults(host))
+            before_sshd(host)
             self.start_sshd(host)
 
     @property

@@ -135,6 +135,32 @@ def test_a_power_cut_is_silent_and_a_boot_is_another(lab):
     assert process.wait(10) == 255, "the old connection is reset"
 
 
+def test_an_orderly_shutdown_gives_processes_two_seconds(lab):
+    """TERM for all, KILL for those that it has not ended."""
+    script = "trap 'echo term >>/var/tmp/told' TERM; echo here; while :; do sleep 0.1; done"
+    process = session(lab, "host1", script)
+    began = time.monotonic()
+    lab.fault("host1", "shutdown")
+    assert 1.5 < time.monotonic() - began < 10 and lab.processes("host1") == []
+    assert process.wait(10) == 255, "sshd has taken its leave"
+    lab.fault("host1", "reboot")
+    assert said(lab, "host1", "cat /var/tmp/told; rm /var/tmp/told") == "term"
+
+
+def test_the_shared_directory_can_be_lost_and_comes_back(lab, shared):
+    (shared / "file").write_text("x")
+    lab.fault("host1", "lose-shared")
+    assert said(lab, "host1", f"ls {shared}") == "" and said(lab, "host2", f"ls {shared}") == "file"
+    lab.fault("host1", "restore-shared")
+    lab.fault("host1", "restore-shared")
+    assert said(lab, "host1", f"ls {shared}") == "file"
+    lab.fault("host1", "reboot-unshared")
+    assert said(lab, "host1", f"ls {shared}") == ""
+    lab.fault("host1", "reboot")
+    assert said(lab, "host1", f"ls {shared}") == "file"
+    (shared / "file").unlink()
+
+
 def test_a_partition_swallows_packets_and_heals(lab):
     process = session(lab, "host1")
     lab.fault("host1", "partition")

@@ -96,7 +96,9 @@ def here(tmp_path, monkeypatch):
 UNCLEAR = [
     "echo $${n}", 'echo "$${n}"', "echo \\${n}", 'echo "\\${n}"', 'echo "\\{n}"', "echo '\\{n}'", "echo $dir{n}",
     'echo "$dir{n}"', "perl -e 'print $h{n}'", "rpm --qf '%{n}'", "cat <<E\n$dir{n}\nE",
-    "n=5; echo {n}", "for n in 1 2; do echo {n}; done", "read -r n; echo {n}", "ls | xargs -I{n} cp {n} x",
+    "sed 's/{{n}}/3/' x",
+    "echo {{n}}", "jq '{n}' x", "n=5; echo {n}", "for n in 1 2; do echo {n}; done",
+    "read -r n; echo {n}", "ls | xargs -I{n} cp {n} x",
     "exec {n}>file", 'python3 -c "n = 5; print(f\'{n}\')"', "python3 -c 'for n in range(3): print({n})'",
     "python3 - <<'E'\nn, m = 1, 2\nprint(f\"{n}\")\nE", "python3 -c 'print((lambda n: {n})(1))'",
     "python3 -c 'import x as n; print({n})'", "awk 'BEGIN{n=1} {n}'", "((n++)); echo {n}", "local n; echo {n}",
@@ -118,6 +120,7 @@ CLEAR = [
     "test {n} = 5 && test {n} -ge 3", "python3 -c 'f(n={n})'", "for i in $(seq {n}); do echo $i; done",
     "sed 's/SIZE/{size}/' in", "n=$(({n} + 1)); echo $n", "n=5; echo ${n}", "ssh me@{n} true", "echo $1{n} $?{n}",
     'echo "n={n}"', "size=3; echo {n} $size", "cat <<E\nn = {n}\nE", "export n={n}; echo {n}", "echo {n}>out",
+    "sed 's/{{''n}}/{n}/' x", 'echo "{""n}" {n}', "jq --arg n {n} '.n = $n' x",
     "echo $CASE_n {n}", "n=$CASE_n; echo {n}",
 ]  # fmt: skip
 
@@ -153,7 +156,6 @@ def test_doubts(here):
     lines = {
         "out{sead}.txt; echo {seed}": ["{sead} is no parameter", "{seed} is no parameter"],
         "awk '{sizes} {print} {m}'": ['{sizes} is no parameter and stays as it is; did you mean "size"?'],
-        "echo {{n}}": ["{{n}} becomes {VALUE}"],
         "echo $n ${size}": ["$n is not set by the line; the parameter is {n} or $CASE_n", "$size is not set"],
         "echo $CASE_sise": ['$CASE_sise is empty, as sise is no parameter; did you mean "size"?'],
         "echo $n $PATH; . ./env.sh": [],
@@ -162,3 +164,9 @@ def test_doubts(here):
         found = sweep_config.doubts(here(line))
         assert len(found) == len(want), (line, found)
         assert all(text in doubt for text, doubt in zip(want, found, strict=True)), (line, found)
+
+
+def test_a_parameter_called_like_a_resource_reserves_nothing(here):
+    sweep = here("echo {threads} {mem_mb}", [{"threads": 4, "mem_mb": 100}])
+    assert [doubt.split(":")[0] for doubt in sweep_config.doubts(sweep)] == ["sweeps.s.threads", "sweeps.s.mem_mb"]
+    assert sweep_config.doubts(here(8, [{"threads": 8}], key="threads")) == []

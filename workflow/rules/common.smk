@@ -19,11 +19,13 @@ SCRIPTS = HERE / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import sweep_config
+import sweep_schema
 import sweep_template
 
 try:
     for FILE in workflow.configfiles:
-        sweep_config.check_keys(FILE)
+        for NOTE in sweep_schema.check_file(FILE):
+            logger.warning(f"configuration: {NOTE}")
     SWEEPS = sweep_config.load(
         config, yaml.safe_load((HERE / "schemas/config.schema.yaml").read_text())
     )

@@ -27,8 +27,16 @@ def output_of(argv, timeout):
     program = which(argv[0])
     if program is None or argv[0] in GIVEN_UP:
         return ""
-    out, into = os.pipe()
-    pid = os.fork()
+    try:
+        out, into = os.pipe()
+    except OSError:
+        return ""
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(out)
+        os.close(into)
+        return ""
     if pid == 0:
         try:
             os.setsid()  # so that what it starts can be ended with it

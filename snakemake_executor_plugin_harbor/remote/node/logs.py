@@ -42,12 +42,12 @@ def copy_log(record):
     """Copy the output; yields after each piece. OSError if that cannot be."""
     log = record.info["log"]
     part = "%s.%d.part" % (log, os.getpid())
+    if os.stat(record.base + OUTPUT).st_size > PIECE:
+        record.add(keeper=our_identity(), part=part)
     with open(record.base + OUTPUT, "rb") as f, open(part, "wb") as into:
         try:
             os.chmod(part, readable())
             for number, data in enumerate(iter(lambda: f.read(PIECE), b"")):
-                if number == 1:
-                    record.add(keeper=our_identity(), part=part)
                 if number:
                     yield
                 into.write(data)

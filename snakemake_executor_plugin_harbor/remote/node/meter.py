@@ -7,7 +7,7 @@ import sys
 import time
 
 from harbor_helpers import GIVEN_UP, output_of
-from harbor_processes import SUBREAPER, TICKS, Look, born, read_file
+from harbor_processes import SUBREAPER, TICKS, Look, born, is_zombie, read_file
 
 
 def cgroup_directories():
@@ -98,7 +98,7 @@ def ask(scratch, argv, timeout):
     pid, _, birth = read_file(note).strip().partition(" ")
     if pid.isdigit():
         found = born(int(pid))
-        if found is not None and found[1] == birth:
+        if found is not None and found[1] == birth and not is_zombie(int(pid)):
             return ""
         os.unlink(note)
     text = output_of(argv, timeout)

@@ -160,6 +160,10 @@ def own_peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kib
 
 
+def is_zombie(pid):
+    return ") Z " in read_file("/proc/%d/stat" % pid)
+
+
 def resident(pid):
     """MiB of memory that a process has now."""
     words = read_file("/proc/%s/statm" % pid).split()

@@ -51,8 +51,18 @@ def append_json(path, value, room=0):
         os.close(fd)
 
 
+NUMBER = (int, float)
+TYPES = {
+    "pid": int, "born": str, "keepers": list, "steps": list, "scripts": int, "code": int, "start": NUMBER,
+    "end": NUMBER, "runtime": NUMBER, "reason": str, "log": str, "exit": dict, "meta": dict, "keeper": list,
+    "part": str,
+}  # fmt: skip
+
+
 def read_record(path):
-    """What the lines of a record say together; lines that are not whole count as absent."""
+    """What the lines of a record say together; lines that are not whole count as absent, and so do values that are not
+    what they are for.
+    """
     found = {}
     for line in read_file(path).splitlines():
         try:
@@ -61,7 +71,7 @@ def read_record(path):
             continue
         if isinstance(value, dict):
             found.update(value)
-    return found
+    return {name: value for name, value in found.items() if isinstance(value, TYPES.get(name, object))}
 
 
 def remove_files(base):

@@ -7,6 +7,7 @@ import re
 from harbor_helpers import which
 from harbor_processes import start_process
 from harbor_spool import OUTPUT, SCRIPT
+from harbor_wire import Fatal
 
 LONG_SCRIPT = 100000
 # What a shell does that no node could run.
@@ -28,6 +29,9 @@ def refusal_of(error):
     if isinstance(error, Refused):
         return error.facts
     text = "%s: %s" % (type(error).__name__, error)
+    if isinstance(error, Fatal):  # scratch has become unusable
+        cause = error.__context__
+        return dict(refusal_of(cause if isinstance(cause, OSError) else OSError(text)), message=text[:500])
     if isinstance(error, OSError):
         reason = "disk" if error.errno in FULL else "fork" if error.errno in SHORT else "error"
         text = "%s: %s" % (reason, error)
