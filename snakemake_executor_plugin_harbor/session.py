@@ -173,7 +173,7 @@ class Session:
         for job in jobs:
             try:
                 self._submit(job)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # functions of the Snakefile may call sys.exit()
                 self._reports.fail(job, error)
         self.dispatcher.launch()
 
