@@ -173,23 +173,22 @@ class Session:
         for job in jobs:
             try:
                 self._submit(job)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # functions of the Snakefile may call sys.exit()
                 self._reports.fail(job, error)
         self.dispatcher.launch()
 
     def _submit(self, job: Any) -> None:
-        if self._limit is not None and job.is_group():
-            self._limit.group(job)
+        self._fit(job)
         way = cmd.way(self._workflow, job, self.config.dispatch)
         progress_pattern(job)
         prepared = spawned.on_node(self._executor, job) if way == "snakemake" else None
-        needs = prepared.needs if prepared else cmd.direct_needs(job)
+        needs = prepared.needs if prepared else cmd.direct_needs(self._workflow, job)
         # A hash evaluates params, which may be slow functions: for all other jobs that is left to the preparation.
         digest = job_hash(job, self.project.id) if self.adoption.possible(job) else ""
         found = self._find(job, digest, prepared is not None)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
-        places = {} if found else self.adoption.former(job)
+        places = {} if found else self.adoption.former(job, digest)
         spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
         spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
         entry = Entry(job, id, digest, prepared, request=spec.request)
@@ -200,6 +199,11 @@ class Session:
             self.dispatcher.post(ev.Submitted((spec,)), self._adopt(entry, found))
         else:
             self.dispatcher.post(ev.Submitted((spec,)))
+
+    def _fit(self, job: Any) -> None:
+        """Cut a group down to the largest node; single jobs are cut down by their rules."""
+        if self._limit is not None and job.is_group():
+            self._limit.group(job)
 
     def reunite(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
         """On the dispatcher's thread: waiting jobs that a node, which answers only now, has from an earlier run."""
@@ -266,6 +270,7 @@ class Session:
 
     def request(self, job: Any) -> Request:
         """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
+        self._fit(job)
         try:
             if self._limit is not None and job.is_group():
                 self._limit.group(job)
