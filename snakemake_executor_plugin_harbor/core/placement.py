@@ -29,6 +29,9 @@ class Policy:
     ntasks_per_node: int | None = None
 
 
+DEFAULTS = Policy()
+
+
 class Why(NamedTuple):
     """Why a node does not take a job. The sentence is made when somebody wants to read it.
 
@@ -190,7 +193,7 @@ def tolerance(node: NodeView) -> float:
     return min(0.5, 0.1 * max(1, node.slots))
 
 
-def never(request: Request, node: NodeView, policy: Policy) -> Why | None:
+def never(request: Request, node: NodeView, policy: Policy = DEFAULTS) -> Why | None:
     """Why this node can never hold the job, whatever runs there; None when it can."""
     if request.node is not None and request.node != node.spec.name:
         return Why("the job is pinned to node {}", (request.node,), never=True)
