@@ -48,8 +48,8 @@ class Earlier(RuleBasedStateMachine):
                 case ev.Fence(job, _) if job in self.old and self.old[job].fenced_at is None:
                     self.old[job].fenced_at = self.now
                 case ev.Send(node, message) if message["t"] == "cancel" and message["job"] in self.old:
-                    assert self.ready(node)
-                    self.old[message["job"]].cancelled = True
+                    # Messages for a node without a connection are dropped.
+                    self.old[message["job"]].cancelled |= self.ready(node)
                 case ev.Launch(job, attempt):
                     former = self.old["old/" + job.partition("/")[2]]
                     assert not former.alive, (job, former)
@@ -131,4 +131,4 @@ class Earlier(RuleBasedStateMachine):
 
 
 TestEarlier = Earlier.TestCase
-TestEarlier.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestEarlier.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
