@@ -75,7 +75,7 @@ class WhatWaitsIsPlaced(RuleBasedStateMachine):
         idle = [node for node in self.pool.nodes.values() if node.state == NodeState.READY and not node.held]
         for job in self.pool.jobs.values():
             if job.state == JobState.QUEUED and not job.suspects and job.not_before <= self.now:
-                assert all(never(job.spec.request, node) for node in idle), job
+                assert all(never(job.spec.request, node, self.pool.policy) for node in idle), job
 
 
 TestWhatWaitsIsPlaced = WhatWaitsIsPlaced.TestCase

@@ -48,9 +48,8 @@ def test_a_copy_gets_an_id_of_its_own_and_the_original_keeps_its(place, tmp_path
 
 def test_a_directory_that_is_replaced_by_its_copy_is_another_one(place, tmp_path):
     first = directory_id(place)
-    shutil.copytree(tmp_path / "project", tmp_path / "backup")
-    shutil.rmtree(tmp_path / "project")
-    shutil.copytree(tmp_path / "backup", tmp_path / "project")
+    (tmp_path / "project").rename(tmp_path / "aside")
+    shutil.copytree(tmp_path / "aside", tmp_path / "project")
     assert directory_id(place) != first
 
 

@@ -20,6 +20,9 @@ class Named(list):
 
 def job(**changes):
     rule = {"name": "one", "run_func_src": None, "shellcmd": "cmd", "script": None, "wrapper": None, "notebook": None}
+    rule["workflow"] = SimpleNamespace(
+        sourcecache=SimpleNamespace(runtime_cache_path=changes.pop("cache", "/c"), runtime_cache=None)
+    )
     rule |= {key: changes.pop(key) for key in list(changes) if key in rule}
     facts = {
         "rule": SimpleNamespace(**rule),
@@ -55,6 +58,14 @@ CHANGES = [
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_any_change_makes_another_job(change):
     assert job_hash(job(**change), "d") != job_hash(job(), "d") == job_hash(job(), "d")
+
+
+def test_the_directory_of_the_source_cache_makes_no_other_job():
+    """It is another one in each run, and part of the paths of scripts and params from elsewhere."""
+    one, other = (
+        job(cache=path, params=Named([f"{path}/x.py"]), script=f"{path}/s.py") for path in ("/tmp/a", "/tmp/b")
+    )
+    assert job_hash(one, "d") == job_hash(other, "d")
 
 
 def test_another_directory_makes_another_job():
