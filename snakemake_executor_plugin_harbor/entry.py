@@ -1,16 +1,17 @@
 """Jobs between submission and Snakemake's verdict, and the numbers that are given to them."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .command import Command
-from .core.model import JobState, Outcome
+from .core.model import JobState, Outcome, Request
 
 
 @dataclass
 class Entry:
     """A job that Snakemake handed over. `printed`: it is in Snakemake's log; `prepared`: an attempt of it was.
+    `ids` are all under which it is known here: an adopted job has two.
 
     `preparing`: an attempt is in preparation now; `doing` says what that is at, None while Snakemake prepares files.
     """
@@ -26,7 +27,8 @@ class Entry:
     prepared: bool = False
     preparing: bool = False
     doing: str | None = None
-    cores: int = 1
+    request: Request = field(default_factory=Request)
+    ids: list[str] = field(default_factory=list)
 
     @property
     def wildcards(self) -> dict[str, str]:
@@ -43,7 +45,7 @@ class Entries:
         self._proc_ids: set[int] = set()
         self._attempts: dict[str, int] = {}
         self._failed_on: dict[str, frozenset[str]] = {}
-        self.cores = 0
+        self._handed: dict[Request, int] = {}
 
     def get(self, id: str) -> Entry | None:
         return self._entries.get(id)
@@ -59,7 +61,8 @@ class Entries:
     def add(self, entry: Entry) -> None:
         with self._lock:
             self._entries[entry.id] = entry
-            self.cores += entry.cores
+            entry.ids.append(entry.id)
+            self._handed[entry.request] = self._handed.get(entry.request, 0) + entry.request.cores
 
     def number(self, entry: Entry, wanted: int | None = None) -> int:
         """The entry's HARBOR_PROC_ID: the lowest that no other job has, or the one that it had in an earlier run."""
@@ -74,6 +77,7 @@ class Entries:
         """The job goes on under the id that an earlier run gave it. What is on its way still has the other one."""
         with self._lock:
             entry.id = id
+            entry.ids.append(id)
             self._entries[id] = entry
 
     def remove(self, entry: Entry, outcome: Outcome | None = None, failed: bool = False) -> bool:
@@ -84,9 +88,13 @@ class Entries:
         with self._lock:
             if entry.id not in self._entries:
                 return False
-            for id in [id for id, known in self._entries.items() if known is entry]:
-                del self._entries[id]
-            self.cores -= entry.cores
+            for id in entry.ids:
+                if self._entries.get(id) is entry:
+                    del self._entries[id]
+            entry.ids.clear()
+            self._handed[entry.request] -= entry.request.cores
+            if not self._handed[entry.request]:
+                del self._handed[entry.request]
             self._proc_ids.discard(-1 if entry.proc_id is None else entry.proc_id)
         if outcome is None or (outcome.state == JobState.SUCCEEDED and not failed):
             self._failed_on.pop(str(entry.job.jobid), None)
@@ -95,6 +103,11 @@ class Entries:
         if failed and outcome.exit is not None and outcome.node is not None:
             self._failed_on[str(entry.job.jobid)] = self.failed_on(entry.job) | {outcome.node}
         return True
+
+    def handed(self) -> dict[Request, int]:
+        """The cores that all jobs of each request take together."""
+        with self._lock:
+            return dict(self._handed)
 
     def all(self) -> list[Entry]:
         """Each once."""

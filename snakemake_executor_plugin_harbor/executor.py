@@ -15,9 +15,11 @@ from typing import Any
 
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
-from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 from . import spawned
+from .core.capacity import Rooms
+from .core.model import Request
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL after Ctrl-C."""
@@ -83,9 +85,13 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """All jobs have ended."""
         self.session.close("ended")
 
-    def room(self) -> int:
-        """For the scheduler plugin: cores' worth of jobs that may still be handed over."""
-        return self.session.room()
+    def rooms(self) -> Rooms:
+        """For the scheduler plugin: how many jobs of each class may still be handed over."""
+        return self.session.rooms()
+
+    def request(self, job: Any) -> Request:
+        """For the scheduler plugin: what a job asks of a node."""
+        return self.session.request(job)
 
     # --- what the session calls -----------------------------------------------------------------------------
 
@@ -99,7 +105,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             logs = [log] if log and Path(log).exists() else []
             try:
                 self.report_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
-            except Exception as unprintable:
+            except (Exception, SystemExit) as unprintable:
                 # Snakemake formats the job's shell command for its message, which is what may have failed the job.
                 self.logger.error(f"Error in rule {job.name}: {message}\n{unprintable}")
                 self.workflow.scheduler.error_callback(job)
@@ -120,12 +126,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
         return ExecMode.REMOTE
 
     def get_python_executable(self) -> str:
-        shared = SharedFSUsage.SOFTWARE_DEPLOYMENT in self.workflow.storage_settings.shared_fs_usage
-        return sys.executable if shared else "python3"
+        return spawned.interpreter(self.workflow)
 
     def get_job_args(self, job: Any, **kwargs: Any) -> str:
         arguments = super().get_job_args(job, **{"cores": spawned.cores(self.workflow, job), **kwargs})
-        return f"{arguments} {self.session.sources.waiting(job.get_wait_for_files())}"
+        return f"{arguments} {self.session.sources.waiting(spawned.awaited(self.workflow, job))}"
 
     def additional_general_args(self) -> str:
         return spawned.arguments(self.workflow)

@@ -12,11 +12,12 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
-from . import spawned
+from . import spawned, startfiles
 from .adoption import Adoption, Found, Memory
 from .answers import Answers
 from .core import events as ev
-from .core.model import JobId, NodeFacts, NodeSpec, Outcome
+from .core.capacity import Rooms
+from .core.model import JobId, NodeFacts, NodeSpec, Outcome, Request
 from .core.pool import Pool
 from .core.protocol import VERSION, Message
 from .depth import Depths
@@ -36,11 +37,13 @@ from .run.hostlist import HostList
 from .run.journal import Journal
 from .run.notes import Notes
 from .run.project import Project, boot_id, new_run
+from .run.waits import Stuck
 from .settings import host_list, pool_config, take_password
 from .shadow import install as install_shadow
 from .sources import Sources
 from .starter import Starter
-from .threadlimit import ThreadLimit, largest
+from .threadlimit import ThreadLimit, complete_handover, largest
+from .waits import Waits
 
 
 class Session:
@@ -64,7 +67,9 @@ class Session:
         self._closing = False
         self._workdir = _workdir()
         self._entries = Entries()
+        self._needs: dict[str, tuple[str, ...]] = {}
         self._news = News(self._logger, self._entries)
+        self._waits = Waits(self._logger)
         self._depths = Depths(self._workflow.dag.job_dependencies)
         self._same = cmd.shareable_paths()
         self.project = Project(Path(self._workdir), self.run, self.warn)
@@ -121,6 +126,7 @@ class Session:
             )
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
+            complete_handover(self._workflow)
             slots = largest(self.pool.nodes.values())
             self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
             check_jobs(self._workflow, self.pool)
@@ -167,32 +173,37 @@ class Session:
         for job in jobs:
             try:
                 self._submit(job)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # functions of the Snakefile may call sys.exit()
                 self._reports.fail(job, error)
         self.dispatcher.launch()
 
     def _submit(self, job: Any) -> None:
-        if self._limit is not None and job.is_group():
-            self._limit.group(job)
+        self._fit(job)
         way = cmd.way(self._workflow, job, self.config.dispatch)
         progress_pattern(job)
         prepared = spawned.on_node(self._executor, job) if way == "snakemake" else None
-        needs = prepared.needs if prepared else cmd.direct_needs(job)
+        needs = prepared.needs if prepared else cmd.direct_needs(self._workflow, job)
         # A hash evaluates params, which may be slow functions: for all other jobs that is left to the preparation.
         digest = job_hash(job, self.project.id) if self.adoption.possible(job) else ""
-        found = self._find(job, digest)
+        found = self._find(job, digest, prepared is not None)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
-        places = {} if found else self.adoption.former(job)
+        places = {} if found else self.adoption.former(job, digest)
         spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
         spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
-        entry = Entry(job, id, digest, prepared, cores=spec.request.cores)
+        entry = Entry(job, id, digest, prepared, request=spec.request)
+        self._needs[job.name] = spec.request.needs
         self._entries.add(entry)
         self.dispatcher.describe(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
         if found:
             self.dispatcher.post(ev.Submitted((spec,)), self._adopt(entry, found))
         else:
             self.dispatcher.post(ev.Submitted((spec,)))
+
+    def _fit(self, job: Any) -> None:
+        """Cut a group down to the largest node; single jobs are cut down by their rules."""
+        if self._limit is not None and job.is_group():
+            self._limit.group(job)
 
     def reunite(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
         """On the dispatcher's thread: waiting jobs that a node, which answers only now, has from an earlier run."""
@@ -202,17 +213,17 @@ class Session:
             if entry is None or not (entry.hash or self.adoption.possible(entry.job)):
                 continue
             entry.hash = entry.hash or job_hash(entry.job, self.project.id)
-            found = self._find(entry.job, entry.hash)
+            found = self._find(entry.job, entry.hash, entry.command is not None)
             if found is not None:
                 self._entries.rename(entry, found.known.job)
                 adopted.append(replace(self._adopt(entry, found), known_as=id))
         return adopted
 
-    def _find(self, job: Any, digest: str) -> Found | None:
+    def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
         """The record of an earlier run that is this job. If its node has left the host list, only the notice of its end
         is left, and that is worth something only while the outputs are there.
         """
-        found = self.adoption.find(job, digest)
+        found = self.adoption.find(job, digest, spawned)
         if found is None or self.dispatcher.has(found.node) or (found.known.exit or {}).get("code") != 0:
             return found
         shadow, job.shadow_dir = job.shadow_dir, self._memory(found).shadow_dir
@@ -253,9 +264,17 @@ class Session:
         self.dispatcher.post(ev.Halt())
         self.dispatcher.abandon()
 
-    def room(self) -> int:
-        """Cores' worth of jobs that may still be handed over: twice the pool's slots, less what is here."""
-        return 2 * self.dispatcher.slots - self._entries.cores
+    def rooms(self) -> Rooms:
+        """How many jobs of each class may still be handed over: twice the slots that can hold it, less what is here."""
+        return Rooms(self.dispatcher.capacity, self._entries.handed())
+
+    def request(self, job: Any) -> Request:
+        """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
+        self._fit(job)
+        try:
+            return spec_of(job, "", 1, 0, self._needs.get(job.name, ())).request
+        except Exception:  # it is reported when the job is handed over
+            return Request()
 
     def cancel(self, grace: float, timeout: float) -> None:
         """End every job on every node."""
@@ -314,6 +333,7 @@ class Session:
         try:
             self.project.point_to(self._journal.path, complete=True)
             self._notes.clear()
+            startfiles.clear()
             self.project.clear_words()
         except OSError as error:
             self.warn(
@@ -398,6 +418,14 @@ class Session:
     def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
         """Tell the user of a node that comes or goes, and of a job that seems to hang."""
         self._news.tell(change)
+        if isinstance(change, ev.NodeChanged) and change.node in self.pool.nodes:
+            self._news.check_memory(self.pool.nodes[change.node])
+
+    def waits(self, groups: Iterable[Stuck], now: float) -> None:
+        """Tell the user which jobs wait, and why."""
+        self._waits.tell(groups, now)
+        for node in self.pool.nodes.values():  # an edit of the host list changes no state
+            self._news.check_memory(node)
 
     def broken(self, error: BaseException) -> None:
         """A bug of ours on one of harbor's threads: the workflow ends with the traceback instead of waiting."""

@@ -73,7 +73,8 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         default="auto",
         metadata={
             "help": "direct ships the rule's own command; snakemake starts Snakemake on the node; auto takes direct "
-            "wherever it gives the same result (all but run:, notebook, cwl and groups). Default: auto.",
+            "wherever it gives the same result (all but run:, notebook, cwl, groups, and files that are not shared). "
+            "Default: auto.",
             "choices": ["auto", "direct", "snakemake"],
             "metavar": "{auto,direct,snakemake}",
         },
@@ -165,7 +166,11 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     def __post_init__(self) -> None:
         """Paths are relative to where Snakemake was started (or came out of the profile there): it changes to
         `--directory` before anybody reads them. Only `log_dir` belongs to the working directory.
+
+        A password on the command line is refused here already: Snakemake's log begins with the command line.
         """
+        if _password_is_an_option():
+            raise _refused_password()
         for name in ("hostfile", "ssh_config"):
             path = getattr(self, name)
             if path is not None:
@@ -275,12 +280,19 @@ def take_password(settings: ExecutorSettings) -> str | None:
     """
     password, settings.password = settings.password, None
     inherited = os.environ.pop(PASSWORD_VARIABLE, None)
-    names = [word.split("=")[0] for word in sys.argv[1:]]
-    spelled = any(name.startswith("--harbor-p") and "--harbor-password".startswith(name) for name in names)
-    if spelled or (password or None) != (inherited or None):
-        raise HarborError(
-            "--harbor-password: a password on the command line can be read by everybody on this machine, and one in a "
-            "profile is easily copied. It is taken from the environment only.",
-            f"read -rs {PASSWORD_VARIABLE} && export {PASSWORD_VARIABLE}",
-        )
+    if _password_is_an_option() or (password or None) != (inherited or None):
+        raise _refused_password()
     return password or None
+
+
+def _password_is_an_option() -> bool:
+    names = [word.split("=")[0] for word in sys.argv[1:]]
+    return any(name.startswith("--harbor-p") and "--harbor-password".startswith(name) for name in names)
+
+
+def _refused_password() -> HarborError:
+    return HarborError(
+        "--harbor-password: a password on the command line can be read by everybody on this machine, and one in a "
+        "profile is easily copied. It is taken from the environment only.",
+        f"read -rs {PASSWORD_VARIABLE} && export {PASSWORD_VARIABLE}",
+    )

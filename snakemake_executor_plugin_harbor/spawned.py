@@ -2,10 +2,12 @@
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from snakemake_interface_executor_plugins.utils import format_cli_arg, join_cli_args
 
 from .command import Command
@@ -27,9 +29,24 @@ def on_node(executor: Any, job: Any) -> Command:
     # A profile of the controller would be applied once more, over what the command already says.
     env["SNAKEMAKE_PROFILE"] = None
     # It reads the Snakefile again, and with it `workdir:`, so it starts where this Snakemake was when it did so.
-    python = executor.get_python_executable()
-    wanted = (*([python] if os.path.isabs(python) else []), *needs(workflow))
-    return Command((command,), "/bin/bash", str(workflow.workdir_init), env, (), wanted)
+    return Command((command,), "/bin/bash", str(workflow.workdir_init), env, (), needs(workflow))
+
+
+def interpreter(workflow: Any) -> str:
+    """The Python that has Snakemake, as a word for the shell: the node's own first, where software is not shared."""
+    if SharedFSUsage.SOFTWARE_DEPLOYMENT in workflow.storage_settings.shared_fs_usage:
+        return shlex.quote(sys.executable)
+    probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec('snakemake') is None)"
+    return f'"$(python3 -c "{probe}" 2>/dev/null && echo python3 || echo {shlex.quote(sys.executable)})"'
+
+
+def awaited(workflow: Any, job: Any) -> list[str]:
+    """The files that are to be there before the job begins, as far as they come to the node by the shared directory."""
+    usage = workflow.storage_settings.shared_fs_usage
+    if SharedFSUsage.INPUT_OUTPUT not in usage:
+        return []
+    local = SharedFSUsage.STORAGE_LOCAL_COPIES in usage
+    return [str(file) for file in job.get_wait_for_files() if local or not getattr(file, "is_storage", False)]
 
 
 def cores(workflow: Any, job: Any) -> int:
@@ -43,9 +60,10 @@ def cores(workflow: Any, job: Any) -> int:
 
 
 def needs(workflow: Any) -> tuple[str, ...]:
-    """Paths, beside the interpreter, that the node must have: it reads the Snakefile again, where we read it."""
-    snakefile = str(workflow.main_snakefile)
-    return (snakefile,) if os.path.isabs(snakefile) else ()
+    """Paths that the node must have: the interpreter, and the Snakefile, which is read there again."""
+    shared = SharedFSUsage.SOFTWARE_DEPLOYMENT in workflow.storage_settings.shared_fs_usage
+    paths = [sys.executable] if shared else []
+    return tuple(path for path in (*paths, str(workflow.main_snakefile)) if os.path.isabs(path))
 
 
 def arguments(workflow: Any) -> str:
@@ -57,9 +75,13 @@ def arguments(workflow: Any) -> str:
     directory = os.getcwd() if workflow.overwrite_workdir is not None else None
     files = [str(Path(os.path.expandvars(path)).expanduser()) for path in workflow.overwrite_configfiles]
     resources = [f"{rule}:{text}" for rule, given in overwritten for item in given.items() if (text := as_typed(*item))]
+    usage = workflow.storage_settings.shared_fs_usage
+    # We look at the local copies in the shared directory after the job, whoever made them.
+    keep = SharedFSUsage.INPUT_OUTPUT in usage and SharedFSUsage.STORAGE_LOCAL_COPIES not in usage
     return str(
         join_cli_args(
             [
+                format_cli_arg("--keep-storage-local-copies", keep),
                 format_cli_arg("--directory", directory),
                 format_cli_arg("--configfiles", files),
                 format_cli_arg(

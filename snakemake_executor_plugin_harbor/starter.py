@@ -12,6 +12,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import command as cmd
 from . import outcome as out
+from . import startfiles
 from .core import events as ev
 from .core.model import Place
 from .core.pool import Pool
@@ -75,7 +76,7 @@ class Starter:
             return self._message(entry, launch)
         except _Over:
             return ev.Unprepared(launch.job, launch.attempt, "withdraw")
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # functions of the Snakefile may call sys.exit()
             return self._failed(launch, error)
         finally:
             entry.preparing = False
@@ -100,9 +101,11 @@ class Starter:
         if self._stopping():
             raise _Over
 
-    def _failed(self, launch: ev.Launch, error: Exception) -> ev.Unprepared:
+    def _failed(self, launch: ev.Launch, error: BaseException) -> ev.Unprepared:
         from snakemake.exceptions import print_exception
 
+        if isinstance(error, SystemExit):
+            error = RuntimeError(f"SystemExit: {error}").with_traceback(error.__traceback__)
         if not isinstance(error, WorkflowError):
             error = _with_origin(error, self._workflow.linemaps)
         print_exception(error, self._workflow.linemaps)
@@ -151,6 +154,9 @@ class Starter:
             entry.litter = command.litter
         entry.doing = f"--harbor-command-factory {self._config.command_factory} is called"
         scripts = [self._final(replace(context, command=script)) for script in command.scripts]
+        name = f"{launch.job.replace('/', '.')}.{launch.attempt}"
+        scripts, files = startfiles.shorten(scripts, command.shell, name)
+        entry.litter += tuple(files)
         message = {
             "t": "start",
             "job": launch.job,
@@ -168,6 +174,7 @@ class Starter:
             "meta": self._meta(entry, launch),
             "cpus": max(1, len(launch.seat.slots)),
         }
+        startfiles.check(message)
         self._check()
         place = Place(launch.node, facts.host, facts.boot_id, facts.scratch)
         self._notes.start(entry.id, launch.attempt, hashes, place)
@@ -192,7 +199,7 @@ class Starter:
         option = f"--harbor-command-factory {self._config.command_factory}"
         try:
             line = self._factory(context)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             raise HarborError(
                 f"{option}: raised {type(error).__name__}: {error} ({where.filename}:{where.lineno}) for job "
@@ -227,7 +234,7 @@ class Starter:
         )
 
 
-def _with_origin(error: Exception, linemaps: Any) -> Exception:
+def _with_origin(error: BaseException, linemaps: Any) -> BaseException:
     """The error with the line of the Snakefile that it comes from, as the local executor shows it."""
     from snakemake.exceptions import RuleException, format_error, get_exception_origin
 

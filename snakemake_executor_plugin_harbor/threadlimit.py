@@ -5,6 +5,7 @@ made. So `{threads}`, the environment, and functions of `threads` in resources a
 """
 
 import functools
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,17 @@ def largest(nodes: Iterable[NodeView]) -> int | None:
     if not usable or any(node.facts is None and node.spec.slots is None for node in usable):
         return None
     return max(node.slots for node in usable) or None
+
+
+def complete_handover(workflow: Any) -> None:
+    """Give the `handover:` rules this machine's cores where no --cores says how many; they run here.
+
+    Snakemake gives them "all available resources", which is no number then, and fails when the first of them is due.
+    """
+    for rule in workflow.rules:
+        cores = rule.resources["_cores"]
+        if rule.is_handover and not cores.is_evaluable() and cores.value is None:
+            rule.resources["_cores"] = os.cpu_count() or 1
 
 
 class ThreadLimit:

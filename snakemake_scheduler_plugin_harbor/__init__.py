@@ -3,11 +3,10 @@
 Snakemake's own selection solves a knapsack problem, greedily in time that grows with the square of the ready jobs
 (44 % of its main process at 2,000). With harbor there is nothing to pack: memory, GPUs and cores belong to nodes,
 and the pool knows those. What is left is an order and a limit. The limit keeps harbor's queue short, because
-Snakemake counts what it has handed over as running: at most twice the pool's slots. With any other executor the
-resources that Snakemake knows of are the only limit.
+Snakemake counts what it has handed over as running: for each class of jobs that can go to the same nodes, at most
+twice the slots of these nodes. With any other executor the resources that Snakemake knows of are the only limit.
 """
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
         self._depths = Depths(self.dag.job_dependencies)
         self._local: dict[Any, bool] = {}
         self._ranks: dict[Any, tuple[int, int]] = {}
+        self._requests: dict[Any, Any] = {}
 
     def select_jobs(
         self,
@@ -36,20 +36,28 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
         available_resources: Mapping[str, Any],
         input_sizes: Mapping[Any, int],
     ) -> Sequence[Any]:
-        """The jobs to hand over now, best first. Linear in the ready jobs, but for the sort of those that fit."""
+        """The jobs to hand over now, best first. One sort and one pass over the ready jobs."""
         left = {name: value for name, value in available_resources.items() if isinstance(value, int)}
         local: list[Any] = []
         remote: list[Any] = []
         for job in selectable_jobs:
             (local if self._is_local(job) else remote).append(job)
-        room = self._room(remote)
-        if room is not None and len(remote) > room:
-            remote = heapq.nsmallest(max(room, 0), remote, key=self._rank)
-        else:
-            remote.sort(key=self._rank)
-        selected = _fitting(sorted(local, key=self._rank), left, None) + _fitting(remote, left, room)
+        selected = [job for job in sorted(local, key=self._rank) if _take(job, left)]
+        executor: Any = self.dag.workflow.scheduler.get_executor(remote[0]) if remote else None
+        rooms = executor.rooms() if hasattr(executor, "rooms") else None
+        remote.sort(key=self._rank)
+        for job in remote:
+            if rooms is None:
+                if _take(job, left):
+                    selected.append(job)
+                continue
+            request = self._request(executor, job)
+            if rooms.left(request) > 0 and _take(job, left):
+                rooms.take(request)
+                selected.append(job)
         for job in selected:
             del self._ranks[job], self._local[job]
+            self._requests.pop(job, None)
         return selected
 
     def _rank(self, job: Any) -> tuple[int, int]:
@@ -65,31 +73,19 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
             local = self._local[job] = job.is_local
         return local
 
-    def _room(self, remote: list[Any]) -> int | None:
-        """Cores that the executor still takes jobs for; None for executors that do not say."""
-        if not remote:
-            return None
-        executor = self.dag.workflow.scheduler.get_executor(remote[0])
-        return executor.room() if hasattr(executor, "room") else None
+    def _request(self, executor: Any, job: Any) -> Any:
+        """What the job asks of a node; the executor's business."""
+        request = self._requests.get(job)
+        if request is None:
+            request = self._requests[job] = executor.request(job)
+        return request
 
 
-def _fitting(jobs: Iterable[Any], left: dict[str, int], room: int | None) -> list[Any]:
-    """The jobs that fit one after the other; `left` is reduced by what they take."""
-    chosen = []
-    for job in jobs:
-        wanted = job.scheduler_resources
-        cores = max(1, wanted.get("_cores", 1))
-        if room is not None and room <= 0:
-            break
-        if any(left.get(name, 0) < value for name, value in _known(wanted, left)):
-            continue
-        for name, value in _known(wanted, left):
-            left[name] -= value
-        if room is not None:
-            room -= cores
-        chosen.append(job)
-    return chosen
-
-
-def _known(wanted: Mapping[str, Any], left: Mapping[str, int]) -> list[tuple[str, int]]:
-    return [(name, value) for name, value in wanted.items() if name in left and isinstance(value, int)]
+def _take(job: Any, left: dict[str, int]) -> bool:
+    """Whether the job fits into what is left of Snakemake's resources, which then is less."""
+    wanted = [(n, v) for n, v in job.scheduler_resources.items() if n in left and isinstance(v, int)]
+    if any(left[name] < value for name, value in wanted):
+        return False
+    for name, value in wanted:
+        left[name] -= value
+    return True

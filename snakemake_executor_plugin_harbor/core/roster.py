@@ -34,6 +34,7 @@ class Roster:
         self._failures: dict[str, int] = {}
         self._until: dict[str, float] = {}
         self._up_at: dict[str, float] = {}
+        self._some_leave = False
         self._met: set[str] = set()
         self._begun = False
 
@@ -154,6 +155,7 @@ class Roster:
                     self.connect(node)
             else:
                 node.leaving, node.successor = True, spec
+        self._some_leave = any(node.leaving for node in self.views.values())
         for spec in wanted.values():
             self._join(spec)
 
@@ -168,6 +170,8 @@ class Roster:
 
     def see_off(self) -> None:
         """Nodes that leave and hold nothing any more are gone."""
+        if not self._some_leave:
+            return
         for name, node in list(self.views.items()):
             if node.leaving and not node.held:
                 self._move(node, "removed", "taken out of the host list")

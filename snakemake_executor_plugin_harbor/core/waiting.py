@@ -141,6 +141,8 @@ class Waiting:
         self._now = 0.0
         self._hour: int | None = None
         self._count = 0
+        self.version = 0
+        """Changes when anything about any node does, but its load."""
         self.asked = 0
         """How many times a node was asked whether it can take a job: the measure of the work done."""
 
@@ -296,6 +298,7 @@ class Waiting:
     def _take_changes(self) -> dict[int, Kind]:
         """Ask the nodes that have changed; the kinds that may start something."""
         facts = self._changed | set(self._nodes) if self._all else self._changed
+        self.version += bool(facts)
         for name in facts:
             self._look_back = True
             self._note_boot(name)
@@ -477,6 +480,10 @@ class Waiting:
             if why is not None:
                 whys[name] = why
         return whys
+
+    def back(self) -> list[Job]:
+        """Jobs that are held back."""
+        return [job for job, _ in self._back.values()]
 
     def groups(self) -> list[Group]:
         """All waiting jobs by their reasons."""

@@ -11,15 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
-AT_ONCE = 8
-STALLED_S = 1.0
+AT_ONCE = 7
+RESERVED = 2
+"""Further places, for hosts that are known to be good: they do not wait for those that stall."""
+STALLED_S = 2.0
 """A dial or a handshake takes a fraction of a second. One that takes longer waits for its peer, and needs no CPU."""
+BEHIND_JUMP_S = 3.0
+"""The same for the ssh program behind a jump host, where the dial is no longer the jump host's business."""
 LOGIN_S = 30.0
 """A connection that is not logged in after this time does not count any more at the gate of its server."""
 
 
 class Gate:
-    """Lets `width` callers in at once. A caller that stays longer than its limit is not counted any more."""
+    """Lets `width` callers in at once, and some more that go first. Who stays longer than its limit does not count."""
 
     def __init__(self, width: int = AT_ONCE) -> None:
         self._width = width
@@ -44,7 +48,7 @@ class Gate:
 
         with self._changed:
             self._waiting.add(me)
-            while not self._free() or me != min(self._waiting):
+            while not self._free(first) or me != min(self._waiting):
                 soonest = min(self._inside.values(), default=0.0)
                 self._changed.wait(max(0.01, soonest - time.monotonic()) if soonest else 1.0)
             self._waiting.discard(me)
@@ -57,10 +61,10 @@ class Gate:
                 self._inside.pop(number, None)
                 self._changed.notify_all()
 
-    def _free(self) -> bool:
+    def _free(self, first: bool) -> bool:
         now = time.monotonic()
         self._inside = {number: until for number, until in self._inside.items() if until > now}
-        return len(self._inside) < self._width
+        return len(self._inside) < self._width + (RESERVED if first else 0)
 
 
 handshakes = Gate()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .faults import Faults, kind_of_text, telling_line
-from .gates import LOGIN_S, STALLED_S, of_server, programs
+from .gates import BEHIND_JUMP_S, LOGIN_S, STALLED_S, of_server, programs
 from .hostkeys import ShownKey
 from .login import locked_files
 from .process import ProcessChannel, clean_environment
@@ -83,7 +83,8 @@ class OpensshTransport:
         argv = ["ssh", "-E", str(log), *self._flags(options), *target_words(self._target, self._settings), command]
         # Behind a jump host it is the jump host's sshd that counts us.
         place = (options.proxy_jump[0], 0) if options.proxy_jump else (options.hostname, options.port)
-        with of_server(*place).hold(STALLED_S, first) as keep, programs.hold(STALLED_S, first):
+        limit = BEHIND_JUMP_S if options.proxy_jump else STALLED_S
+        with of_server(*place).hold(limit, first) as keep, programs.hold(STALLED_S, first):
             if self._closed.is_set():
                 raise self._given_up()
             self._channel = channel = _SshChannel(argv, self._environment(), log)

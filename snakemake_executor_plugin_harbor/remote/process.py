@@ -17,8 +17,12 @@ AFTERMATH_S = 2.0
 
 
 def clean_environment() -> dict[str, str]:
-    """Our environment less Snakemake's credentials, which no child process has any use for."""
-    return {key: value for key, value in os.environ.items() if not re.fullmatch(r"SNAKEMAKE_\w*_PASSWORD", key)}
+    """Our environment less Snakemake's credentials, which no child process has any use for.
+
+    An empty PATH is as none: a shell then looks where the system has its programs.
+    """
+    env = {key: value for key, value in os.environ.items() if not re.fullmatch(r"SNAKEMAKE_\w*_PASSWORD", key)}
+    return env if env.get("PATH") else {**env, "PATH": os.defpath}
 
 
 class Tail:

@@ -12,11 +12,11 @@ SECRET = "hunter2-secret"
 
 
 def take(monkeypatch: pytest.MonkeyPatch, value: str | None, inherited: str | None, *argv: str) -> str | None:
+    settings = ExecutorSettings(password=value)
     monkeypatch.setattr(sys, "argv", ["snakemake", *argv])
     monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
     if inherited is not None:
         monkeypatch.setenv(PASSWORD_VARIABLE, inherited)
-    settings = ExecutorSettings(password=value)
     try:
         return take_password(settings)
     finally:

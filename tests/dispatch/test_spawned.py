@@ -3,7 +3,7 @@
 import base64
 import os
 import shlex
-from pathlib import Path
+import sys
 
 import pytest
 
@@ -80,4 +80,4 @@ def test_cores_are_those_of_the_job_unless_the_user_limits_them(load):
 
 
 def test_a_node_needs_the_snakefile(load, tmp_path):
-    assert spawned.needs(load(RULE)) == (str(Path(tmp_path / "work" / "Snakefile")),)
+    assert spawned.needs(load(RULE)) == (sys.executable, str(tmp_path / "work" / "Snakefile"))

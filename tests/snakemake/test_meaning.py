@@ -117,13 +117,12 @@ def test_a_job_that_no_node_can_hold_is_an_error_before_any_job(project, pool):
 
         rule big:
             output: "big"
-            threads: 64
-            resources: mem_mb=10
+            resources: mem_mb=10**9
             shell: "touch {output}"
         """
     )
     run = work.run(*on(pool, "2/node1", "4/node2")).expect(1)
-    for text in ("rule big", "node1 has 2 slots, the job needs 64", "node2 has 4 slots"):
+    for text in ("rule big", "node1 has ", " MiB of memory, the job needs 1000000000", "node2 has "):
         assert text in run.text
     assert not (work.directory / "small").exists() and "Traceback" not in run.text
 

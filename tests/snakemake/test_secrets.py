@@ -58,6 +58,19 @@ def test_a_password_on_the_command_line_is_refused(project, pool):
     assert "File " not in run.text.split("WorkflowError")[-1].split("HarborError")[-1], "no traceback"
 
 
+@pytest.mark.parametrize("spelled", ["--harbor-passwor=hunter2-spelled", "--harbor-p hunter2-spelled", "profile"])
+def test_no_spelling_and_no_profile_gets_it_into_a_log(project, pool, spelled):
+    work = project(SNAKEFILE)
+    options = spelled.split()
+    if spelled == "profile":
+        (work.directory.parent / "profile").mkdir()
+        (work.directory.parent / "profile/config.yaml").write_text("harbor-password: hunter2-spelled\n")
+        options = ["--profile", "../profile"]
+    run = work.run(*on(pool, "node1"), *options, env=DECLARED).expect(1)
+    assert "from the environment only" in run.text and "Traceback" not in run.text
+    assert not any(b"hunter2-spelled" in _content(path) for path in _files(work.directory))
+
+
 def _arguments(process: psutil.Process) -> list[str]:
     try:
         return list(process.cmdline())

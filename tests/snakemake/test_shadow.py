@@ -12,9 +12,15 @@ BESIDE = """
     rule shallow:
         output: "shallow/{i}"
         shadow: "shallow"
-        shell: "echo > scrap; sleep 0.5; mv scrap {output}"
+        priority: 9
+        shell: "echo > scrap; sleep 1.5; mv scrap {output}"
+
+    rule early:
+        output: "early"
+        shell: "sleep 0.5; echo > {output}"
 
     rule full:
+        input: "early"
         output: "full/{i}"
         shadow: "full"
         shell: "echo > scrap; sleep 0.2; mv scrap {output}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +60,58 @@ def test_a_usual_value_arrives_at_every_place(value):
     assert bash("echo {a,{v}}".replace("{v}", command_line.substitute("{v}", {"v": value}))).split(b" ")[0] == b"a"
 
 
+WORDS = st.recursive(
+    st.sampled_from(
+        [
+            "{v}",
+            "a{v}",
+            "{v}{v}",
+            "--o={v}",
+            "'{v}'",
+            "' \"{v}\" '",
+            "$'\\'{v}'",
+            "$((1+(2)))",
+            '"${u:-{v}}"',
+            '\\"',
+            "\\'",
+            "a#b",
+            "{}",
+            "{x,y}",
+            '"`printf %s {v}`"',
+            "${u}{v}",
+            "w",
+        ]
+    ),
+    lambda words: st.one_of(
+        st.lists(words, min_size=1, max_size=3).map("".join),
+        st.lists(st.sampled_from(["{v}", "'", '\\"', "\\\\", "\\$", " # ", "{", "'{v}'", "${u}"])).map(
+            lambda p: f'"{"".join(p)}"'
+        ),
+        words.map(lambda word: f"\"$(printf '%s|' {word})\""),
+        words.map(lambda word: f'"$(cat <<E\n{{v}} \' $(printf %s {word})\nE\n)"'),
+        words.map(lambda word: f"a # it's {{v}}\nprintf %s {word}"),
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    word=WORDS,
+    value=st.sampled_from(["a b", "'", '"', "a\\", "\\'", "$u`id`", "*", "x\ny", "3", "#", "}", "--", "a'\"b", "E"]),
+)
+@settings(max_examples=80, deadline=None)
+def test_another_value_changes_nothing_but_itself(word, value):
+    """The line prints the same for a harmless value and for one that is full of quotes, but for the value."""
+    line = f"printf '%s|' {word}"
+    try:
+        given_line = command_line.substitute(line, {"v": value})
+    except command_line.Unquotable:
+        return
+    plain_line = command_line.substitute(line, {"v": "ZZZ"})
+    assume(subprocess.run(["bash", "-n", "-c", plain_line], capture_output=True, check=False).returncode == 0)
+    assert bash(given_line) == bash(plain_line).replace(b"ZZZ", value.encode())
+
+
 KEPT = [
     "for n in a b; do echo \"loop ${n}\"; done",
     "n=5; echo $n ${n} ${n:-3} ${#n} ${n%.*} \"${n}\" \\{n}",
@@ -96,7 +148,9 @@ def here(tmp_path, monkeypatch):
 UNCLEAR = [
     "echo $${n}", 'echo "$${n}"', "echo \\${n}", 'echo "\\${n}"', 'echo "\\{n}"', "echo '\\{n}'", "echo $dir{n}",
     'echo "$dir{n}"', "perl -e 'print $h{n}'", "rpm --qf '%{n}'", "cat <<E\n$dir{n}\nE",
-    "n=5; echo {n}", "for n in 1 2; do echo {n}; done", "read -r n; echo {n}", "ls | xargs -I{n} cp {n} x",
+    "sed 's/{{n}}/3/' x",
+    "echo {{n}}", "jq '{n}' x", "n=5; echo {n}", "for n in 1 2; do echo {n}; done",
+    "read -r n; echo {n}", "ls | xargs -I{n} cp {n} x",
     "exec {n}>file", 'python3 -c "n = 5; print(f\'{n}\')"', "python3 -c 'for n in range(3): print({n})'",
     "python3 - <<'E'\nn, m = 1, 2\nprint(f\"{n}\")\nE", "python3 -c 'print((lambda n: {n})(1))'",
     "python3 -c 'import x as n; print({n})'", "awk 'BEGIN{n=1} {n}'", "((n++)); echo {n}", "local n; echo {n}",
@@ -118,7 +172,9 @@ CLEAR = [
     "test {n} = 5 && test {n} -ge 3", "python3 -c 'f(n={n})'", "for i in $(seq {n}); do echo $i; done",
     "sed 's/SIZE/{size}/' in", "n=$(({n} + 1)); echo $n", "n=5; echo ${n}", "ssh me@{n} true", "echo $1{n} $?{n}",
     'echo "n={n}"', "size=3; echo {n} $size", "cat <<E\nn = {n}\nE", "export n={n}; echo {n}", "echo {n}>out",
-    "echo $CASE_n {n}", "n=$CASE_n; echo {n}",
+    "sed 's/{{''n}}/{n}/' x", 'echo "{""n}" {n}', "jq --arg n {n} '.n = $n' x",
+    "./solver --n {n} -n {n} --size {size}", 'echo "running as n {n}, read n {n}"', "cmd --dry-n {n} n-- {size}",
+    "cat <<E\n# as n, for all n of a case\nn: {n}\nE", "echo $CASE_n {n}", "n=$CASE_n; echo {n}",
 ]  # fmt: skip
 
 
@@ -153,7 +209,6 @@ def test_doubts(here):
     lines = {
         "out{sead}.txt; echo {seed}": ["{sead} is no parameter", "{seed} is no parameter"],
         "awk '{sizes} {print} {m}'": ['{sizes} is no parameter and stays as it is; did you mean "size"?'],
-        "echo {{n}}": ["{{n}} becomes {VALUE}"],
         "echo $n ${size}": ["$n is not set by the line; the parameter is {n} or $CASE_n", "$size is not set"],
         "echo $CASE_sise": ['$CASE_sise is empty, as sise is no parameter; did you mean "size"?'],
         "echo $n $PATH; . ./env.sh": [],
@@ -162,3 +217,10 @@ def test_doubts(here):
         found = sweep_config.doubts(here(line))
         assert len(found) == len(want), (line, found)
         assert all(text in doubt for text, doubt in zip(want, found, strict=True)), (line, found)
+
+
+def test_a_parameter_called_like_a_resource_reserves_nothing(here):
+    sweep = here("echo {threads} {mem_mb}", [{"threads": 4, "mem_mb": 100}])
+    assert [doubt.split(":")[0] for doubt in sweep_config.doubts(sweep)] == ["sweeps.s.threads", "sweeps.s.mem_mb"]
+    assert sweep_config.doubts(here(8, [{"threads": 8}], key="threads")) == []
+    assert "a column `case` would name" in sweep_config.doubts(here("true", [{"Case": 1}]))[0]

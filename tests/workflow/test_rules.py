@@ -106,3 +106,34 @@ def test_a_result_that_is_missing_or_nonsense_says_so_and_runs_no_case_again(pro
         )
         assert text in project.run("-s", str(ROOT / "workflow/Snakefile"), *LOCAL).expect(1).text
     assert ran(project) == ["1", "2"]
+
+
+def test_tables_of_any_size_and_cases_that_are_left_over(project):
+    """Three cases have more values than one argument can hold; two of them are taken out again."""
+    (project.directory / "config/config.yaml").write_text(
+        "sweeps: {s: {template: template, cases: cases.csv, run: \"printf 'y\\n1\\n' > r.csv\", result: r.csv}}"
+    )
+    rows = [f"{name},{letter * 70_000}\n" for name, letter in (("a", "x"), ("b", "y"), ("c", "z"))]
+    for count in (3, 1):
+        (project.directory / "cases.csv").write_text("".join(["case,v\n", *rows[:count]]))
+        run = project.run("-s", str(ROOT / "workflow/Snakefile"), *LOCAL).expect(0)
+        want = ["case,v,y\n", *(row.replace("\n", ",1\n") for row in rows[:count])]
+        assert (project.directory / "results/s/results.csv").read_text() == "".join(want)
+        left = "results/s/cases still holds 2 cases that the configuration no longer has: b, c"
+        assert (left in run.text) == (count == 1)
+
+
+def test_a_result_that_only_the_template_has_is_no_result(project):
+    config = project.directory / "config/config.yaml"
+    config.write_text(
+        "sweeps: {s: {template: template, grid: {x: [1, 2]}, run: 'test {x} = 1 || cp r r.json', result: r.json}}"
+    )
+    for name in ("r", "r.json"):
+        (project.directory / "template" / name).write_text('{"y": 99}')
+    run = project.run("-s", str(ROOT / "workflow/Snakefile"), *LOCAL).expect(1)
+    assert "case x=1 left no r.json: it is older than the case" in run.text and "case x=2" not in run.text
+    assert '"parameters"' not in run.text, "the command that Snakemake shows does not hide the reason"
+    config.write_text(config.read_text().replace("test {x} = 1 || ", ""))
+    project.run("-s", str(ROOT / "workflow/Snakefile"), *LOCAL).expect(0)
+    table = (project.directory / "results/s/results.csv").read_text()
+    assert table == "case,x,y\nx=1,1,99\nx=2,2,99\n"

@@ -46,6 +46,16 @@ def decode(path):
 
 def rows(text, delimiter):
     """(line, cells) of every row. A cell is Quoted or Cell; a line break is LF, CR LF or CR."""
+    # A carriage return alone ends a line only where all lines end so.
+    stray = re.compile("\r(?!\n)") if "\n" in text else None
+    if '"' not in text:
+        if stray and stray.search(text):
+            before = text[: stray.search(text).start()]
+            raise TableError(before.count("\n") + 1, "a carriage return in a cell without quotes")
+        lines = re.split("\r\n|\r|\n", text)
+        for number, line in enumerate(lines[:-1] if not lines[-1] else lines, 1):
+            yield number, [Cell(cell) for cell in line.split(delimiter)]
+        return
     blank = "[ \t]*" if delimiter != "\t" else "[ ]*"
     sep = re.escape(delimiter)
     cell = re.compile(
@@ -65,6 +75,8 @@ def rows(text, delimiter):
             cells.append(Quoted(quoted.replace('""', '"')))
             line += len(re.findall("\r\n|\r|\n", quoted))
         position = match.end()
+        if end == "\r" and stray:
+            raise TableError(line, "a carriage return in a cell without quotes")
         if end != delimiter:
             yield begin, cells
             line += 1

@@ -12,6 +12,7 @@ import csv_table
 
 NAME = re.compile(r"[A-Za-z0-9_=+@%][A-Za-z0-9._=+,@%-]*")
 PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SURROGATE = re.compile("[\ud800-\udfff]")
 LONGEST_NAME = 200
 SOURCES = ("cases", "grid", "zip")
 
@@ -44,8 +45,11 @@ def cases_of(where: str, entry: Mapping[str, Any]) -> tuple[Case, ...]:
     if source == "cases" and isinstance(entry["cases"], str):
         rows = read_table(Path(entry["cases"]), where)
     elif source == "cases":
+        for i, row in enumerate(entry["cases"]):
+            _check_keys(f"{where}[{i}]", row)
         rows = [(f"{where}[{i}]", {str(k): text(v) for k, v in row.items()}) for i, row in enumerate(entry["cases"])]
     else:
+        _check_keys(where, entry[source])
         rows = [(where, row) for row in _combine(where, source, entry[source])]
     if not rows:
         raise SweepError(f"{where}: there are no cases")
@@ -56,6 +60,12 @@ def cases_of(where: str, entry: Mapping[str, Any]) -> tuple[Case, ...]:
             raise SweepError(f"{place}: the case {case.name!r} is there twice (first: {seen[case.name]})")
         seen[case.name] = place
     return cases
+
+
+def _check_keys(where: str, row: Mapping[Any, Any]) -> None:
+    for key in row:
+        if not isinstance(key, str):
+            raise SweepError(f"{where}: YAML reads the key as {text(key)}, which is no text; write it in quotes")
 
 
 def text(value: Any) -> str:
@@ -77,7 +87,7 @@ def _case(where: str, row: Mapping[str, str]) -> Case:
         _check_parameter(where, key)
         if "\0" in value:
             raise SweepError(f"{where}: the value of {key} holds a NUL character, which no command line can")
-        if any("\ud800" <= c <= "\udfff" for c in value):
+        if SURROGATE.search(value):
             raise SweepError(f"{where}: the value of {key} holds half of a surrogate pair, which is no text: {value!r}")
     if row.get("case") == "":
         raise SweepError(f"{where}: the case has no name: its cell in the column `case` is empty")

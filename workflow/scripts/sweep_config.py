@@ -4,11 +4,8 @@ Runs in Snakemake's own process while the Snakefile is read. Raises SweepError o
 traceback.
 """
 
-import datetime
-import difflib
 import hashlib
 import json
-import math
 import os
 import re
 import shlex
@@ -21,17 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import sweep_lines
-from sweep_cases import Case, SweepError, cases_of
+from sweep_cases import SURROGATE, Case, SweepError, cases_of
+from sweep_schema import guess, plain, validate
 from sweep_template import check_template
 
 SCRIPT = re.compile(r"\S+\.(py|sh|R|r|pl|rb|jl)")
 RESOURCES = ("mem_mb", "disk_mb", "runtime", "gpu", "node", "constraint", "progress", "stall_after")
 LOGS = ("stdout", "stderr")
-TYPES = {"object": "a mapping", "array": "a list", "string": "text", "integer": "integer", "number": "number"}
-# Keys that other tools have, and ours.
-ALIASES = {"mem": "mem_mb", "memory": "mem_mb", "disk": "disk_mb", "time": "runtime", "timeout": "runtime",
-           "walltime": "runtime", "cpus": "threads", "cores": "threads", "gpus": "gpu", "command": "run",
-           "commands": "run", "cmd": "run", "host": "node", "nodes": "node"}  # fmt: skip
 # Specifications of tables that no configuration has used for so long are removed (seconds).
 FORGOTTEN = 30 * 86400
 
@@ -72,116 +65,6 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Swee
     return {str(name): _sweep(str(name), entry) for name, entry in config["sweeps"].items()}
 
 
-def plain(value: Any) -> Any:
-    """YAML makes a date of 2024-01-01; a case means the text."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, datetime.date) else value
-
-
-# --- the schema ---------------------------------------------------------------------------------------------------
-
-
-def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
-    """Check against the JSON schema; the first mistake becomes a sentence that names the key."""
-    import jsonschema
-
-    errors = sorted(
-        jsonschema.Draft7Validator(schema).iter_errors(dict(config)),
-        # An unknown key before a missing one: it is probably that one with a typo.
-        key=lambda e: (list(map(str, e.path)), e.validator != "additionalProperties"),
-    )
-    if errors:
-        raise SweepError(_sentence(errors[0]))
-
-
-def _sentence(error: Any) -> str:
-    where = _where(error.absolute_path) or "config"
-    if error.validator == "additionalProperties" and isinstance(error.schema.get("properties"), Mapping):
-        known = list(error.schema["properties"])
-        unknown = next(key for key in error.instance if key not in known)
-        return f"{where}.{unknown}: unknown key; {_instead(str(unknown), error.instance[unknown], known)}"
-    if error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
-        if where != "config":
-            return f"{where}.{missing}: is missing"
-        close = difflib.get_close_matches(missing, map(str, error.instance), n=1)
-        return f"{missing}: is missing from the configuration" + (f'; there is "{close[0]}"' if close else "")
-    if error.validator == "propertyNames" or "propertyNames" in error.absolute_schema_path:
-        return f"sweeps: {error.instance!r} is not a name for a sweep (letters, digits, '_', '.', '-')"
-    if error.validator == "type":
-        wanted = error.validator_value
-        names = " or ".join(TYPES[name] for name in ([wanted] if isinstance(wanted, str) else wanted) if name in TYPES)
-        key = str(error.absolute_path[-1]) if error.absolute_path else ""
-        hint = f"; write {key}: {_megabytes(error.instance)}" if key in ("mem_mb", "disk_mb") else ""
-        return f"{where}: expected {names}, got {json.dumps(error.instance, default=str)}{hint}"
-    if error.validator in ("minItems", "minProperties", "minLength"):
-        return f"{where}: must not be empty"
-    if error.validator == "minimum":
-        return f"{where}: must be at least {error.validator_value}, got {error.instance}"
-    if error.validator == "oneOf":
-        inner = [e for e in error.context if len(e.absolute_path) > len(error.absolute_path)]
-        if inner:
-            return _sentence(inner[0])
-        return f"{where}: expected the path of a CSV or TSV file, or a list of {{parameter: value}}"
-    return f"{where}: {error.message}"
-
-
-def _where(path: Any) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-
-
-def _guess(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f'did you mean "{close[0]}"?' if close else ""
-
-
-def _instead(word: str, value: Any, known: list[str]) -> str:
-    """What to write instead of an unknown key."""
-    key = ALIASES.get(word.lower())
-    if key not in known:
-        return _guess(word, known) or f"known are {', '.join(known)}"
-    if key in ("mem_mb", "disk_mb"):
-        return f"write {key}: {_megabytes(value)}"
-    return f'did you mean "{key}"?'
-
-
-def _megabytes(value: Any) -> str:
-    """`2GB` as Snakemake counts it."""
-    from humanfriendly import InvalidSize, parse_size
-
-    try:
-        return str(math.ceil(parse_size(str(value)) / 1e6)) if isinstance(value, str) else "and a whole number of MB"
-    except InvalidSize:
-        return "and a whole number of MB"
-
-
-def check_keys(path: str) -> None:
-    """Refuse a key that is in one mapping of the file's sweeps twice: YAML would silently take the last."""
-    import yaml
-
-    try:
-        tree = yaml.compose(Path(path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return
-    todo = [value for key, value in tree.value if key.value == "sweeps"] if isinstance(tree, yaml.MappingNode) else []
-    if len(todo) > 1:
-        raise SweepError(f"{path}:{todo[1].start_mark.line + 1}: the key 'sweeps' is there twice")
-    while todo:
-        node = todo.pop()
-        if isinstance(node, yaml.SequenceNode):
-            todo += node.value
-        elif isinstance(node, yaml.MappingNode):
-            seen = set()
-            for key, value in node.value:
-                if key.value in seen and isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                    raise SweepError(f"{path}:{key.start_mark.line + 1}: the key {key.value!r} is there twice")
-                seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
-                todo.append(value)
-
-
 # --- one sweep ----------------------------------------------------------------------------------------------------
 
 
@@ -189,9 +72,9 @@ def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
     where = f"sweeps.{name}"
     for key, value in entry.items():
         texts = [(f"[{i}]", each) for i, each in enumerate(value)] if isinstance(value, list) else [("", value)]
-        for index, text in texts:
-            if isinstance(text, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
-                raise SweepError(f"{where}.{key}{index}: {text!r} holds a character that is no text")
+        for index, found in texts:
+            if isinstance(found, str) and ("\0" in found or SURROGATE.search(found)):
+                raise SweepError(f"{where}.{key}{index}: {found!r} holds a character that is no text")
     template = entry["template"]
     check_template(f"{where}.template", template, f"results/{name}")
     sweep = Sweep(
@@ -211,8 +94,8 @@ def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
     if sweep.plot and not sweep.result:
         for key, column in sweep.plot.items():
             if column not in ("case", *sweep.parameters):
-                guess = _guess(column, list(sweep.parameters)) or f"parameters are {', '.join(sweep.parameters)}"
-                raise SweepError(f"{where}.plot.{key}: {column!r} is no parameter, and there is no `result`; {guess}")
+                hint = guess(column, list(sweep.parameters)) or f"parameters are {', '.join(sweep.parameters)}"
+                raise SweepError(f"{where}.plot.{key}: {column!r} is no parameter, and there is no `result`; {hint}")
     sweep_lines.check_lines(where, sweep.lines(), sweep.cases, sweep.parameters)
     _check_sizes(where, sweep)
     _check_names(sweep)
@@ -267,24 +150,24 @@ def _result(where: str, result: str | None) -> str | None:
     return result
 
 
-def _processor(where: str, text: str | None) -> tuple[str, str] | None:
+def _processor(where: str, given: str | None) -> tuple[str, str] | None:
     """A script that is there, or else a command line."""
-    if text is None:
+    if given is None:
         return None
-    path = Path(text)
-    known = SCRIPT.fullmatch(text)
+    path = Path(given)
+    known = SCRIPT.fullmatch(given)
     if path.is_file():
-        if "{" in text:
-            raise SweepError(f"{where}: {text!r}: Snakemake does not allow braces in the path of a script")
+        if "{" in given:
+            raise SweepError(f"{where}: {given!r}: Snakemake does not allow braces in the path of a script")
         if not known and not os.access(path, os.X_OK):
             raise SweepError(f"{where}: {path.absolute()} is not executable\n  Try: chmod +x {path.absolute()}")
-        return (text, "")
-    if known and not text.startswith("-"):
+        return (given, "")
+    if known and not given.startswith("-"):
         raise SweepError(
             f"{where}: there is no script {path.absolute()}\n"
             "  A script of the template, or another program, is started by a command line: python3 pre.py"
         )
-    return ("", text)
+    return ("", given)
 
 
 def _check_progress(where: str, pattern: str | None) -> None:
@@ -311,7 +194,17 @@ def _check_runtime(where: str, runtime: int | str | None) -> None:
 
 def doubts(sweep: Sweep) -> list[str]:
     """What is no mistake by the rules, but looks like one: `{seed}` where no parameter has that name."""
-    return [f"sweeps.{sweep.name}.{doubt}" for doubt in sweep_lines.doubts(sweep.lines(), sweep.parameters)]
+    found = list(sweep_lines.doubts(sweep.lines(), sweep.parameters))
+    given = {*sweep.resources, *(["threads"] if sweep.threads > 1 else [])}
+    for name in ("threads", *RESOURCES):
+        if name in sweep.parameters and name not in given:
+            found.append(
+                f"{name}: there is a parameter of this name, which reserves nothing; write {name}: NUMBER here"
+            )
+    for name in sweep.parameters:
+        if name.lower() == "case":
+            found.append(f"cases: {name} is a parameter like any other; a column `case` would name the cases")
+    return [f"sweeps.{sweep.name}.{doubt}" for doubt in found]
 
 
 # --- what the rules are given ---------------------------------------------------------------------------------------
@@ -350,12 +243,15 @@ def table(sweep: Sweep) -> str:
 
 
 def table_file(sweep: Sweep, directory: Path) -> str:
-    """The file that `table` is in: no command line is long enough for many cases. Its name changes with its content."""
-    text = table(sweep)
-    path = directory / sweep.name / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    """The file that `table` is in. Snakemake shows the whole command when `collect` fails, which would hide the reason.
+
+    Its name changes with its content, so that a run that is under way keeps its own.
+    """
+    spec = table(sweep)
+    path = directory / sweep.name / f"{hashlib.sha256(spec.encode()).hexdigest()[:32]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_text(text)
+    part.write_text(spec)
     part.replace(path)
     for other in path.parent.iterdir():
         if other.stat().st_mtime < time.time() - FORGOTTEN:

@@ -3,26 +3,32 @@
 Runs in Snakemake's own process while the Snakefile is read. Raises SweepError only.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from command_line import ESCAPED, LITERAL, OWN, SINGLE, UNCLEAR, WORD, Place, Unquotable, places, substitute
 from sweep_cases import Case, SweepError
+from sweep_schema import guess
 
 QUOTED = re.compile(r"'[^']*'")
 # Linux takes no argument of a command beyond 128 KiB. Snakemake, harbor and `bash -c` need some of that.
 LONGEST = 100_000
 
 # Statements of the shell and of usual languages that give a variable its value; NAME is the variable.
+BARE = r"(?<![\w$.@%-])(?<!\$\{)NAME\b"
+COMMAND = r"(?:^|[;&|({\n`']|\b(?:while|until|if|then|do|else)\s)\s*(?:\w+=\S*\s+)*"
 BINDS = (
-    r"(?<![\w$.@%-])(?<!\$\{)NAME\s*(?:[-+*/|&:]|//|\*\*|<<|>>)?=(?![=~])(?!\s*[^\s;&|]*(?:\{NAME\}|\$\{?CASE_NAME\b))",
-    r"(?<![\w$.@%{-])NAME\s*(?:,\s*\w+\s*)+=(?!=)",
-    r"(?<![\w$.@%{-])NAME(?:\+\+|--)(?!>)|(?:\+\+|--)NAME\b(?!\s*=)",
-    r"\bfor\b[\w\s,(]*?\bNAME\b[\w\s,)]*\bin\b",
-    r"\b(?:read|declare|local|typeset|readonly|mapfile|readarray|getopts|import|as|def|lambda|function|var|const|my)"
-    r"\b[^;|&\n]*?(?<![\w$.{=-])NAME\b(?!\s*=)",
+    # n=5, n += 1, n := 3; but not n={n}.
+    BARE + r"\s*(?:[-+*/|&:]|//|\*\*|<<|>>)?=(?![=~])(?!\s*[^\s;&|]*(?:\{NAME\}|\$\{?CASE_NAME\b))",
+    # n, m = 1, 2
+    BARE + r"\s*(?:,\s*\w+\s*)+=(?!=)",
+    BARE + r"\+\+|\+\+NAME\b",
+    r"\bfor\s+\(?(?:\w+\s*,\s*\(?)*NAME\b[\s\w,)]*\bin\b",
+    COMMAND
+    + r"(?:read|declare|local|typeset|readonly|mapfile|readarray|getopts)\b[^;|&\n]*?(?<![\w$.{=-])NAME\b(?!\s*=)",
+    r"\b(?:import|with|except)\b[^;|&\n]*?\bas\s+NAME\b|\bimport\s+(?:\w+\s*,\s*)*NAME\b",
+    r"\b(?:def|function)\b\s*\w*\s*\([^)]*\bNAME\b|\blambda\b[^:]*\bNAME\b|\b(?:var|const)\s+NAME\b",
     r"(?:-I\s*|--replace=|\bexec\s+)['\"]?\{NAME\}",
 )
 
@@ -33,11 +39,14 @@ def check_lines(where: str, lines: Iterable[tuple[str, str]], cases: Sequence[Ca
         found = [place for place in places(line) if place.name in parameters]
         used = [place for place in found if place.kind not in (OWN, ESCAPED)]
         for place in used:
-            if place.kind == UNCLEAR:
-                shown = line[max(0, place.start - 5) : place.end]
+            # Doubled braces are other programs' placeholders, and jq makes an object of `{n}`.
+            doubled = line[max(0, place.start - 1) : place.end + 1] == f"{{{{{place.name}}}}}"
+            if place.kind == UNCLEAR or doubled or (place.kind != WORD and re.search(r"(?<![\w.-])[jy]q\s", line)):
+                shown = line[max(0, place.start - 5) : place.end + doubled]
                 raise SweepError(
                     f"{where}.{key}: it is unclear whether {{{place.name}}} in {shown!r} is the parameter.\n"
-                    f"  Write $CASE_{place.name} for the parameter, or ${{{place.name}}} for the shell's own variable."
+                    f"  Write $CASE_{place.name} for the parameter, or ${{{place.name}}} for the shell's variable.\n"
+                    f"  Where the text itself is meant, split it: '{{''{place.name}}}' or \"{{\"\"{place.name}}}\"."
                 )
         for name in dict.fromkeys(place.name for place in used):
             if _binds(line, name):
@@ -81,29 +90,21 @@ def doubts(lines: Iterable[tuple[str, str]], parameters: Sequence[str]) -> Itera
     """What is no mistake by the rules, but looks like one: `{seed}` where no parameter has that name."""
     for key, line in lines:
         found = places(line)
-        for place in found:
-            if place.name in parameters and line[place.start - 1 : place.end + 1] == f"{{{{{place.name}}}}}":
-                yield f"{key}: {{{{{place.name}}}}} becomes {{VALUE}}; braces are not doubled here"
         for name in dict.fromkeys(p.name for p in found if p.kind not in (OWN, ESCAPED, UNCLEAR)):
             if name in parameters or all(line[p.start - 1 : p.start] == "@" for p in found if p.name == name):
                 continue
-            guess = "the case's name is $CASE" if name == "case" else _guess(name, parameters)
+            hint = "the case's name is $CASE" if name == "case" else guess(name, parameters)
             quoted = all(p.kind in (SINGLE, LITERAL) for p in found if p.name == name)
-            if guess or not quoted:
-                reason = guess or f"parameters are {', '.join(parameters) or 'none'}"
+            if hint or not quoted:
+                reason = hint or f"parameters are {', '.join(parameters) or 'none'}"
                 yield f"{key}: {{{name}}} is no parameter and stays as it is; {reason}"
         bare = QUOTED.sub("", line)
         for name in dict.fromkeys(re.findall(r"(?<!\\)\$\{?CASE_(\w+)", bare)):
             if name not in parameters:
-                reason = _guess(name, parameters) or f"parameters are {', '.join(parameters) or 'none'}"
+                reason = guess(name, parameters) or f"parameters are {', '.join(parameters) or 'none'}"
                 yield f"{key}: $CASE_{name} is empty, as {name} is no parameter; {reason}"
         for name in dict.fromkeys(re.findall(r"(?<![\\$])\$\{?([A-Za-z_]\w*)", bare)):
             elsewhere = name in os.environ or re.search(r"(^|[\s;&|])(source|eval|\.)\s", line)
             own = _binds(line, name) or re.search(rf"(?<![\w$-]){name}=", line)
             if name in parameters and not elsewhere and not own:
                 yield f"{key}: ${name} is not set by the line; the parameter is {{{name}}} or $CASE_{name}"
-
-
-def _guess(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f'did you mean "{close[0]}"?' if close else ""

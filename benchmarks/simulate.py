@@ -1,0 +1,213 @@
+"""The real core with a virtual clock: how fast it decides, and how that grows with the pool.
+
+    python benchmarks/simulate.py --nodes 10000 --jobs 1000000 --requests 50
+
+Nothing but `core` is imported: no sockets, no threads, no waiting. Each node has 4 to 16 cores, sends samples, and
+other people use a part of it. Jobs take about a minute; at most twice the pool's slots of them are handed over at any
+time, as the scheduler plugin does it. Times are CPU times of the core's one thread: a busy machine does not show.
+"""
+
+import argparse
+import heapq
+import json
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from snakemake_executor_plugin_harbor.core import events as ev
+from snakemake_executor_plugin_harbor.core.model import JobSpec, JobState, Load, NodeFacts, NodeSpec, Request
+from snakemake_executor_plugin_harbor.core.pool import Pool
+
+SIZES = (100, 1_000, 10_000)
+TIMED = 100
+"""Events of each kind that are timed for one size."""
+MEM_MB = 64_000
+
+
+class Simulation:
+    """A pool, the nodes' side of it, and a clock that jumps from event to event."""
+
+    def __init__(self, nodes: int, jobs: int, requests: int, sample_every: float = 10.0, seed: int = 1) -> None:
+        self.random = random.Random(seed)
+        self.now = 0.0
+        self.jobs, self.submitted, self.ended, self.placed = jobs, 0, 0, 0
+        self.failed: list[str] = []
+        self.sample_every = sample_every
+        self.requests = [self._request(i) for i in range(requests)]
+        self.pool = Pool([NodeSpec(f"n{i}", f"n{i}") for i in range(nodes)])
+        self.costs: dict[str, list[float]] = {}
+        self._future: list[tuple[float, int, ev.Event]] = []
+        self._count = 0
+        self._tick_at = 0.0
+        self.pool.start()
+        up = [ev.NodeUp(name, self._facts(name)) for name in self.pool.nodes]
+        self.pool.handle(up, self.now)
+        self.pool.handle([ev.Measured(name, self._load(name)) for name in self.pool.nodes], self.now)
+        for name in self.pool.nodes:
+            self._later(self.random.uniform(0, sample_every), ev.Measured(name, Load()))
+
+    def _request(self, index: int) -> Request:
+        return Request(cores=1 + index % 4, mem_mb=500 + 7 * index)
+
+    def _facts(self, name: str) -> NodeFacts:
+        return NodeFacts(cores=self.random.choice((4, 8, 16)), mem_mb=MEM_MB, boot_id=name)
+
+    def _load(self, name: str) -> Load:
+        """What the node measures: our jobs use what they asked for, others use up to one core."""
+        node = self.pool.nodes[name]
+        ours = {key: float(request.cores) for key, (request, _) in node.held.items()}
+        busy = sum(ours.values()) + self.random.random()
+        free = MEM_MB - 2_000 - node.held.mem_mb
+        return Load(busy, ours, mem_available_mb=max(0, free), disk_free_mb=90_000, workdir_free_mb=900_000)
+
+    def _later(self, seconds: float, event: ev.Event) -> None:
+        self._count += 1
+        heapq.heappush(self._future, (self.now + seconds, self._count, event))
+
+    def handle(self, *events: ev.Event) -> None:
+        """Give events to the pool, take the time, and do what it asks for."""
+        started = time.thread_time()
+        actions = self.pool.handle(events, self.now)
+        self.costs.setdefault(type(events[0]).__name__, []).append(time.thread_time() - started)
+        for action in actions:
+            match action:
+                case ev.Launch(job, attempt):
+                    self.placed += 1
+                    self._later(0.01, ev.Prepared(job, attempt))
+                case ev.Start(job, attempt, node):
+                    self._later(0.02, ev.Started(node, job, attempt))
+                    self._later(self.random.expovariate(1 / 60) + 0.1, ev.Exited(node, job, attempt, 0, None))
+                case ev.Settle(outcome):
+                    self.ended += 1
+                    if outcome.state != JobState.SUCCEEDED:
+                        self.failed.append(outcome.reason)
+
+    def submit(self, count: int) -> None:
+        """Hand over jobs, as many as there are."""
+        count = min(count, self.jobs - self.submitted)
+        if count <= 0:
+            return
+        specs = []
+        for _ in range(count):
+            self.submitted += 1
+            request = self.random.choice(self.requests)
+            specs.append(JobSpec(f"run/{self.submitted}", request, rule=f"r{self.submitted % 10}"))
+        self.handle(ev.Submitted(tuple(specs)))
+
+    def fill(self) -> None:
+        """Twice the pool's slots: one half runs, the other waits."""
+        self.submit(2 * self.pool.slots())
+
+    def start_all(self) -> None:
+        """Have everything that was placed start, in few calls."""
+        while soon := [event for _, _, event in self._future if isinstance(event, (ev.Prepared, ev.Started))]:
+            self._future = [item for item in self._future if not isinstance(item[2], (ev.Prepared, ev.Started))]
+            heapq.heapify(self._future)
+            self.handle(*soon)
+
+    def step(self) -> None:
+        """The next event."""
+        self.now, _, event = heapq.heappop(self._future)
+        if self.now >= self._tick_at:
+            self._tick_at = self.now + 1.0
+            self.handle(ev.Tick(12))
+        if isinstance(event, ev.Measured):
+            self._later(self.sample_every, event)
+            event = ev.Measured(event.node, self._load(event.node))
+        self.handle(event)
+        if isinstance(event, ev.Exited):
+            self.submit(1)
+
+    def run(self) -> None:
+        """Until every job has ended."""
+        self.fill()
+        while self.ended < self.jobs:
+            self.step()
+
+
+def summary(costs: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Milliseconds per event, by kind."""
+    shown = {}
+    for kind, seconds in sorted(costs.items()):
+        ordered = sorted(seconds)
+        shown[kind] = {
+            "events": len(ordered),
+            "median_ms": round(1e3 * statistics.median(ordered), 4),
+            "p99_ms": round(1e3 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], 4),
+            "max_ms": round(1e3 * ordered[-1], 4),
+        }
+    return shown
+
+
+def simulate(nodes: int, jobs: int, requests: int, sample_every: float = 10.0) -> dict[str, Any]:
+    """One whole run."""
+    simulation = Simulation(nodes, jobs, requests, sample_every)
+    simulation.run()
+    cpu = sum(sum(seconds) for seconds in simulation.costs.values())
+    return {
+        "nodes": nodes,
+        "jobs": jobs,
+        "requests": requests,
+        "done": simulation.ended,
+        "failed": len(simulation.failed),
+        "virtual_s": round(simulation.now, 1),
+        "cpu_s": round(cpu, 2),
+        "decisions_per_s": round(simulation.placed / cpu) if cpu else None,
+        "events": summary(simulation.costs),
+    }
+
+
+def growth(requests: int, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str, Any]]:
+    """The cost of single events for pools of these sizes, all slots taken and as many jobs waiting. `asked`: how many
+    times a node was asked whether it can take a job, per event.
+    """
+    for nodes in sizes:
+        simulation = Simulation(nodes, 10**9, requests)
+        simulation.fill()
+        simulation.start_all()
+        simulation.costs.clear()
+        before = simulation.pool.waiting.asked
+        while min(len(simulation.costs.get(kind, ())) for kind in ("Measured", "Exited", "Submitted")) < TIMED:
+            simulation.step()
+        count = sum(len(seconds) for seconds in simulation.costs.values())
+        asked = (simulation.pool.waiting.asked - before) / count
+        yield {
+            "nodes": nodes,
+            "waiting": len(simulation.pool.queue()),
+            "asked": round(asked, 1),
+            "events": summary(simulation.costs),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, default=1_000)
+    parser.add_argument("--jobs", type=int, default=20_000)
+    parser.add_argument("--requests", type=int, default=50, help="how many different requests the jobs make")
+    parser.add_argument("--sample-every", type=float, default=10.0, help="virtual seconds between samples of a node")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    found = simulate(arguments.nodes, arguments.jobs, arguments.requests, arguments.sample_every)
+    found["growth"] = list(growth(arguments.requests))
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    print(f"{found['done']} jobs on {found['nodes']} nodes, {found['requests']} different requests:")
+    print(f"  {found['decisions_per_s']} decisions a second; {found['cpu_s']} s of CPU for {found['virtual_s']} s")
+    _show(found["events"])
+    for size in found["growth"]:
+        print(f"{size['nodes']} nodes, all busy, {size['waiting']} jobs wait; {size['asked']} questions an event:")
+        _show(size["events"])
+
+
+def _show(events: dict[str, dict[str, float]]) -> None:
+    for kind, cost in events.items():
+        print(
+            f"  {kind:10} {cost['events']:9.0f} events, ms: median {cost['median_ms']:8.3f}, p99 {cost['p99_ms']:8.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
