@@ -33,8 +33,8 @@ _CANDIDATES = " ".join(
 
 
 _MODULES = (
-    *("helpers", "processes", "wire", "spool", "meter", "fence", "workdir", "shutdown", "logs", "orphans", "starting"),
-    *("endings", "guardian"),
+    *("helpers", "processes", "wire", "progress", "spool", "meter", "fence", "workdir", "shutdown", "logs", "orphans"),
+    *("starting", "endings", "guardian"),
 )
 
 

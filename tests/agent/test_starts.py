@@ -134,6 +134,22 @@ def test_a_start_of_many_megabytes_is_answered_once(agent):
     assert sum(m["t"] == "refused" for m in agent.said) == 1 and sum(m["t"] == "error" for m in agent.said) == 1
 
 
+def test_an_expression_that_takes_ages_is_given_up(agents, tmp_path):
+    """It would hold the agent, and each that comes after it."""
+    first = agents()
+    first.of("ready")
+    first.start(f"echo {'a' * 60}; until [ -e {tmp_path}/go ]; do sleep 0.05; done; exit 3", progress="(a+)+(b)")
+    first.of("started")
+    record = tmp_path / f"scratch/spool/{RUN}/1.1.job"
+    wait_until(lambda: '"progress": null' in record.read_text(), 10, "that it is given up")
+    assert first.run("echo fine", "r/2")["tail"] == "fine\n"
+    first.kill()
+    second = agents()
+    second.of("ready")
+    (tmp_path / "go").touch()
+    assert second.exited()["code"] == 3
+
+
 def write_records(scratch, count, **facts):
     """Records as an agent that was killed at the worst instant leaves them."""
     spool = scratch / "spool" / RUN

@@ -7,7 +7,7 @@ import signal
 import time
 
 from harbor_helpers import output_of
-from harbor_processes import BOOT_ID, TICKS, all_processes, environment_of, read_file
+from harbor_processes import BOOT_ID, TICKS, all_processes, environment_of, name_of, read_file
 
 TERM_CODE = 128 + signal.SIGTERM
 # Seconds: a job's end may be seen so long before or after our own TERM. `kill` and `killall` take some time.
@@ -88,10 +88,11 @@ def spared(termed_at):
     up = read_file("/proc/uptime").split()
     if not up:
         return [1]
-    oldest = (float(up[0]) - (time.time() - termed_at) - 0.2) * TICKS
+    oldest = (float(up[0]) - (time.time() - termed_at) - 0.05) * TICKS
+    kernel = 2 if name_of(2) == "kthreadd" else None
     found = []
     for pid, stat_ in all_processes().items():
-        if pid in (1, 2, os.getpid()) or stat_[0] == 2 or stat_[4] > oldest:
+        if pid in (1, kernel, os.getpid()) or stat_[0] == kernel or stat_[4] > oldest:
             continue
         facts = dict(line.split(":\t", 1) for line in read_file("/proc/%d/status" % pid).splitlines() if ":\t" in line)
         ours = facts.get("Name", "").startswith("harbor-") or any(

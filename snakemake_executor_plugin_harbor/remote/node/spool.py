@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 import signal
 import stat
 import sys
@@ -19,9 +18,9 @@ from harbor_processes import (
     proc_stat,
     read_file,
 )
+from harbor_progress import Follower
 from harbor_wire import Fatal
 
-READ_MAX = 1 << 20
 TAIL = 4096
 BLOCK = 4096
 # What is added to a record until its job has ended: pid, born, reason, code.
@@ -32,7 +31,6 @@ NEXT_STEP = 5.0
 RECORD = ".job"
 OUTPUT = ".out"
 SCRIPT = ".sh"
-MARKER = re.compile(rb"\x02\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*([0-9]+(?:\.[0-9]+)?)\s*\x03")
 
 
 def append_json(path, value, room=0):
@@ -130,8 +128,6 @@ class Record:
         self.kill_at = None
         self.deadline = None
         self.ooms = 0
-        self.offset = 0
-        self.rest = b""
         self.progress = None
         self.told = None
         self.told_at = 0.0
@@ -141,12 +137,7 @@ class Record:
         self.peak = 0.0
         # When its first process began, in ticks since boot; 0: before anything that is left of it.
         self.since = int(self.birth()) if info.get("scripts", 1) == 1 and self.birth().isdigit() else 0
-        self.pattern = None
-        if info.get("progress"):
-            try:
-                self.pattern = re.compile(info["progress"].encode("utf-8"))
-            except Exception:
-                pass  # of another version of us
+        self.follower = Follower(info.get("progress"))
 
     @property
     def key(self):
@@ -300,33 +291,8 @@ class Record:
             return ""
 
     def look(self):
-        """Read what the job has written since; remember progress. Bounded: a flood is skipped to its end."""
-        try:
-            with open(self.base + OUTPUT, "rb") as f:
-                size = os.fstat(f.fileno()).st_size
-                if size <= self.offset:
-                    return
-                if size - self.offset > READ_MAX:
-                    self.offset, self.rest = size - READ_MAX, b""
-                f.seek(self.offset)
-                data = self.rest + f.read(READ_MAX)
-                self.offset = f.tell()
-        except OSError:
-            return
-        self.grew = True
-        found = None
-        if self.pattern is None:
-            for match in MARKER.finditer(data):
-                found = match
-            cut = data.rfind(b"\x02", -64)
-            self.rest = data[cut:] if cut >= 0 and b"\x03" not in data[cut:] else b""
-        else:
-            end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1  # progress bars rewrite their line
-            for match in self.pattern.finditer(data[:end]):
-                found = match
-            self.rest = data[end:][-65536:]
-        if found is not None:
-            try:
-                self.progress = [float(found.group(1)), float(found.group(2))]
-            except (ValueError, TypeError, IndexError):
-                pass
+        """Read what the job has written since; remember progress."""
+        self.grew = self.follower.read(self.base + OUTPUT) or self.grew
+        self.progress = self.follower.progress
+        if self.follower.slow and self.info.get("progress"):
+            self.add(progress=None)
