@@ -25,6 +25,8 @@ from .sources import Sources
 CONDA_CONFLICTS = ("R_LIBS", "PYTHONPATH", "PERLLIB", "PERL5LIB")
 """Snakemake removes these for jobs in conda environments. A node may have them where the controller has not."""
 
+_AT_START = dict(os.environ)
+"""The environment before a Snakefile was read: Snakemake imports its plugins when it starts."""
 _KEPT = "\0harbor: the node's own"
 
 _local = threading.local()
@@ -179,7 +181,8 @@ def direct_needs(workflow: Any, job: Any) -> tuple[str, ...]:
     if known.APPTAINER in methods and job.container_img_path:
         return ()
     if known.CONDA in methods and job.conda_env:
-        return (str(job.conda_env.address),)
+        address = str(job.conda_env.address)  # the name of one that is not Snakemake's, else its path
+        return (address,) if os.path.isabs(address) else ()
     # `script:` names this interpreter for Python; for wrappers the language is not known yet.
     python = job.is_wrapper or (job.is_script and str(job.rule.script).endswith(".py"))
     return (sys.executable,) if python else ()
@@ -259,6 +262,17 @@ def with_tmpdir(job: Any, tmpdir: str) -> Any:
         expanded = job.rule.expand_resources(job.wildcards_dict, job.input, job.attempt)
         tmpdir = str(expanded.get("tmpdir") or tmpdir)
     return type(resources)(fromdict={**dict(resources.items()), "tmpdir": tmpdir})
+
+
+def set_by_snakefile() -> dict[str, str | None]:
+    """What the Snakefile has changed in `os.environ`: local jobs inherit it, and a Snakemake on a node does it again.
+
+    PATH and the environments beside it are left out: a node has its own, see `shared_environment`.
+    """
+    now = dict(os.environ)
+    changed: dict[str, str | None] = {name: value for name, value in now.items() if _AT_START.get(name) != value}
+    changed.update({name: None for name in _AT_START if name not in now})
+    return {k: v for k, v in changed.items() if k not in ("PATH", "VIRTUAL_ENV") and not k.startswith("CONDA_")}
 
 
 def declared_envvars(workflow: Any) -> dict[str, str]:

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import re
 import shutil
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,6 @@ class Sources:
         copy = self.directory / "cache" / path.relative_to(self._cache)
         if path.is_file() and not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
-            part = copy.with_name(copy.name + ".part")
+            part = copy.with_name(f"{copy.name}.{threading.get_ident()}.part")  # several threads make commands
             shutil.copy2(path, part)
             part.rename(copy)

@@ -149,7 +149,12 @@ class Starter:
         if not self._pool.nodes[launch.node].spec.local:
             env |= cmd.shared_environment(facts.same, facts.path)
         # What Snakemake sets for a job wins over `envvars:`, as for a local job.
-        env |= {**cmd.declared_envvars(self._workflow), **command.env, **context.environment()}
+        env |= {
+            **cmd.set_by_snakefile(),
+            **cmd.declared_envvars(self._workflow),
+            **command.env,
+            **context.environment(),
+        }
         if entry.command is None:
             entry.litter = command.litter
         entry.doing = f"--harbor-command-factory {self._config.command_factory} is called"

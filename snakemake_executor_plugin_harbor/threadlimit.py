@@ -39,13 +39,14 @@ class ThreadLimit:
         self._slots = slots
         self._logger = logger
         self._said: set[str] = set()
+        jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local and _threads(job) > slots]
+        for job in jobs:
+            self._note(job.rule.name, _threads(job))
         for rule in workflow.rules:
             if not workflow.is_local(rule):
                 rule.resources["_cores"] = self._limited(rule)
-        for job in workflow.dag.needrun_jobs():
-            if not job.is_local and _threads(job) > slots:
-                self._note(job.rule.name, _threads(job))
-                _forget(job)
+        for job in jobs:
+            _forget(job)
 
     def group(self, group: Any) -> None:
         """Have the jobs of a group share what one node has, where they would need more side by side."""

@@ -58,12 +58,16 @@ def test_the_largest_node_is_known_only_when_no_other_can_be_larger(nodes, expec
 
 @pytest.mark.parametrize("threads", ["20", "lambda wildcards: 20", "lambda wildcards, attempt: 20 * attempt"])
 @pytest.mark.parametrize("cores", [None, 64])
-def test_everything_follows_the_cut(load, caplog, threads, cores, monkeypatch):
+@pytest.mark.parametrize("computed", [True, False])
+def test_everything_follows_the_cut(load, caplog, threads, cores, computed, monkeypatch):
     workflow = load(RULE.format(threads=threads), cores=cores)
     jobs = {job.rule.name: job for job in workflow.dag.jobs}
     before = {name: job.threads for name, job in jobs.items()}
     assert before["one"] == 20 and jobs["one"].params.t == 20 and jobs["one"].resources.mem_mb == 200
     _as_remote(workflow, monkeypatch)
+    if not computed:
+        for job in jobs.values():
+            job._resources = None
     logger = logging.getLogger("cut")
     with caplog.at_level("WARNING"):
         ThreadLimit(workflow, 8, logger)

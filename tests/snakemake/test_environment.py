@@ -11,8 +11,13 @@ from tests.snakemake.harness import on
 pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
 
 THREADS = ("OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-NODE = "PYTHONPATH=/nodes/own R_LIBS=/nodes/r MKL_NUM_THREADS=7 OMP_NUM_THREADS=7 TMPDIR=/nodes/tmpdir ONLY_NODE=1"
+NODE = "PYTHONPATH=/nodes/own R_LIBS=/nodes/r MKL_NUM_THREADS=7 OMP_NUM_THREADS=7 TMPDIR=/nodes/t ONLY_NODE=1 POPPED=1"
 SNAKEFILE = """
+    import os
+
+    os.environ["CHANGED"] = "own"
+    os.environ["OMP_NUM_THREADS"] = "3"
+    os.environ.pop("POPPED", None)
     envvars: "OMP_NUM_THREADS", "WANTED"
 
     rule all:
@@ -75,6 +80,7 @@ def test_what_snakemake_sets_wins_over_the_node_and_the_rest_is_the_nodes(projec
         "WANTED": 'it\'s "here"',
         "TMPDIR": "/jobs/tmp",
         "ONLY_CONTROLLER": "1",
+        "POPPED": "1",
         "PYTHONPATH": "",
         "PATH": f"{base / 'bin'}:{os.environ['PATH']}",
     }
@@ -82,6 +88,7 @@ def test_what_snakemake_sets_wins_over_the_node_and_the_rest_is_the_nodes(projec
     shell, run, conda = (environment(work.directory / name) for name in ("shell", "run", "conda"))
     for seen in (shell, run, conda):
         assert {seen.get(name) for name in THREADS} == {"1"}, seen
+        assert seen["CHANGED"] == "own" and "POPPED" not in seen, "what the Snakefile itself sets and removes"
         assert seen["WANTED"] == 'it\'s "here"' and seen["ONLY_NODE"] == "1" and "ONLY_CONTROLLER" not in seen
     assert {shell[name] for name in ("TMPDIR", "TMP", "TEMP", "TEMPDIR")} == {"/jobs/tmp"}
     assert shell["PYTHONPATH"] == "/nodes/own" and shell["R_LIBS"] == "/nodes/r", "Snakemake does not unset them"
