@@ -105,7 +105,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             logs = [log] if log and Path(log).exists() else []
             try:
                 self.report_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
-            except Exception as unprintable:
+            except (Exception, SystemExit) as unprintable:
                 # Snakemake formats the job's shell command for its message, which is what may have failed the job.
                 self.logger.error(f"Error in rule {job.name}: {message}\n{unprintable}")
                 self.workflow.scheduler.error_callback(job)

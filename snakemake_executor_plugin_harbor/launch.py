@@ -70,7 +70,7 @@ def load_factory(text: str) -> CommandFactory:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise HarborError(f"{option}: {file} does not import: {type(error).__name__}: {error}.") from error
     function = getattr(module, name, None)
     if not callable(function):
@@ -81,5 +81,9 @@ def load_factory(text: str) -> CommandFactory:
 def log_path(log_dir: Path, rule: str, wildcards: Mapping[str, str], job_id: str, attempt: int) -> Path:
     """`RULE/WILDCARDS/JOBID.ATTEMPT.log` under `log_dir`, with names that every filesystem takes."""
     text = ",".join(f"{name}={value}" for name, value in wildcards.items())
-    safe = re.sub(r"[^A-Za-z0-9._=,+@-]", "_", text)[:150]
-    return log_dir / (f"{rule}/{safe}/{job_id}.{attempt}.log" if safe else f"{rule}/{job_id}.{attempt}.log")
+    directory, safe = _safe(rule).lstrip(".") or "_", _safe(text)
+    return log_dir / (f"{directory}/{safe}/{job_id}.{attempt}.log" if safe else f"{directory}/{job_id}.{attempt}.log")
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._=,+@-]", "_", text)[:150]

@@ -39,7 +39,7 @@ class Reports:
                 failure = out.complete(self._workflow, job, outcome, missing, self._latency.seconds)
             elif outcome.state != JobState.WITHDRAWN:
                 failure = out.describe(outcome, entry.log)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failure = f"harbor: its result could not be taken: {_text(error)}"
         if not self._close(entry, outcome, failure is not None):
             return True
@@ -50,22 +50,12 @@ class Reports:
                 out.give_back(self._workflow, job)
         elif failure is not None:
             if outcome.exit is None and outcome.node is None:
-                self._error(job, failure)
+                self._executor.error(job, failure)
             else:
-                self._error(job, failure, entry.log)
+                self._executor.error(job, failure, entry.log)
         else:
             self._executor.success(job)
         return True
-
-    def _error(self, job: Any, failure: str, log: str | None = None) -> None:
-        """Snakemake formats the job's command once more for its message, which may raise; it has to know of the end all
-        the same.
-        """
-        try:
-            self._executor.error(job, failure, log)
-        except Exception as error:
-            self._executor.logger.error(f"Error in rule {job.name}:\n{failure}\n(its details: {_text(error)})")
-            self._workflow.scheduler.error_callback(job)
 
     def batched(self) -> None:
         """Let Snakemake run one scheduling round for the batch instead of one for each job in it: the first takes in
@@ -79,9 +69,9 @@ class Reports:
         if drained:
             permits.release()
 
-    def fail(self, job: Any, error: Exception) -> None:
+    def fail(self, job: Any, error: BaseException) -> None:
         """A job that could not be handed over."""
-        self._error(job, _text(error))
+        self._executor.error(job, _text(error))
 
     def settled(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""

@@ -54,10 +54,10 @@ class Sources:
     def waiting(self, files: Iterable[str]) -> str:
         """Snakemake's option for the files that a node has to see before a job begins."""
         names = [self.moved(str(file)) for file in files]
-        # Snakemake takes the file line by line and strips each.
-        if len(names) <= MANY_FILES or any(name.splitlines() != [name.strip()] for name in names):
+        if len(names) <= MANY_FILES:
             return str(format_cli_arg("--wait-for-files", names))
-        text = "".join(f"{name}\n" for name in names)
+        # Snakemake strips each line of the file. The few names that this changes are not waited for.
+        text = "".join(f"{name}\n" for name in names if name.splitlines() == [name.strip()])
         path = self.directory / f"inputs-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}"
         if not path.exists():
             self.directory.mkdir(parents=True, exist_ok=True)

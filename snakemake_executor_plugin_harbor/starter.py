@@ -76,7 +76,7 @@ class Starter:
             return self._message(entry, launch)
         except _Over:
             return ev.Unprepared(launch.job, launch.attempt, "withdraw")
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # functions of the Snakefile may call sys.exit()
             return self._failed(launch, error)
         finally:
             entry.preparing = False
@@ -101,9 +101,11 @@ class Starter:
         if self._stopping():
             raise _Over
 
-    def _failed(self, launch: ev.Launch, error: Exception) -> ev.Unprepared:
+    def _failed(self, launch: ev.Launch, error: BaseException) -> ev.Unprepared:
         from snakemake.exceptions import print_exception
 
+        if isinstance(error, SystemExit):
+            error = RuntimeError(f"SystemExit: {error}").with_traceback(error.__traceback__)
         if not isinstance(error, WorkflowError):
             error = _with_origin(error, self._workflow.linemaps)
         print_exception(error, self._workflow.linemaps)
@@ -197,7 +199,7 @@ class Starter:
         option = f"--harbor-command-factory {self._config.command_factory}"
         try:
             line = self._factory(context)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             raise HarborError(
                 f"{option}: raised {type(error).__name__}: {error} ({where.filename}:{where.lineno}) for job "
@@ -232,7 +234,7 @@ class Starter:
         )
 
 
-def _with_origin(error: Exception, linemaps: Any) -> Exception:
+def _with_origin(error: BaseException, linemaps: Any) -> BaseException:
     """The error with the line of the Snakefile that it comes from, as the local executor shows it."""
     from snakemake.exceptions import RuleException, format_error, get_exception_origin
 

@@ -210,3 +210,45 @@ rule bad:
         let_go(work)
     assert run.code == 1 and "Traceback" not in run.text, run.text
     assert not work.files("slow/*")
+
+
+@pytest.mark.parametrize("where", ["params", "command factory"])
+def test_a_function_that_exits_fails_its_job(project, pool, where):
+    work = project(
+        """
+        import os, sys
+
+        def stop(*_):
+            if os.path.exists("early"):
+                sys.exit("no such parameter")
+            return "x"
+
+        rule all:
+            input: "out", "other"
+
+        rule early:
+            output: "early"
+            shell: "echo > {output}"
+
+        rule bad:
+            input: "early"
+            output: "out"
+            params: PARAMS
+            shell: "echo {params[0]} > {output}"
+
+        rule other:
+            input: "early"
+            output: "other"
+            shell: "sleep 1; echo > {output}"
+    """.replace("PARAMS", "stop" if where == "params" else "3")
+    )
+    (work.directory / "factory.py").write_text(
+        "import sys\n\ndef command(context):\n"
+        "    return sys.exit('no such command') if context.job_name == 'bad' else context.command\n"
+    )
+    options = ["--harbor-command-factory", "factory.py:command"] if where == "command factory" else []
+    run = work.run(*on(pool, "node1"), *options, "--keep-going").expect(1)
+    assert "SystemExit: no such" in run.text and "internal error" not in run.text, run.text
+    assert not work.files("out")
+    if where == "command factory":  # Snakemake's own thread evaluates params again for a failed job, and ends
+        assert work.files("other")
