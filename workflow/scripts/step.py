@@ -148,8 +148,8 @@ def run_commands(spec, directory, log):
             code = run_command(arguments, directory, env, log)
         except OSError as error:
             raise Ended(127, f"{command['place']} did not start: {reason_of(error)}") from None
-        except Ended as end:
-            raise Ended(end.code, f"{command['place']}: {end}: {shown[:1000]}") from None
+        except Ended as ended:
+            raise Ended(ended.code, f"{command['place']}: {ended}: {shown[:1000]}") from None
         if code != 0:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             raise Ended(code if code > 0 else 128 - code, f"{command['place']} {how}: {shown[:1000]}")

@@ -53,11 +53,12 @@ def cases_of(where: str, entry: Mapping[str, Any]) -> tuple[Case, ...]:
         rows = [(where, row) for row in _combine(where, source, entry[source])]
     if not rows:
         raise SweepError(f"{where}: there are no cases")
-    cases = tuple(_case(place, row) for place, row in rows)
+    prefix = f"{where}: " if isinstance(entry[source], str) else ""
+    cases = tuple(_case(place, row, prefix) for place, row in rows)
     seen: dict[str, str] = {}
     for case, (place, _) in zip(cases, rows, strict=True):
         if case.name in seen:
-            raise SweepError(f"{place}: the case {case.name!r} is there twice (first: {seen[case.name]})")
+            raise SweepError(f"{prefix}{place}: the case {case.name!r} is there twice (first: {seen[case.name]})")
         seen[case.name] = place
     return cases
 
@@ -81,14 +82,17 @@ def _combine(where: str, source: str, lists: Mapping[str, list[Any]]) -> list[di
     return [dict(zip(map(str, lists), map(text, row), strict=True)) for row in rows]
 
 
-def _case(where: str, row: Mapping[str, str]) -> Case:
+def _case(place: str, row: Mapping[str, str], prefix: str) -> Case:
+    where = prefix + place
     params = {key: value for key, value in row.items() if key != "case"}
-    for key, value in params.items():
-        _check_parameter(where, key)
+    for column, value in params.items():
+        _check_parameter(where, column)
         if "\0" in value:
-            raise SweepError(f"{where}: the value of {key} holds a NUL character, which no command line can")
+            raise SweepError(f"{where}: the value of {column} holds a NUL character, which no command line can")
         if SURROGATE.search(value):
-            raise SweepError(f"{where}: the value of {key} holds half of a surrogate pair, which is no text: {value!r}")
+            raise SweepError(
+                f"{where}: the value of {column} holds half of a surrogate pair, which is no text: {value!r}"
+            )
     if row.get("case") == "":
         raise SweepError(f"{where}: the case has no name: its cell in the column `case` is empty")
     name = row.get("case") or "_".join(f"{key}={value}" for key, value in params.items())
@@ -100,7 +104,7 @@ def _case(where: str, row: Mapping[str, str]) -> Case:
             else "letters, digits and ._=+,@%- make one, and it does not begin with . , or -"
         )
         raise SweepError(f"{where}: {name[:80]!r} is not a name for a case{how}: {why}")
-    return Case(name, params, where)
+    return Case(name, params, place)
 
 
 def _check_parameter(where: str, name: str) -> None:
@@ -118,10 +122,10 @@ def read_table(path: Path, where: str) -> list[Row]:
     except OSError as error:
         raise SweepError(f"{where}: {path} cannot be read: {error.strerror}") from error
     except csv_table.TableError as error:
-        place = f"{path}:{error.line}" if error.line else f"{where}: {path}"
-        raise SweepError(f"{place}: {error.message}") from error
+        line = f":{error.line}" if error.line else ""
+        raise SweepError(f"{where}: {path}{line}: {error.message}") from error
     for name in header:
-        _check_parameter(f"{path}:{at}", name)
+        _check_parameter(f"{where}: {path}:{at}", name)
     names = [str(name) for name in header]
     rows = []
     for line, cells in found:

@@ -88,6 +88,7 @@ def _check_values(where: str, line: str, used: Sequence[Place], cases: Sequence[
 
 def doubts(lines: Iterable[tuple[str, str]], parameters: Sequence[str]) -> Iterator[str]:
     """What is no mistake by the rules, but looks like one: `{seed}` where no parameter has that name."""
+    known = f"parameters are {', '.join(parameters[:10]) or 'none'}{', ...' if len(parameters) > 10 else ''}"
     for key, line in lines:
         found = places(line)
         for name in dict.fromkeys(p.name for p in found if p.kind not in (OWN, ESCAPED, UNCLEAR)):
@@ -96,13 +97,11 @@ def doubts(lines: Iterable[tuple[str, str]], parameters: Sequence[str]) -> Itera
             hint = "the case's name is $CASE" if name == "case" else guess(name, parameters)
             quoted = all(p.kind in (SINGLE, LITERAL) for p in found if p.name == name)
             if hint or not quoted:
-                reason = hint or f"parameters are {', '.join(parameters) or 'none'}"
-                yield f"{key}: {{{name}}} is no parameter and stays as it is; {reason}"
+                yield f"{key}: {{{name}}} is no parameter and stays as it is; {hint or known}"
         bare = QUOTED.sub("", line)
         for name in dict.fromkeys(re.findall(r"(?<!\\)\$\{?CASE_(\w+)", bare)):
             if name not in parameters:
-                reason = guess(name, parameters) or f"parameters are {', '.join(parameters) or 'none'}"
-                yield f"{key}: $CASE_{name} is empty, as {name} is no parameter; {reason}"
+                yield f"{key}: $CASE_{name} is empty, as {name} is no parameter; {guess(name, parameters) or known}"
         for name in dict.fromkeys(re.findall(r"(?<![\\$])\$\{?([A-Za-z_]\w*)", bare)):
             elsewhere = name in os.environ or re.search(r"(^|[\s;&|])(source|eval|\.)\s", line)
             own = _binds(line, name) or re.search(rf"(?<![\w$-]){name}=", line)
