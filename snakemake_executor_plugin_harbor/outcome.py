@@ -131,6 +131,16 @@ def to_cache(job: Any) -> None:
     async_run(job.rule.cache.store(job))
 
 
+def to_be_cached(workflow: Any, job: Any) -> bool:
+    """Whether a job's outputs still have to go to the cache. A Snakemake on the node that was told of the cache has
+    moved them already and left links.
+    """
+    if not cached(workflow, job):
+        return False
+    place = os.path.realpath(getattr(workflow.output_file_cache, "path", os.devnull))
+    return not any(os.path.islink(file) and os.path.realpath(file).startswith(f"{place}/") for file in job.output)
+
+
 def cached(workflow: Any, job: Any) -> bool:
     """Whether a job's outputs go to the between-workflow cache."""
     return bool(

@@ -61,7 +61,7 @@ class Reports:
                 if missing and not self._latency.over(entry.id):
                     return False
                 self._latency.done(entry.id)
-                cached = not missing and outcome.exit is not None and out.cached(self._workflow, job)
+                cached = outcome.exit is not None and not missing and out.to_be_cached(self._workflow, job)
                 if cached and len(self._stores) >= STORES:
                     return False
                 failure = out.complete(self._workflow, job, outcome, missing, self._latency.seconds)

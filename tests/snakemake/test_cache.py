@@ -1,5 +1,7 @@
 """Rules with `cache:`, whose outputs go to Snakemake's between-workflow cache and come from there."""
 
+import pytest
+
 from tests.snakemake.harness import on
 from tests.sshd import wait_until
 
@@ -45,6 +47,31 @@ def test_outputs_are_stored_and_fetched(project, pool, tmp_path):
     second.run(*on(pool, "4/node1"), "--cache", env=env).expect(0)
     assert [(second.directory / f"big/{i}").read_text() for i in range(6)] == [f"{i}\n" for i in range(6)]
     assert not (second.directory / "effects").exists()
+    second.run(*on(pool, "4/node1"), "--cache", "--forceall", env=env).expect(0)
+    assert (second.directory / "big/3").read_text() == "3\n"
+
+
+@pytest.mark.parametrize("names", [(), ("all",)], ids=["all rules", "by name"])
+def test_so_are_those_of_a_rule_that_a_snakemake_on_the_node_runs(project, pool, tmp_path, names):
+    (tmp_path / "cache").mkdir()
+    env = {"SNAKEMAKE_OUTPUT_CACHE": str(tmp_path / "cache")}
+    for name in ("first", "second"):
+        work = project(
+            """
+            rule all:
+                output: "made/out"
+                cache: True
+                params: x=3
+                run:
+                    open("effects", "w").close()
+                    with open(output[0], "w") as f:
+                        print(params.x, file=f)
+            """,
+            name,
+        )
+        work.run(*on(pool, "node1"), "--cache", *names, env=env).expect(0)
+        assert (work.directory / "made/out").read_text() == "3\n"
+        assert (work.directory / "effects").exists() == (name == "first")
 
 
 def test_a_slow_cache_delays_no_other_report(project, pool, tmp_path):
