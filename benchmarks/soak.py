@@ -193,7 +193,8 @@ class Controller:
 
     def blamed(self) -> list[str]:
         """What the log says of jobs that have failed, as it seemed, by themselves."""
-        return re.findall(r".*attempt \d+ on \S+: exit code.*", (self._directory / "snakemake.log").read_text())
+        text = (self._directory / "snakemake.log").read_text(errors="replace")
+        return re.findall(r".*harbor: (?:attempt \d+ on \S+: exit code|the command ended with exit code 0).*", text)
 
     def run(self, number: int, jobs: int) -> None:
         """One workflow to its end. Raises SystemExit if it fails or hangs."""

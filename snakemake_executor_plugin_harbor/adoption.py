@@ -89,7 +89,7 @@ class Adoption:
         """Whether there may be a record of the job: its hash is wanted."""
         with self._lock:
             self._refresh()
-            return bool(self._by_hash or self.former(job))
+            return bool(self._by_hash or self._notes.any or self._ids(job))
 
     def find(self, job: Any, digest: str, spawned: bool) -> Found | None:
         """The record that is this job, taken out of the index; the latest attempt if there are several. `spawned`: it
@@ -103,7 +103,7 @@ class Adoption:
         candidates = [found for found in self._by_hash.get(digest, []) if self._valid(found)]
         if not candidates:
             return None
-        ids = set(self._ids(job))
+        ids = set(self._ids(job, digest))
         candidates = [f for f in candidates if f.known.job in ids or (f.known.running and not spawned)]
         if not candidates:
             return None
@@ -122,10 +122,10 @@ class Adoption:
         found = [Found(node, record) for node, record in self._dispatcher.known.all()]
         return [one for one in found if f'"harbor:{one.known.job}"' not in marked]
 
-    def former(self, job: Any) -> dict[JobId, Place]:
+    def former(self, job: Any, digest: str) -> dict[JobId, Place]:
         """The ids under which earlier runs started a job whose end is not known, with the place of each."""
         found = {}
-        for id in self._ids(job):
+        for id in self._ids(job, digest):
             note = self._notes.get(id)
             if note is None:
                 found[id] = Place()
@@ -133,9 +133,9 @@ class Adoption:
                 found[id] = replace(note.place, given_up=self._project.fenced(id, note.attempt))
         return found
 
-    def _ids(self, job: Any) -> tuple[JobId, ...]:
+    def _ids(self, job: Any, digest: str = "") -> tuple[JobId, ...]:
         """The ids under which earlier runs started a job, by Snakemake's incomplete markers and our notes. Snakemake
-        knows the end of a job with outputs that has no marker.
+        knows the end of a job with outputs that has no marker. `digest` is the job's hash, if that is known already.
         """
         if not (self._any_marked or self._notes.any):
             return ()
@@ -144,7 +144,8 @@ class Adoption:
         ours = [id.removeprefix("harbor:") for id in ids if id.startswith("harbor:")]
         if self._notes.any:
             for member in members:
-                notes = self._notes.of(job_hash(member, self._project.id))
+                own = digest if digest and not job.is_group() else job_hash(member, self._project.id)
+                notes = self._notes.of(own)
                 if notes and marked(self._persistence, member):
                     ours += [note.job for note in notes]
         return tuple(sorted({id for id in ours if not id.startswith(self._prefix)}))

@@ -170,14 +170,19 @@ def direct(workflow: Any, job: Any, tmpdir: str, sources: Sources) -> Command:
     cwd = os.getcwd()
     if job.shadow_dir and not arguments["container_img"]:
         cwd = str(Path(job.shadow_dir).absolute())
-    return Command(tuple(scripts), taken.executable, cwd, taken.env, tuple(litter), direct_needs(job))
+    return Command(tuple(scripts), taken.executable, cwd, taken.env, tuple(litter), direct_needs(workflow, job))
 
 
-def direct_needs(job: Any) -> tuple[str, ...]:
+def direct_needs(workflow: Any, job: Any) -> tuple[str, ...]:
     """Paths outside the working directory that the node must have for a direct job."""
-    if job.is_script or job.is_wrapper:
-        return (sys.executable,)
-    return ()
+    methods, known = workflow.deployment_settings.deployment_method, _deployment_methods()
+    if known.APPTAINER in methods and job.container_img_path:
+        return ()
+    if known.CONDA in methods and job.conda_env:
+        return (str(job.conda_env.address),)
+    # `script:` names this interpreter for Python; for wrappers the language is not known yet.
+    python = job.is_wrapper or (job.is_script and str(job.rule.script).endswith(".py"))
+    return (sys.executable,) if python else ()
 
 
 def _capture(run_func: Any, arguments: Mapping[str, Any]) -> _Taken:

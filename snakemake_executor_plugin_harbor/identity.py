@@ -40,7 +40,16 @@ def _describe(job: Any) -> str:
         sorted((name, str(value)) for name, value in job.wildcards_dict.items()),
         stable(params) if params else "",
     )
-    return repr(parts)
+    return _lasting(rule, repr(parts))
+
+
+def _lasting(rule: Any, text: str) -> str:
+    """The text without the directory of Snakemake's source cache, which is another one in each run."""
+    cache = rule.workflow.sourcecache
+    for directory in (str(cache.runtime_cache_path), cache.runtime_cache.name if cache.runtime_cache else None):
+        if directory and directory in text:
+            text = text.replace(directory, "")
+    return text
 
 
 def stable(value: Any) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 from .core import events as ev
 from .core.model import NodeState
+from .core.node import NodeView
 from .entry import Entries
 
 UNUSED = frozenset({NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.UNUSABLE})
@@ -17,6 +18,7 @@ class News:
         self._entries = entries
         self._warned: dict[str, str] = {}
         self._present: set[str] = set()
+        self._given: dict[str, int] = {}
         self.begun = False
         """Whether the nodes of the beginning were named: those that come from now on have joined."""
 
@@ -37,6 +39,16 @@ class News:
             case ev.NodeChanged(node, NodeState.REMOVED):
                 self._present.discard(node)
                 self._logger.info(f"harbor: node {node} has left the pool")
+
+    def check_memory(self, node: NodeView) -> None:
+        """A host file that gives a node more memory than it has: said once."""
+        given, real = node.spec.mem_mb, node.facts.mem_mb if node.facts else 0
+        if given is None or not 0 < real < given or self._given.get(node.spec.name) == given:
+            return
+        self._given[node.spec.name] = given
+        self._logger.warning(
+            f"harbor: the host file gives {node.spec.name} {given} MiB of memory, but it has {real}, which count"
+        )
 
     def _stalled(self, change: ev.Stalled) -> None:
         entry = self._entries.get(change.job)

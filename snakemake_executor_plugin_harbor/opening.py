@@ -30,7 +30,11 @@ def await_nodes(
     which are waited for as long as for a node that is lost. `tell` gets a line about what is waited for.
     Raises HarborError with each node's reason if none can be used.
     """
-    waited = _await_first(dispatcher, max(BOOTING_S, lost_after) if unfinished else BOOTING_S, tell)
+    try:
+        waited = _await_first(dispatcher, max(BOOTING_S, lost_after) if unfinished else BOOTING_S, tell)
+    except KeyboardInterrupt:
+        # Snakemake catches Ctrl-C only when its scheduler runs, and would show a traceback here.
+        raise HarborError("interrupted while no node was ready yet; no job has been started.") from None
     settled = dispatcher.nodes_usable if waited else dispatcher.nodes_settled
     if dispatcher.slots and not settled():
         # What a slow node still runs must not be started twice. Jobs with outputs have markers, and wait for it.

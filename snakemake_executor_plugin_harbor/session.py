@@ -37,11 +37,13 @@ from .run.hostlist import HostList
 from .run.journal import Journal
 from .run.notes import Notes
 from .run.project import Project, boot_id, new_run
+from .run.waits import Stuck
 from .settings import host_list, pool_config, take_password
 from .shadow import install as install_shadow
 from .sources import Sources
 from .starter import Starter
 from .threadlimit import ThreadLimit, complete_handover, largest
+from .waits import Waits
 
 
 class Session:
@@ -67,6 +69,7 @@ class Session:
         self._entries = Entries()
         self._needs: dict[str, tuple[str, ...]] = {}
         self._news = News(self._logger, self._entries)
+        self._waits = Waits(self._logger)
         self._depths = Depths(self._workflow.dag.job_dependencies)
         self._same = cmd.shareable_paths()
         self.project = Project(Path(self._workdir), self.run, self.warn)
@@ -175,18 +178,17 @@ class Session:
         self.dispatcher.launch()
 
     def _submit(self, job: Any) -> None:
-        if self._limit is not None and job.is_group():
-            self._limit.group(job)
+        self._fit(job)
         way = cmd.way(self._workflow, job, self.config.dispatch)
         progress_pattern(job)
         prepared = spawned.on_node(self._executor, job) if way == "snakemake" else None
-        needs = prepared.needs if prepared else cmd.direct_needs(job)
+        needs = prepared.needs if prepared else cmd.direct_needs(self._workflow, job)
         # A hash evaluates params, which may be slow functions: for all other jobs that is left to the preparation.
         digest = job_hash(job, self.project.id) if self.adoption.possible(job) else ""
         found = self._find(job, digest, prepared is not None)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
-        places = {} if found else self.adoption.former(job)
+        places = {} if found else self.adoption.former(job, digest)
         spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
         spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
         entry = Entry(job, id, digest, prepared, request=spec.request)
@@ -197,6 +199,11 @@ class Session:
             self.dispatcher.post(ev.Submitted((spec,)), self._adopt(entry, found))
         else:
             self.dispatcher.post(ev.Submitted((spec,)))
+
+    def _fit(self, job: Any) -> None:
+        """Cut a group down to the largest node; single jobs are cut down by their rules."""
+        if self._limit is not None and job.is_group():
+            self._limit.group(job)
 
     def reunite(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
         """On the dispatcher's thread: waiting jobs that a node, which answers only now, has from an earlier run."""
@@ -263,6 +270,7 @@ class Session:
 
     def request(self, job: Any) -> Request:
         """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
+        self._fit(job)
         try:
             return spec_of(job, "", 1, 0, self._needs.get(job.name, ())).request
         except Exception:  # it is reported when the job is handed over
@@ -410,6 +418,14 @@ class Session:
     def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
         """Tell the user of a node that comes or goes, and of a job that seems to hang."""
         self._news.tell(change)
+        if isinstance(change, ev.NodeChanged) and change.node in self.pool.nodes:
+            self._news.check_memory(self.pool.nodes[change.node])
+
+    def waits(self, groups: Iterable[Stuck], now: float) -> None:
+        """Tell the user which jobs wait, and why."""
+        self._waits.tell(groups, now)
+        for node in self.pool.nodes.values():  # an edit of the host list changes no state
+            self._news.check_memory(node)
 
     def broken(self, error: BaseException) -> None:
         """A bug of ours on one of harbor's threads: the workflow ends with the traceback instead of waiting."""

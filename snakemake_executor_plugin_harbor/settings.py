@@ -73,7 +73,8 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         default="auto",
         metadata={
             "help": "direct ships the rule's own command; snakemake starts Snakemake on the node; auto takes direct "
-            "wherever it gives the same result (all but run:, notebook, cwl and groups). Default: auto.",
+            "wherever it gives the same result (all but run:, notebook, cwl, groups, and files that are not shared). "
+            "Default: auto.",
             "choices": ["auto", "direct", "snakemake"],
             "metavar": "{auto,direct,snakemake}",
         },

@@ -5,7 +5,7 @@ import json
 import time
 from pathlib import Path
 
-from ..run.status import find_job, open_run
+from ..run.status import find_job, open_run, reason_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
     job = find_job(reader, arguments.job)
     story = reader.rows("SELECT at, attempt, what, node, detail FROM events WHERE job = ? ORDER BY rowid", job["id"])
     if arguments.json:
-        shown = {"id": job["jobid"], "rule": job["rule"], "state": job["state"], "reason": job["reason"] or ""}
+        shown = {"id": job["jobid"], "rule": job["rule"], "state": job["state"], "reason": reason_of(job)}
         print(json.dumps({**shown, "node": job["node"], "events": story}))
         return 0
     wildcards = " ".join(f"{k}={v}" for k, v in json.loads(job["wildcards"] or "{}").items())
@@ -27,8 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
         where = f" on {event['node']}" if event["node"] else ""
         why = f": {event['detail']}" if event["detail"] else ""
         print(f"  {at}  attempt {event['attempt']}  {event['what']}{where}{why}")
-    if job["state"] == "queued" and job["reason"]:
+    if job["state"] == "queued" and job["waiting"]:
         print("it waits because:")
-        for reason in job["reason"].split("; "):
+        for reason in job["waiting"].split("; "):
             print(f"  {reason}")
     return 0

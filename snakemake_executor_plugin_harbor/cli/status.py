@@ -27,18 +27,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     console = Console()
     if not arguments.watch:
-        console.print(picture(status(reader), time.time()))
+        console.print(picture(status(reader, whole=False), time.time()))
         return 0
     from rich.live import Live
 
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
-            now = status(reader)
+            now = status(reader, whole=False)
             live.update(picture(now, time.time()), refresh=True)
             if now["state"] != "running":
                 break
             time.sleep(arguments.every)
-    console.print(picture(status(reader), time.time()))
+    console.print(picture(status(reader, whole=False), time.time()))
     return 0
 
 

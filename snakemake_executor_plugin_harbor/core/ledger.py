@@ -12,7 +12,7 @@ from . import events as ev
 from .former import Former
 from .jobs import Job
 from .lifecycle import CONNECTED, HOLDING, ON_NODE, TERMINAL, job_next
-from .model import JobId, JobSpec, JobState, Outcome
+from .model import JobId, JobSpec, JobState, NodeFacts, Outcome
 from .placement import NodeView
 
 MAX_LOSSES = 3
@@ -60,6 +60,8 @@ class Ledger:
         boot_id: str = "",
     ) -> None:
         self.jobs: dict[JobId, Job] = {}
+        self.holding: dict[int, Job] = {}
+        """The jobs that hold a reservation, by their order: few beside a long queue."""
         self.halted = False
         self._boot_id = boot_id
         self._nodes = nodes
@@ -108,6 +110,10 @@ class Ledger:
             return
         before, job.state, job.since, job.why = job.state, after, now, why
         job.fenced_at = None
+        if after in HOLDING:
+            self.holding[job.order] = job
+        else:
+            self.holding.pop(job.order, None)
         if before in HOLDING and after not in HOLDING and job.node is not None:
             self._release(job, now)
         self._record(job)
@@ -216,12 +222,12 @@ class Ledger:
         if not self._network_answers():
             # The controller itself may be cut off, so this time does not count. It does for nodes that the user has
             # taken out of the host list.
-            for job in self.jobs.values():
+            for job in self.holding.values():
                 if job.state == JobState.UNREACHABLE and not self._leaves(job):
                     job.since = now
             self.former.hold(now)
         unanswered = set()
-        for job in [j for j in self.jobs.values() if j.state in ON_NODE]:
+        for job in [j for j in self.holding.values() if j.state in ON_NODE]:
             waited = now - job.since
             lost_after = 0.0 if self._leaves(job) else self._patience.lost_after
             if job.state == JobState.UNREACHABLE and job.fenced_at is None and waited >= lost_after:
@@ -242,14 +248,14 @@ class Ledger:
 
     def _network_answers(self) -> bool:
         """Whether a connected node proves that the network works. The controller's own machine proves nothing, unless
-        the pool has no other.
+        the pool has no other; reached over SSH, it proves nothing while other machines are known.
         """
-        nodes = list(self._nodes.values())
-        remote = [node for node in nodes if not (node.spec.local or self._is_here(node))]
-        return any(node.state in CONNECTED for node in remote or nodes)
+        nodes = [node for node in self._nodes.values() if not node.spec.local] or list(self._nodes.values())
+        others = [node for node in nodes if node.facts is not None and not self._is_here(node.facts)]
+        return any(node.state in CONNECTED for node in others or nodes)
 
-    def _is_here(self, node: NodeView) -> bool:
-        return node.facts is not None and bool(self._boot_id) and node.facts.boot_id == self._boot_id
+    def _is_here(self, facts: NodeFacts) -> bool:
+        return bool(self._boot_id) and facts.boot_id == self._boot_id
 
     def _leaves(self, job: Job) -> bool:
         """Whether its node was taken out of the host list, so that nobody expects that node back."""

@@ -30,10 +30,15 @@ class Policy:
 
 
 class Why(NamedTuple):
-    """Why a node does not take a job. The sentence is made when somebody wants to read it."""
+    """Why a node does not take a job. The sentence is made when somebody wants to read it.
+
+    `busy`: it waits for other jobs of ours to end, as in any full pool. `never`: the node can never hold it.
+    """
 
     text: str
     values: tuple[object, ...] = ()
+    busy: bool = False
+    never: bool = False
 
     def __str__(self) -> str:
         return self.text.format(*self.values)
@@ -44,6 +49,8 @@ class Why(NamedTuple):
     @property
     def kind(self) -> tuple[str, ...]:
         """The same for two reasons that differ in numbers only, which change from one second to the next."""
+        if self.busy:
+            return ("busy",)
         return (self.text, *(value for value in self.values if isinstance(value, str)))
 
 
@@ -186,29 +193,51 @@ def tolerance(node: NodeView) -> float:
 def never(request: Request, node: NodeView, policy: Policy) -> Why | None:
     """Why this node can never hold the job, whatever runs there; None when it can."""
     if request.node is not None and request.node != node.spec.name:
-        return Why("the job is pinned to node {}", (request.node,))
+        return Why("the job is pinned to node {}", (request.node,), never=True)
     if node.state == NodeState.REJECTED:
-        return Why("{}", (node.why or "unusable",))
+        return Why("{}", (node.why or "unusable",), never=True)
     if node.leaving and node.successor is None:
-        return Why("was taken out of the host list")
+        return Why("was taken out of the host list", never=True)
     if not request.constraint <= node.spec.tags:
-        return Why("lacks the tag {}", (", ".join(sorted(request.constraint - node.spec.tags)),))
+        return Why("lacks the tag {}", (", ".join(sorted(request.constraint - node.spec.tags)),), never=True)
     if node.facts is None:
         return None
     if request.cores > node.slots:
-        return Why("has {} slots, the job needs {}", (node.slots, request.cores))
+        return Why("has {} slots, the job needs {}", (node.slots, request.cores), never=True)
     if request.mem_mb:
         if request.mem_mb > node.mem_mb:
-            return Why("has {} MiB of memory, the job needs {}", (node.mem_mb, request.mem_mb))
+            return Why("has {} MiB of memory, the job needs {}", (node.mem_mb, request.mem_mb), never=True)
         if request.mem_mb + policy.min_free_mem_mb > node.facts.mem_mb > 0:
             text = "has {} MiB of memory, of which {} stay free (--harbor-min-free-mem-mb); the job needs {}"
-            return Why(text, (node.facts.mem_mb, policy.min_free_mem_mb, request.mem_mb))
+            return Why(text, (node.facts.mem_mb, policy.min_free_mem_mb, request.mem_mb), never=True)
     if request.gpus > len(node.gpus):
-        return Why("has {} GPUs, the job needs {}", (len(node.gpus), request.gpus))
+        return Why("has {} GPUs, the job needs {}", (len(node.gpus), request.gpus), never=True)
     for path in request.needs:
         if path in node.missing:
-            return Why("has no {}, which the job needs", (path,))
+            return Why("has no {}, which the job needs", (path,), never=True)
     return None
+
+
+def summary(whys: Mapping[str, Why], most: int) -> list[str]:
+    """Each node and its reason, in words. Of more than `most` nodes, those with the same reason are named together."""
+    ordered = sorted(whys.items())
+    if len(ordered) <= most:
+        return [f"{_named(name)} {why}" for name, why in ordered]
+    alike: dict[tuple[str, ...], list[tuple[str, Why]]] = {}
+    for name, why in ordered:
+        alike.setdefault(why.kind, []).append((name, why))
+    lines = []
+    for same in sorted(alike.values(), key=lambda same: same[0][1].never)[:most]:
+        name, why = same[0]
+        others = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
+        lines.append(f"{_named(name)}{others} {why}")
+    if len(alike) > most:
+        lines.append(f"{len(alike) - most} more reasons")
+    return lines
+
+
+def _named(name: str) -> str:
+    return name if name == "every node" else f"node {name}"
 
 
 def forever(request: Request, nodes: Mapping[str, NodeView], policy: Policy) -> Refusal | None:
@@ -252,7 +281,7 @@ def room_of(node: NodeView, peers: Peers, policy: Policy, now: float, hour: int 
         return Room(Why("is outside its hours"))
     cap = policy.ntasks_per_node
     if cap is not None and len(node.held) >= cap:
-        return Room(Why("runs {} jobs, as many as --harbor-ntasks-per-node allows", (len(node.held),)))
+        return Room(Why("runs {} jobs, as many as --harbor-ntasks-per-node allows", (len(node.held),), busy=True))
     if load.disk_free_mb is not None and load.disk_free_mb < MIN_FREE_DISK_MB:
         text = "has {} MiB of scratch free, the job needs {} for its records and output"
         return Room(Why(text, (load.disk_free_mb, MIN_FREE_DISK_MB)))
@@ -300,18 +329,20 @@ def not_now(request: Request, node: NodeView, room: Room, promised: int, policy:
     if room.closed is not None:
         return room.closed
     if request.cores > room.slots:
-        return Why("has {} of {} slots free, the job needs {}", (room.slots, node.slots, request.cores))
+        return Why("has {} of {} slots free, the job needs {}", (room.slots, node.slots, request.cores), busy=True)
     if request.mem_mb > room.unreserved:
-        return Why("has {} MiB unreserved, the job needs {}", (room.unreserved, request.mem_mb))
+        return Why("has {} MiB unreserved, the job needs {}", (room.unreserved, request.mem_mb), busy=True)
     if room.memory is not None and request.mem_mb > room.memory:
         text = "has {} MiB available, of which running jobs may take {}; the job needs {} and {} stay free"
         taken = max(0, room.available - policy.min_free_mem_mb - room.memory)
-        return Why(text, (room.available, taken, request.mem_mb, policy.min_free_mem_mb))
+        busy = request.mem_mb <= room.memory + taken
+        return Why(text, (room.available, taken, request.mem_mb, policy.min_free_mem_mb), busy)
     if request.gpus > room.gpus:
-        return Why("has {} of {} GPUs free, the job needs {}", (room.gpus, len(node.gpus), request.gpus))
+        return Why("has {} of {} GPUs free, the job needs {}", (room.gpus, len(node.gpus), request.gpus), busy=True)
     if room.enough < request.cores and not room.starving:
         text = "has {:.1f} cores left (other people use {:.1f}, our jobs hold {}), the job needs {}"
-        return Why(text, (max(0.0, room.left), room.foreign, room.reserved, request.cores))
+        busy = room.enough + room.reserved >= request.cores
+        return Why(text, (max(0.0, room.left), room.foreign, room.reserved, request.cores), busy)
     if request.disk_mb:
         return _disk_short(request.disk_mb, room, promised)
     return None
@@ -321,7 +352,7 @@ def _disk_short(needed: int, room: Room, promised: int) -> Why | None:
     """The job's files lie in the working directory, which all nodes share."""
     if room.workdir is not None and needed > room.workdir - promised:
         text = "sees {} MiB free in the working directory, of which running jobs may take {}; the job needs {}"
-        return Why(text, (room.workdir, promised, needed))
+        return Why(text, (room.workdir, promised, needed), busy=needed <= room.workdir)
     if room.workdir is None and room.scratch is not None and needed > room.scratch:
         return Why("has {} MiB of scratch free, the job needs {}", (room.scratch, needed))
     return None

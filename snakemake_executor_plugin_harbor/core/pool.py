@@ -288,7 +288,7 @@ class Pool:
         if event.unusable:
             self._roster.unshared(node, event.unusable)
         known = {(k.job, k.attempt): k for k in event.known}
-        for job in [j for j in self.jobs.values() if j.node == event.node and j.state in ON_NODE]:
+        for job in [j for j in self._ledger.holding.values() if j.node == event.node and j.state in ON_NODE]:
             record = known.pop((job.spec.id, job.attempt), None)
             if record is None:
                 self._ledger.lost(job, "the node was rebooted" if rebooted else "the node does not know it", now)
@@ -315,7 +315,7 @@ class Pool:
         """Records that no job here waits for. What runs keeps its seat until it ends: it may be adopted yet.
         Old attempts of our own jobs were replaced, so they end now.
         """
-        ours = {job.key for job in self.jobs.values() if job.node == node.spec.name and job.state in HOLDING}
+        ours = {job.key for job in self._ledger.holding.values() if job.node == node.spec.name}
         for key in [key for key in node.held if key not in ours]:
             node.release(key, now)
         orphans = self._orphans[node.spec.name] = set[str]()
@@ -340,7 +340,7 @@ class Pool:
         if self._roster.down(event, now) is None:
             return
         self._ledger.former.node_down(event.node, now)
-        for job in [j for j in self.jobs.values() if j.node == event.node]:
+        for job in [j for j in self._ledger.holding.values() if j.node == event.node]:
             if job.state == JobState.CANCELLING:
                 self._ledger.fence(job)
             self._ledger.step(job, "channel-lost", now, event.reason)

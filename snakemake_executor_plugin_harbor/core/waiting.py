@@ -481,6 +481,10 @@ class Waiting:
                 whys[name] = why
         return whys
 
+    def back(self) -> list[Job]:
+        """Jobs that are held back."""
+        return [job for job, _ in self._back.values()]
+
     def groups(self) -> list[Group]:
         """All waiting jobs by their reasons."""
         groups = [

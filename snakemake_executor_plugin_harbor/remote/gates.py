@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
-AT_ONCE = 8
+AT_ONCE = 7
 RESERVED = 2
 """Further places, for hosts that are known to be good: they do not wait for those that stall."""
 STALLED_S = 2.0

@@ -30,6 +30,7 @@ from .journal import Journal
 from .listing import Listing
 from .outputs import Outputs
 from .project import Project
+from .waits import Stuck, WaitRecorder
 from .workers import Launcher, Listener, Preparer, Reporter
 
 TICK_S = 1.0
@@ -38,6 +39,8 @@ PACE_S = 0.015
 event that comes alone is taken at once."""
 ROUND_S = 0.5
 """How long Snakemake's thread waits for the pool's decision; it takes about a millisecond."""
+NODES_PER_BEAT = 250
+"""Rows of nodes that are written each second. A thousand take 20 ms, in which nothing is decided."""
 INBOX_MAX = 20_000
 """Events that may wait to be taken before nodes have to; each is below a kilobyte."""
 
@@ -59,6 +62,9 @@ class Client(Preparer, Listener, Protocol):
 
     def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
         """What the user should hear of."""
+
+    def waits(self, groups: Iterable[Stuck], now: float) -> None:
+        """Jobs that wait, and why."""
 
     def warn(self, text: str) -> None:
         """Trouble that the user should know of."""
@@ -134,6 +140,8 @@ class Dispatcher:
         self.slots = 0
         self.capacity = Capacity()
         self._capacity_version = 0
+        self._shown_next = 0
+        self._waits = WaitRecorder(pool.waiting, journal)
         self.logs: dict[JobId, str] = {}
         self.known = Listing()
         self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear))
@@ -348,7 +356,7 @@ class Dispatcher:
         self._project.beat()
         self._links.check(self._clock.now())
         now = time.time()
-        for name in self._pool.nodes:
+        for name in self._some_nodes():
             self._beat_node(name, now)
         self._record_waiting()
         events = [event for message in self._project.words() for event in self._take_word(message)]
@@ -378,6 +386,13 @@ class Dispatcher:
         self.known.add(name, record)
         return list(self._reunite())
 
+    def _some_nodes(self) -> list[str]:
+        """The nodes whose rows are written in this beat: in a big pool some at a time."""
+        names = list(self._pool.nodes)
+        first = self._shown_next if self._shown_next < len(names) else 0
+        self._shown_next = first + NODES_PER_BEAT
+        return names[first : self._shown_next]
+
     def _beat_node(self, name: str, now: float) -> None:
         node = self._pool.nodes.get(name)
         if node is not None:
@@ -394,6 +409,8 @@ class Dispatcher:
         for action in actions:
             match action:
                 case ev.JobChanged(job, attempt, state, node, reason):
+                    if state == JobState.QUEUED:
+                        self._waits.queued(job)
                     self._journal.changed(job, attempt, state.value, node, reason, now, self.logs.get(job))
                 case ev.NodeChanged(name, node_state):
                     if node_state == NodeState.REMOVED:
@@ -438,11 +455,11 @@ class Dispatcher:
             act()
 
     def _record_waiting(self) -> None:
-        """Why the head of the queue waits, for `harbor explain`; the rest waits behind it."""
-        for job in self._pool.queue()[:50]:
-            if job.refusal is not None:
-                lines = [f"{name} {why}" for name, why in sorted(job.refusal.reasons.items())]
-                self._journal.waiting(job.spec.id, "; ".join(lines))
+        """Why jobs wait, for `harbor explain` and for Snakemake's log."""
+        self._waits.record(self._pool.jobs, len(self._pool.nodes))
+        stuck = self._waits.stuck(self._clock.now())
+        if stuck is not None:
+            self._client.waits(stuck, self._clock.now())
 
     def _hear(self, node: str, message: Message) -> None:
         """Messages that are no event of the pool: a piece of a job's output."""

@@ -24,7 +24,7 @@ from ..core.model import JobState
 from ..core.placement import NodeView
 from ..errors import HarborError
 
-VERSION = 2
+VERSION = 3
 BUSY_S = 0.2
 """How long a commit waits for somebody who has locked the database. The nodes wait meanwhile."""
 AGAIN_S = 1.0
@@ -36,12 +36,15 @@ SCHEMA = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE jobs (
   id TEXT PRIMARY KEY, jobid TEXT, rule TEXT, wildcards TEXT, log TEXT, threads INTEGER, state TEXT, node TEXT,
-  attempt INTEGER, done REAL, total REAL, submitted REAL, started REAL, ended REAL, reason TEXT
+  attempt INTEGER, done REAL, total REAL, submitted REAL, started REAL, ended REAL, reason TEXT, waits INTEGER
 ) WITHOUT ROWID;
+CREATE INDEX jobs_by_state ON jobs (state);
+CREATE TABLE reasons (number INTEGER PRIMARY KEY, reason TEXT);
 CREATE TABLE nodes (
   name TEXT PRIMARY KEY, state TEXT, reason TEXT, facts TEXT, load TEXT, running INTEGER, updated REAL
 ) WITHOUT ROWID;
 CREATE TABLE events (at REAL, job TEXT, attempt INTEGER, node TEXT, what TEXT, detail TEXT);
+CREATE INDEX events_by_job ON events (job);
 """
 
 
@@ -88,7 +91,8 @@ class Journal:
         self._nodes: dict[str, tuple[Any, ...] | None] = {}
         self._progress: dict[str, tuple[float, float]] = {}
         self._run: dict[str, Any] = {}
-        self._waiting: dict[str, str] = {}
+        self._waiting: dict[str, int] = {}
+        self._reasons: dict[int, str | None] = {}
 
     def _open(self) -> sqlite3.Connection:
         # One thread at a time: it is opened by Snakemake's main thread, written by the dispatcher.
@@ -121,9 +125,13 @@ class Journal:
         """A job said how far it is."""
         self._progress[id] = (done, total)
 
-    def waiting(self, id: str, reason: str) -> None:
-        """Why a queued job waits."""
-        self._waiting[id] = _text(reason)
+    def waiting(self, id: str, number: int) -> None:
+        """A queued job waits for the reasons with this number."""
+        self._waiting[id] = number
+
+    def reasons(self, number: int, text: str | None) -> None:
+        """Why jobs wait that have this number; None when no job does any more."""
+        self._reasons[number] = None if text is None else _text(text)
 
     def node(self, node: NodeView, at: float) -> None:
         """A node's state, what it said of itself, and its last load."""
@@ -148,7 +156,8 @@ class Journal:
 
     def commit(self) -> None:
         """Write what was gathered, in one transaction. If that fails, it is tried again with a later commit."""
-        if not (self._changes or self._jobs or self._nodes or self._progress or self._run or self._waiting):
+        gathered = (self._changes, self._jobs, self._nodes, self._progress, self._run, self._waiting, self._reasons)
+        if not any(gathered):
             return
         if self._failed_at is not None and time.monotonic() - self._failed_at < AGAIN_S:
             return
@@ -165,7 +174,7 @@ class Journal:
             return
         self._failed_at = None
         self._changes, self._jobs, self._renamed = [], [], []
-        self._nodes, self._progress, self._run, self._waiting = {}, {}, {}, {}
+        self._nodes, self._progress, self._run, self._waiting, self._reasons = {}, {}, {}, {}, {}
 
     def _roll_back(self) -> None:
         try:
@@ -196,8 +205,12 @@ class Journal:
             rows_ = [(done, total, id) for id, (done, total) in self._progress.items()]
             db.executemany("UPDATE jobs SET done = ?, total = ? WHERE id = ?", rows_)
         if self._waiting:
-            rows = [(why, id) for id, why in self._waiting.items()]
-            db.executemany("UPDATE jobs SET reason = ? WHERE id = ? AND state = 'queued'", rows)
+            db.executemany("UPDATE jobs SET waits = ? WHERE id = ?", [(n, id) for id, n in self._waiting.items()])
+        if self._reasons:
+            shown = [(number, text) for number, text in self._reasons.items() if text is not None]
+            db.executemany("INSERT OR REPLACE INTO reasons VALUES (?, ?)", shown)
+            over = [(number,) for number, text in self._reasons.items() if text is None]
+            db.executemany("DELETE FROM reasons WHERE number = ?", over)
         if self._nodes:
             there = [row for row in self._nodes.values() if row is not None]
             db.executemany("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)", there)

@@ -88,7 +88,17 @@ class Project:
         self._beat = 0.0
 
     def acquire(self) -> None:
-        """Take the lock. Raises HarborError while another controller works in this directory."""
+        """Take the lock. Raises HarborError while another controller works in this directory, or if it cannot be
+        written.
+        """
+        try:
+            self._acquire()
+        except OSError as error:
+            raise HarborError(
+                f"{self.directory} cannot be written: {error.strerror or error}.", f"df -h {self.workdir}"
+            ) from error
+
+    def _acquire(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock()
         self.id = directory_id(self.directory)
@@ -161,7 +171,7 @@ class Project:
         it may when this one slept.
         """
         now = time.time()
-        if 0 <= now - self._beat < HEARTBEAT_S:
+        if 0 <= now - self._beat < HEARTBEAT_S and os.path.lexists(self.lock):
             return
         self._beat = now
         found = read_lock(self.lock)

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.lifecycle import TERMINAL
+from ..core.lifecycle import ON_NODE, TERMINAL
+from ..core.model import JobState
 from ..core.progress import Progress, progress_of
 from ..errors import HarborError
 from .journal import VERSION
 from .project import read_lock
 
+JOBS = "SELECT jobs.*, reasons.reason AS waiting FROM jobs LEFT JOIN reasons ON jobs.waits = reasons.number"
+LAST_FAILED = 5
 ENDED = {state.value for state in TERMINAL}
 
 
@@ -72,13 +75,20 @@ def _unreadable(path: Path, run: str, error: Exception) -> HarborError:
     return HarborError(f"the journal {path} of run {run} cannot be read: {error}.")
 
 
-def status(reader: Reader) -> dict[str, Any]:
-    """The object that `harbor status --json` prints."""
+def status(reader: Reader, whole: bool = True) -> dict[str, Any]:
+    """The object that `harbor status --json` prints. Without `whole`, its jobs are those that a screen shows: what is
+    on nodes, and the last that failed.
+    """
     facts = reader.facts()
-    jobs = [_job(row) for row in reader.rows("SELECT * FROM jobs ORDER BY submitted, id")]
-    counts: dict[str, int] = {}
-    for job in jobs:
-        counts[job["state"]] = counts.get(job["state"], 0) + 1
+    counts = {row["state"]: row["n"] for row in reader.rows("SELECT state, count(*) AS n FROM jobs GROUP BY state")}
+    if whole:
+        rows = reader.rows(f"{JOBS} ORDER BY submitted, id")
+    else:
+        active = ", ".join(f"'{state}'" for state in ON_NODE)
+        rows = reader.rows(f"{JOBS} WHERE state IN ({active}) ORDER BY submitted, id")
+        failed = reader.rows(f"{JOBS} WHERE state = 'failed' ORDER BY submitted DESC, id DESC LIMIT {LAST_FAILED}")
+        rows += reversed(failed)
+    jobs = [_job(row) for row in rows]
     return {
         "run": reader.run,
         "state": _state(reader, facts, counts),
@@ -115,12 +125,17 @@ def _job(row: dict[str, Any]) -> dict[str, Any]:
         "attempt": row["attempt"],
         "progress": {"done": progress.done, "total": progress.total} if progress else None,
         "log": row["log"],
-        "reason": row["reason"] or "",
+        "reason": reason_of(row),
         "threads": row["threads"],
         "submitted": row["submitted"],
         "started": row["started"],
         "ended": row["ended"],
     }
+
+
+def reason_of(row: dict[str, Any]) -> str:
+    """Why the job is where it is; of one that waits, why no node takes it."""
+    return (row["state"] == JobState.QUEUED and row["waiting"]) or row["reason"] or ""
 
 
 def _node(row: dict[str, Any]) -> dict[str, Any]:
@@ -153,9 +168,9 @@ def eta(facts: dict[str, Any], counts: dict[str, int]) -> float | None:
 
 def find_job(reader: Reader, text: str) -> dict[str, Any]:
     """The row of the job that the user names: its id, its log's name (12.1), an output's rule, or RUN/JOB."""
-    rows = reader.rows("SELECT * FROM jobs WHERE jobid = ? OR id = ?", text.split(".")[0], text)
+    rows = reader.rows(f"{JOBS} WHERE jobid = ? OR id = ?", text.split(".")[0], text)
     if not rows:
-        rows = reader.rows("SELECT * FROM jobs WHERE rule = ?", text)
+        rows = reader.rows(f"{JOBS} WHERE rule = ?", text)
     if not rows:
         raise HarborError(f"run {reader.run} has no job {text!r}.", "harbor status")
     if len(rows) > 1:

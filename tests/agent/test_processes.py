@@ -176,6 +176,14 @@ def test_a_program_that_hangs_does_not_hold_the_agent(agents, tmp_path, name, ho
         wait_until(lambda pid=pid: not alive_group(pid), 10, f"the end of {pid} and of what it has started")
 
 
+def test_a_program_that_takes_too_long_is_not_started_again_and_again(agents, tmp_path):
+    """Each time the agent would be deaf for that long."""
+    agent = agents(env=fake(tmp_path, "nvidia-smi", "sleep 1000"))
+    assert agent.of("hello", timeout=20)["gpus"] == []
+    assert len((tmp_path / "started").read_text().split()) == 1
+    assert agent.run("echo fine")["tail"] == "fine\n"
+
+
 def alive_group(group):
     return [p.pid for p in psutil.process_iter() if group_of(p.pid) == group and p.status() != psutil.STATUS_ZOMBIE]
 

@@ -121,7 +121,8 @@ def test_a_start_is_as_long_as_a_line_may_be_or_is_answered(agent, over):
 
 
 def test_a_start_of_many_megabytes_is_answered_once(agent):
-    head = json.dumps({"t": "start", "job": f"{RUN}/1", "attempt": 2, "scripts": ["x"]})[:-1].encode()
+    meta = {"t": "cancel", "job": f"{RUN}/7", "attempt": 9}
+    head = json.dumps({"t": "start", "job": f"{RUN}/1", "attempt": 2, "meta": meta, "scripts": ["x"]})[:-1].encode()
     agent.raw(head)
     for _ in range(100):
         agent.raw(b"x" * 65536)

@@ -312,6 +312,20 @@ def test_a_pool_on_one_machine_has_no_other_evidence():
     assert of(ev.Fence, pass_time(pool, 3, LOST_AFTER + 10))
 
 
+@pytest.mark.parametrize(("near", "fenced"), [(("localhost",), False), (("myself",), True)])
+def test_a_machine_that_has_never_answered_may_be_cut_off_or_dead(near, fenced):
+    """Our own machine proves nothing without SSH; over SSH it does as long as no other machine is known."""
+    pool = Pool(
+        [NodeSpec(n, n, local=n == "localhost") for n in near] + [NodeSpec("a", "a")],
+        patience=Patience(LOST_AFTER, FENCE_WAIT),
+        boot_id="here",
+    )
+    pool.start()
+    pool.handle([ev.NodeUp(near[0], NodeFacts(2, 8000, boot_id="here")), ev.Measured(near[0], IDLE)], 0.0)
+    pool.handle([ev.NodeDown("a", "silent"), ev.Submitted((JobSpec("run/1", Request(), former=("old/1",)),))], 1.0)
+    assert bool(of(ev.Fence, pass_time(pool, 2, 3 * LOST_AFTER))) == fenced
+
+
 def test_the_user_gives_a_node_up_by_taking_it_out_of_the_host_list():
     pool = far_pool(far=("a",))
     pool.handle([ev.Submitted((spec("1"), spec("2"), spec("3"), spec("4")))], 1.0)

@@ -1,6 +1,7 @@
 """What a capture finds out: the exact command, and what Snakemake sets in its environment, whatever is set here."""
 
 import os
+import sys
 
 import pytest
 
@@ -103,3 +104,30 @@ def test_what_is_not_shared_is_left_to_a_snakemake_on_the_node(load, left_out):
         cmd.way(workflow, job, "direct")
     workflow.storage_settings.shared_fs_usage = SharedFSUsage.all() - {SharedFSUsage.SOURCES}
     assert cmd.way(workflow, job, "auto") == "direct"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('script: "a.py"', (sys.executable,)),
+        ('script: "a.R"', ()),
+        ('shell: "true"', ()),
+        ('container: "i.sif"\n    script: "a.py"', ()),
+        ('conda: "/envs/tool"\n    script: "a.py"', ("/envs/tool",)),
+    ],
+)
+def test_what_a_node_must_have(load, monkeypatch, tmp_path, line, expected):
+    """`script:` embeds the path of this interpreter; a container or an environment brings its own."""
+    from snakemake.settings.types import DeploymentMethod
+
+    (tmp_path / "work").mkdir()
+    for name in ("a.py", "a.R"):
+        (tmp_path / "work" / name).write_text("")
+    workflow = load(f'rule one:\n    output: "one"\n    {line}\n')
+    job = next(iter(workflow.dag.jobs))
+    workflow.deployment_settings.deployment_method = {DeploymentMethod.APPTAINER, DeploymentMethod.CONDA}
+    if "conda" in line:
+        monkeypatch.setattr(type(job), "conda_env", property(lambda self: type("Env", (), {"address": "/envs/tool"})()))
+    elif "container" in line:
+        monkeypatch.setattr(type(job), "container_img_path", property(lambda self: "i.sif"))
+    assert cmd.direct_needs(workflow, job) == expected

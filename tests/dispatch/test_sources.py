@@ -82,3 +82,14 @@ def test_they_go_when_no_job_needs_them(sources):
     assert not sources.runtime.exists() and sources.directory.exists()
     sources.remove(everything=True)
     assert not sources.directory.exists()
+
+
+def test_a_job_with_a_source_path_is_the_same_job_in_the_next_run(load, tmp_path):
+    from snakemake_executor_plugin_harbor.identity import job_hash
+
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "data file.txt").write_text("data\n")
+    text = RULE.replace("    rule one:\n", '    rule one:\n        input: workflow.source_path("data file.txt")\n')
+    first, second = (next(iter(load(text).dag.jobs)) for _ in range(2))
+    assert first.params.path != second.params.path and str(first.input[0]) != str(second.input[0])
+    assert job_hash(first, "id") == job_hash(second, "id")

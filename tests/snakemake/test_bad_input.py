@@ -54,6 +54,7 @@ FILES = [
     ("key.yaml", b"ada: {slot: 3}\n", "unknown key. Did you mean slots?"),
     ("type.yaml", b"ada: {slots: many}\n", "slots: expected int, got 'many'"),
     ("twice.yaml", b"ada: {slots: 3}\nada: {slots: 4}\n", "'ada' is there twice"),
+    ("pair.yaml", b"? [ada, bob]\n: {slots: 3}\n", "a sequence cannot be a name"),
 ]
 
 

@@ -1,6 +1,7 @@
 """A run that starts while its machines still boot waits for them, says so, and uses them within seconds."""
 
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -23,10 +24,9 @@ def booting(tmp_path: Path):
     made.close()
 
 
-@pytest.mark.parametrize("transport", ["paramiko", "openssh"])
-def test_the_pool_comes_up_while_the_run_waits(project, booting, transport):
+def test_the_pool_comes_up_while_the_run_waits(project, booting):
     work = project(SNAKEFILE)
-    run = work.start(*on(booting, "node1", "node2"), "--harbor-transport", transport)
+    run = work.start(*on(booting, "node1", "node2"))
     run.until(WAITING + r"node1, node2 \(.*refuses connections|" + WAITING + "node1 .*refuses connections.*; node2")
     assert run.code is None
     booting["node2"].start()
@@ -77,6 +77,17 @@ def test_a_host_key_that_is_repaired_brings_the_node_back_by_itself(project, boo
     (work.directory / "go").touch()
     run.wait()
     run.expect(0)
+
+
+def test_ctrl_c_while_it_waits_ends_it_without_a_traceback(project, booting):
+    work = project(SNAKEFILE)
+    run = work.start(*on(booting, "node1"))
+    run.until(WAITING)
+    run.signal(signal.SIGINT)
+    run.wait(15)
+    run.expect(1)
+    assert "interrupted while no node was ready" in run.text and "Traceback" not in run.text
+    assert not work.files(".snakemake/harbor/lock")
 
 
 LONG = """

@@ -1,5 +1,8 @@
 """Jobs that must wait do not keep others from idle slots, and what waits says so."""
 
+import json
+import re
+
 from tests.snakemake.harness import on
 from tests.sshd import wait_until
 
@@ -45,3 +48,37 @@ def test_jobs_that_wait_for_a_licence_do_not_keep_plain_ones_from_idle_slots(pro
     work = project(HEAD_OF_LINE.replace("DEMAND", "licence=1"))
     options = (*on(pool, "2/node1"), "--resources", "licence=1", "--scheduler", "harbor")
     check_that_plain_jobs_run(work, work.start(*options))
+
+
+def test_what_waits_says_so_in_the_log_and_explain_answers_for_every_job(project, pool):
+    """The greedy scheduler hands everything over."""
+    work = project(
+        """
+        rule all:
+            input: expand("out/{i}", i=range(120)), expand("big/{i}", i=range(5))
+
+        rule one:
+            output: "out/{i}"
+            shell: "until [ -e go ]; do sleep 0.1; done; touch {output}"
+
+        rule big:
+            output: "big/{i}"
+            resources: mem_mb=100
+            shell: "touch {output}"
+        """
+    )
+    hosts = hostfile(work, "node1: {slots: 1, mem_mb: 100000000}\n")
+    options = (*on(pool)[:-2], "--harbor-hostfile", hosts, "--scheduler", "greedy", "--harbor-min-free-mem-mb", "1")
+    run = work.start(*options)
+    try:
+        run.until("the host file gives node1 100000000 MiB of memory, but it has", 30)
+        run.until(r"harbor: \d+ jobs wait \(big, one\): node node1 has 0 of 1 slots free, the job needs 1", 60)
+        jobs = [job for job in json.loads(work.harbor("status", "--json").stdout)["jobs"] if job["state"] == "queued"]
+        assert len(jobs) == 124
+        assert {job["reason"] for job in jobs} == {"node node1 has 0 of 1 slots free, the job needs 1"}
+        assert "0 of 1 slots free" in work.harbor("explain", jobs[-1]["id"]).stdout
+    finally:
+        (work.directory / "go").touch()
+    run.wait(90)
+    run.expect(0)
+    assert len(re.findall(r"harbor: \d+ jobs? waits?", run.text)) == 1

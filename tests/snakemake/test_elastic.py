@@ -139,6 +139,23 @@ def test_a_bad_edit_is_a_warning_and_the_old_list_stays(elastic, bad, told):
     assert "Traceback" not in text and "has left" not in text
 
 
+def test_a_bad_edit_of_a_yaml_file_is_a_warning_too(project, pool):
+    work = project(WAITING.replace("COUNT", "1"))
+    path = work.directory / "hosts.yaml"
+    path.write_text("node1: {slots: 1}\n")
+    (work.directory / "go").mkdir()
+    run = work.start(*on(pool)[:-2], "--harbor-hostfile", str(path), "--scheduler", "harbor")
+    wait_until((work.directory / "effects").exists, 30)
+    path.write_text("? [node1, node2]\n: {slots: 1}\n")
+    run.until("the edited host list is not used: .*hosts.yaml:1: a sequence cannot be a name")
+    path.write_text("node1: {slots: 1}\nnode2: {slots: 1}\n")
+    run.until("node node2 has joined")
+    (work.directory / "go/all").touch()
+    run.wait()
+    run.expect(0)
+    assert run.text.count("is not used") == 1 and "Traceback" not in run.text
+
+
 def test_a_host_file_that_is_removed_leaves_the_list_as_it_is(elastic):
     run = elastic("1/node1", 3)
     run.until(1)

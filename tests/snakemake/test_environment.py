@@ -8,6 +8,8 @@ import pytest
 
 from tests.snakemake.harness import on
 
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
+
 THREADS = ("OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 NODE = "PYTHONPATH=/nodes/own R_LIBS=/nodes/r MKL_NUM_THREADS=7 OMP_NUM_THREADS=7 TMPDIR=/nodes/tmpdir ONLY_NODE=1"
 SNAKEFILE = """
@@ -76,7 +78,7 @@ def test_what_snakemake_sets_wins_over_the_node_and_the_rest_is_the_nodes(projec
         "PYTHONPATH": "",
         "PATH": f"{base / 'bin'}:{os.environ['PATH']}",
     }
-    work.run(*on(other, "2/other"), "--sdm", "conda", env=env, timeout=120).expect(0)
+    work.run(*on(other, "2/other"), "--sdm", "conda", env=env, timeout=250).expect(0)
     shell, run, conda = (environment(work.directory / name) for name in ("shell", "run", "conda"))
     for seen in (shell, run, conda):
         assert {seen.get(name) for name in THREADS} == {"1"}, seen

@@ -1,6 +1,10 @@
 """What jobs ask for, against what there is: as the local executor, which runs on what there is, would have it."""
 
+import pytest
+
 from tests.snakemake.harness import on
+
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
 
 THREADS = """
     rule all:
@@ -49,7 +53,7 @@ def test_threads_are_cut_down_to_the_largest_node_and_everything_follows(project
     work = project(THREADS)
     here = work.directory
     (here / "threads.py").write_text("open(snakemake.output[0], 'w').write(str(snakemake.threads))")
-    run = work.run(*on(pool, "2/node1", "4/node2"), timeout=150).expect(0)
+    run = work.run(*on(pool, "2/node1", "4/node2"), timeout=250).expect(0)
     assert (here / "fixed").read_text().split() == ["4", "4", "40", "4", "4"]
     assert (here / "function").read_text() == "4"
     assert (here / "ran").read_text().split() == ["4", "40", "4"]
@@ -94,7 +98,7 @@ def test_the_same_resources_reach_every_kind_of_job(project, pool):
         """
     )
     defaults = ("--default-resources", "mem_mib=1000", "a='it is'", "b=3*attempt", "--set-resources", "ran:b=4-1")
-    work.run(*on(pool, "4/node1"), *defaults, timeout=100).expect(0)
+    work.run(*on(pool, "4/node1"), *defaults, timeout=250).expect(0)
     assert (work.directory / "shell").read_text() == (work.directory / "ran").read_text() == "1048 1000 it is 3\n"
 
 

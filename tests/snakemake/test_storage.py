@@ -7,6 +7,8 @@ import pytest
 
 from tests.snakemake.harness import on
 
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
+
 PLUGINS = Path(__file__).parent / "storage"
 SNAKEFILE = """
     rule all:
@@ -42,7 +44,7 @@ def test_what_jobs_make_reaches_the_storage(project, pool, tmp_path, usage):
     storage = ("--default-storage-provider", "shelf", "--default-storage-prefix", "shelf://run")
     env = {"PYTHONPATH": os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")]), "SHELF": str(shelf)}
     options = (*storage, "--envvars", "SHELF", "--shared-fs-usage", *usage, "--latency-wait", "5")
-    work.run(*on(pool, "4/storage"), *options, env=env, timeout=120).expect(0)
+    work.run(*on(pool, "4/storage"), *options, env=env, timeout=250).expect(0)
     assert (shelf / "run" / "ran").read_text() == "given\nshell\nrun"
     assert (shelf / "run" / "logs" / "shell").read_text() == "logged\n"
     assert not (work.directory / "ran").exists()

@@ -4,6 +4,8 @@ import pytest
 
 from tests.snakemake.harness import on
 
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
+
 RULES = """
     import os
     configfile: "defaults.yaml"
@@ -57,7 +59,7 @@ def test_jobs_of_every_kind_write_where_the_rules_say(project, pool, workdir, op
     (started / "defaults.yaml").write_text("a: 1\nb: 2\n")
     (here / "own.yaml").write_text("b: 3\n")
     files = ("--snakefile", "flow/Snakefile", "--configfile", "own.yaml")
-    work.run(*on(pool, "4/node1"), *files, *options, timeout=120).expect(0)
+    work.run(*on(pool, "4/node1"), *files, *options, timeout=250).expect(0)
     found = {path.name: path.read_text().strip() for path in (here / where).glob("*.txt")}
     assert found == {"shell.txt": "1 3", "run.txt": "1 3", "grouped.txt": "second"}
     assert not (here / where / where).exists()

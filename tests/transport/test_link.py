@@ -18,6 +18,7 @@ from snakemake_executor_plugin_harbor.remote.connection import HOST_KEY_PAUSE_S,
 from snakemake_executor_plugin_harbor.remote.link import Link
 from snakemake_executor_plugin_harbor.remote.links import Links
 from snakemake_executor_plugin_harbor.remote.transport import SshSettings, Target, make_transport
+from tests.dead import dead_hosts
 from tests.sshd import Pool, Sshd, keygen, public_key, wait_until
 
 NODE = NodeSpec("node1", "node1")
@@ -283,3 +284,20 @@ def test_a_rejected_node_has_no_connection(way: Way) -> None:
     way.links.connect(NODE)
     assert isinstance(way.next((ev.NodeUp, ev.NodeDown)), ev.NodeUp)  # type: ignore[arg-type]
     assert len(way.agents()) == 1
+
+
+def test_a_dial_that_hangs_is_given_up_for_the_next_one(way: Way, tmp_path: Path) -> None:
+    """The host list had a typo, and the edit that mends it does not wait for the first dial's timeout."""
+    good = way.pool.ssh_config.read_text()
+    with dead_hosts(1, way.pool.ssh_config, way.pool.known_hosts) as dead:
+        way.pool.ssh_config.write_text(way.pool.ssh_config.read_text().replace(f"Host {dead[0]}", "Host node1", 1))
+        # ssh takes the first value that it finds.
+        text = way.pool.ssh_config.read_text()
+        way.pool.ssh_config.write_text(text[text.rindex("Host node1") :] + "\n" + good)
+        way.links.connect(NODE)
+        time.sleep(1)
+        way.pool.ssh_config.write_text(good)
+        begun = time.monotonic()
+        way.links.connect(NODE)
+        assert isinstance(way.next((ev.NodeUp, ev.NodeDown)), ev.NodeUp)  # type: ignore[arg-type]
+        assert time.monotonic() - begun < 8

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +58,58 @@ def test_a_usual_value_arrives_at_every_place(value):
     lines = [command_line.substitute(line, {"v": value}) for line in PLACES + DOCUMENTS[:1]]
     assert bash("\n".join(lines)) == (value.encode() + b"\0") * len(PLACES) + value.encode() + b"\n\0"
     assert bash("echo {a,{v}}".replace("{v}", command_line.substitute("{v}", {"v": value}))).split(b" ")[0] == b"a"
+
+
+WORDS = st.recursive(
+    st.sampled_from(
+        [
+            "{v}",
+            "a{v}",
+            "{v}{v}",
+            "--o={v}",
+            "'{v}'",
+            "' \"{v}\" '",
+            "$'\\'{v}'",
+            "$((1+(2)))",
+            '"${u:-{v}}"',
+            '\\"',
+            "\\'",
+            "a#b",
+            "{}",
+            "{x,y}",
+            '"`printf %s {v}`"',
+            "${u}{v}",
+            "w",
+        ]
+    ),
+    lambda words: st.one_of(
+        st.lists(words, min_size=1, max_size=3).map("".join),
+        st.lists(st.sampled_from(["{v}", "'", '\\"', "\\\\", "\\$", " # ", "{", "'{v}'", "${u}"])).map(
+            lambda p: f'"{"".join(p)}"'
+        ),
+        words.map(lambda word: f"\"$(printf '%s|' {word})\""),
+        words.map(lambda word: f'"$(cat <<E\n{{v}} \' $(printf %s {word})\nE\n)"'),
+        words.map(lambda word: f"a # it's {{v}}\nprintf %s {word}"),
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    word=WORDS,
+    value=st.sampled_from(["a b", "'", '"', "a\\", "\\'", "$u`id`", "*", "x\ny", "3", "#", "}", "--", "a'\"b", "E"]),
+)
+@settings(max_examples=80, deadline=None)
+def test_another_value_changes_nothing_but_itself(word, value):
+    """The line prints the same for a harmless value and for one that is full of quotes, but for the value."""
+    line = f"printf '%s|' {word}"
+    try:
+        given_line = command_line.substitute(line, {"v": value})
+    except command_line.Unquotable:
+        return
+    plain_line = command_line.substitute(line, {"v": "ZZZ"})
+    assume(subprocess.run(["bash", "-n", "-c", plain_line], capture_output=True, check=False).returncode == 0)
+    assert bash(given_line) == bash(plain_line).replace(b"ZZZ", value.encode())
 
 
 KEPT = [
@@ -121,7 +173,8 @@ CLEAR = [
     "sed 's/SIZE/{size}/' in", "n=$(({n} + 1)); echo $n", "n=5; echo ${n}", "ssh me@{n} true", "echo $1{n} $?{n}",
     'echo "n={n}"', "size=3; echo {n} $size", "cat <<E\nn = {n}\nE", "export n={n}; echo {n}", "echo {n}>out",
     "sed 's/{{''n}}/{n}/' x", 'echo "{""n}" {n}', "jq --arg n {n} '.n = $n' x",
-    "echo $CASE_n {n}", "n=$CASE_n; echo {n}",
+    "./solver --n {n} -n {n} --size {size}", 'echo "running as n {n}, read n {n}"', "cmd --dry-n {n} n-- {size}",
+    "cat <<E\n# as n, for all n of a case\nn: {n}\nE", "echo $CASE_n {n}", "n=$CASE_n; echo {n}",
 ]  # fmt: skip
 
 
@@ -170,3 +223,4 @@ def test_a_parameter_called_like_a_resource_reserves_nothing(here):
     sweep = here("echo {threads} {mem_mb}", [{"threads": 4, "mem_mb": 100}])
     assert [doubt.split(":")[0] for doubt in sweep_config.doubts(sweep)] == ["sweeps.s.threads", "sweeps.s.mem_mb"]
     assert sweep_config.doubts(here(8, [{"threads": 8}], key="threads")) == []
+    assert "a column `case` would name" in sweep_config.doubts(here("true", [{"Case": 1}]))[0]

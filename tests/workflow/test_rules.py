@@ -109,7 +109,7 @@ def test_a_result_that_is_missing_or_nonsense_says_so_and_runs_no_case_again(pro
 
 
 def test_tables_of_any_size_and_cases_that_are_left_over(project):
-    """Three cases have more values than a command line can hold; two of them are taken out again."""
+    """Three cases have more values than one argument can hold; two of them are taken out again."""
     (project.directory / "config/config.yaml").write_text(
         "sweeps: {s: {template: template, cases: cases.csv, run: \"printf 'y\\n1\\n' > r.csv\", result: r.csv}}"
     )
@@ -132,6 +132,7 @@ def test_a_result_that_only_the_template_has_is_no_result(project):
         (project.directory / "template" / name).write_text('{"y": 99}')
     run = project.run("-s", str(ROOT / "workflow/Snakefile"), *LOCAL).expect(1)
     assert "case x=1 left no r.json: it is older than the case" in run.text and "case x=2" not in run.text
+    assert '"parameters"' not in run.text, "the command that Snakemake shows does not hide the reason"
     config.write_text(config.read_text().replace("test {x} = 1 || ", ""))
     project.run("-s", str(ROOT / "workflow/Snakefile"), *LOCAL).expect(0)
     table = (project.directory / "results/s/results.csv").read_text()

@@ -107,6 +107,10 @@ def test_a_case_that_fails_says_where(sweep):
 
 def test_a_mistake_in_the_configuration_is_one_sentence(sweep):
     work = sweep(config=CONFIG.replace("post:", "pots:"))
+    (work.directory / "config/good.yaml").write_text(CONFIG)
+    run = work.run("-s", SNAKEFILE, *LOCAL, "results/demo/cases/aa", "--configfile", "config/good.yaml").expect(1)
+    assert "configuration: sweeps.demo: there is no case 'aa'; did you mean \"a\"?" in run.text
+    assert "Traceback" not in run.text and ".smk" not in run.text
     run = work.run("-s", SNAKEFILE, *LOCAL).expect(1)
     assert 'configuration: sweeps.demo.pots: unknown key; did you mean "post"?' in run.text
     assert "Traceback" not in run.text and ".smk" not in run.text and "line" not in run.text

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import yaml
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
@@ -22,6 +21,13 @@ import sweep_config
 import sweep_schema
 import sweep_template
 
+
+def fail(message):
+    """End with one sentence: Snakemake would show an exception with places in our files, which say nothing to users."""
+    logger.error(f"configuration: {message.rstrip('; ')}")
+    sys.exit(1)
+
+
 try:
     for FILE in workflow.configfiles:
         for NOTE in sweep_schema.check_file(FILE):
@@ -30,9 +36,7 @@ try:
         config, yaml.safe_load((HERE / "schemas/config.schema.yaml").read_text())
     )
 except sweep_config.SweepError as error:
-    # An exception would be shown with the place in this file, which says nothing to the user.
-    logger.error(f"configuration: {error}")
-    sys.exit(1)
+    fail(str(error))
 
 for SWEEP in SWEEPS.values():
     for DOUBT in sweep_config.doubts(SWEEP):
@@ -111,9 +115,8 @@ def step_of(sweep, name):
 
     def spec(wildcards):
         if wildcards.case not in cases:
-            raise WorkflowError(
-                f"sweep {sweep.name}: there is no case {wildcards.case!r}."
-            )
+            hint = sweep_schema.guess(wildcards.case, list(cases))
+            fail(f"sweeps.{sweep.name}: there is no case {wildcards.case!r}; {hint}")
         return sweep_config.step(sweep, cases[wildcards.case], name)
 
     return spec

@@ -21,6 +21,7 @@ Document = namedtuple("Document", "start end delimiter dash")
 BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 HEREDOC_START = re.compile(r"<<(-?)[ \t]*((?:\\.|'[^']*'|\"[^\"]*\"|[^\s;&|<>()'\"\\])+)")
 VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\$)")
+CASE = re.compile(r"(?<![\w$])case\s")
 # These need no quotes. A comma or two dots would be a brace expansion's, a `=` an assignment's.
 HARMLESS = re.compile(r"[A-Za-z0-9_:/@%+-]+(?:\.[A-Za-z0-9_:/@%+-]+)*\.?|\.[A-Za-z0-9_:/@%+-]+")
 RESERVED = re.compile("case|coproc|do|done|elif|else|esac|fi|for|function|if|in|select|then|time|until|while")
@@ -41,7 +42,7 @@ class _Reader:
         return self.line.startswith(text, self.i)
 
     def add(self, match, kind, document=None):
-        before = self.line[: match.start()]
+        before = self.line[max(0, match.start() - 100) : match.start()]
         slashes = len(before) - len(before.rstrip("\\"))
         if slashes % 2:
             kind = ESCAPED if kind == WORD else UNCLEAR
@@ -122,7 +123,7 @@ class _Reader:
                 self.documents()
             elif c == "{":
                 self.brace(WORD)
-            elif closing and re.compile(r"(?<![\w$])case\s").match(self.line, self.i):
+            elif closing and CASE.match(self.line, self.i):
                 # The `)` of a pattern is not the one that ends `$(`: quotes cannot be told from here on.
                 self.unsure = True
                 self.i += 4
@@ -293,6 +294,7 @@ def substitute(line, params, found=None):
         first = text.rfind("\n", 0, starts[0]) + 1
         body = text[first : len(text) - (len(line) - document.end)]
         ends = [each.lstrip("\t") if document.dash else each for each in body.split("\n")]
-        if document.delimiter in ends:
-            raise Unquotable("the value would end the here-document, as a line of it is " + document.delimiter)
+        # Inside of `$(..)`, bash also takes a line for the end that begins with the delimiter and holds a `)`.
+        if any(each == document.delimiter or (each.startswith(document.delimiter) and ")" in each) for each in ends):
+            raise Unquotable("the value would end the here-document, as a line of it begins with " + document.delimiter)
     return text

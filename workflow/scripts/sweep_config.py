@@ -201,6 +201,9 @@ def doubts(sweep: Sweep) -> list[str]:
             found.append(
                 f"{name}: there is a parameter of this name, which reserves nothing; write {name}: NUMBER here"
             )
+    for name in sweep.parameters:
+        if name.lower() == "case":
+            found.append(f"cases: {name} is a parameter like any other; a column `case` would name the cases")
     return [f"sweeps.{sweep.name}.{doubt}" for doubt in found]
 
 
@@ -240,7 +243,10 @@ def table(sweep: Sweep) -> str:
 
 
 def table_file(sweep: Sweep, directory: Path) -> str:
-    """The file that `table` is in: no command line is long enough for many cases. Its name changes with its content."""
+    """The file that `table` is in. Snakemake shows the whole command when `collect` fails, which would hide the reason.
+
+    Its name changes with its content, so that a run that is under way keeps its own.
+    """
     spec = table(sweep)
     path = directory / sweep.name / f"{hashlib.sha256(spec.encode()).hexdigest()[:32]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,13 +16,19 @@ QUOTED = re.compile(r"'[^']*'")
 LONGEST = 100_000
 
 # Statements of the shell and of usual languages that give a variable its value; NAME is the variable.
+BARE = r"(?<![\w$.@%-])(?<!\$\{)NAME\b"
+COMMAND = r"(?:^|[;&|({\n`']|\b(?:while|until|if|then|do|else)\s)\s*(?:\w+=\S*\s+)*"
 BINDS = (
-    r"(?<![\w$.@%-])(?<!\$\{)NAME\s*(?:[-+*/|&:]|//|\*\*|<<|>>)?=(?![=~])(?!\s*[^\s;&|]*(?:\{NAME\}|\$\{?CASE_NAME\b))",
-    r"(?<![\w$.@%{-])NAME\s*(?:,\s*\w+\s*)+=(?!=)",
-    r"(?<![\w$.@%{-])NAME(?:\+\+|--)(?!>)|(?:\+\+|--)NAME\b(?!\s*=)",
-    r"\bfor\b[\w\s,(]*?\bNAME\b[\w\s,)]*\bin\b",
-    r"\b(?:read|declare|local|typeset|readonly|mapfile|readarray|getopts|import|as|def|lambda|function|var|const|my)"
-    r"\b[^;|&\n]*?(?<![\w$.{=-])NAME\b(?!\s*=)",
+    # n=5, n += 1, n := 3; but not n={n}.
+    BARE + r"\s*(?:[-+*/|&:]|//|\*\*|<<|>>)?=(?![=~])(?!\s*[^\s;&|]*(?:\{NAME\}|\$\{?CASE_NAME\b))",
+    # n, m = 1, 2
+    BARE + r"\s*(?:,\s*\w+\s*)+=(?!=)",
+    BARE + r"\+\+|\+\+NAME\b",
+    r"\bfor\s+\(?(?:\w+\s*,\s*\(?)*NAME\b[\s\w,)]*\bin\b",
+    COMMAND
+    + r"(?:read|declare|local|typeset|readonly|mapfile|readarray|getopts)\b[^;|&\n]*?(?<![\w$.{=-])NAME\b(?!\s*=)",
+    r"\b(?:import|with|except)\b[^;|&\n]*?\bas\s+NAME\b|\bimport\s+(?:\w+\s*,\s*)*NAME\b",
+    r"\b(?:def|function)\b\s*\w*\s*\([^)]*\bNAME\b|\blambda\b[^:]*\bNAME\b|\b(?:var|const)\s+NAME\b",
     r"(?:-I\s*|--replace=|\bexec\s+)['\"]?\{NAME\}",
 )
 

@@ -47,6 +47,13 @@ def format_exception():
     return traceback.format_exc()
 
 
+def same_directory(one, other):
+    """Whether two values of `where` are one directory. A copy elsewhere has another path and another inode."""
+    if not isinstance(one, list) or not isinstance(other, list) or len(one) != 2 or len(other) != 2:
+        return False
+    return any(found is not None and found == other[i] for i, found in enumerate(one))
+
+
 class Agent(Endings):
     """Answers the controller. Every `on_X` is the message of type X."""
 
@@ -138,7 +145,8 @@ class Agent(Endings):
                 self.records[(record.job, record.attempt)] = record
 
     def stored(self):
-        """The records of this controller."""
+        """The records of this controller, and of its working directory when that had another id."""
+        here = self.where()
         for run in sorted(os.listdir(self.spool)):
             base = os.path.join(self.spool, run)
             if not NAME.match(run) or os.path.islink(base) or not os.path.isdir(base):
@@ -149,7 +157,7 @@ class Agent(Endings):
                     continue
                 path = os.path.join(base, name)
                 info = read_record(path)
-                if "boot_id" not in info or not (self.ours(info) or self.same_directory(info)):
+                if "boot_id" not in info or not (self.ours(info) or same_directory(here, info.get("where"))):
                     # Not whole, or of another controller: its agent looks after it, and to us it is foreign load.
                     continue
                 yield Record(path[: -len(RECORD)], "%s/%s" % (run, match.group(1)), int(match.group(2)), info)
@@ -182,14 +190,6 @@ class Agent(Endings):
 
     def ours(self, info):
         return info.get("owner") == self.welcome.get("owner")
-
-    def same_directory(self, info):
-        """Whether a job was started in our working directory, when that had another id. A copy elsewhere has another
-        path and another inode.
-        """
-        here = self.where()
-        there = info.get("where")
-        return isinstance(there, list) and len(there) == 2 and (here[0] == there[0] or here[1] == there[1] is not None)
 
     def where(self):
         """Our working directory: its path, and its device and inode as this node sees them."""

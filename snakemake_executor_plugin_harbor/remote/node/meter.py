@@ -92,6 +92,9 @@ def memory():
     return total, available
 
 
+TIRED = set()  # programs that took too long: they are not started again and again
+
+
 def ask(scratch, argv, timeout):
     """output_of, but not while a child of an earlier agent hangs in the same program: each would leave one more."""
     note = os.path.join(scratch, "hangs." + argv[0])
@@ -101,7 +104,12 @@ def ask(scratch, argv, timeout):
         if found is not None and found[1] == birth and not is_zombie(int(pid)):
             return ""
         os.unlink(note)
+    if argv[0] in TIRED:
+        return ""
+    began = time.monotonic()
     text = output_of(argv, timeout)
+    if time.monotonic() - began >= timeout:
+        TIRED.add(argv[0])
     found = born(GIVEN_UP[argv[0]]) if argv[0] in GIVEN_UP else None
     if found is not None:
         try:

@@ -139,7 +139,8 @@ class Record:
         self.word_left = False
         self.nice = True
         self.peak = 0.0
-        self.since = 0  # when its first process began, in ticks since boot; 0: before anything that is left of it
+        # When its first process began, in ticks since boot; 0: before anything that is left of it.
+        self.since = int(self.birth()) if info.get("scripts", 1) == 1 and self.birth().isdigit() else 0
         self.pattern = None
         if info.get("progress"):
             try:
@@ -150,6 +151,9 @@ class Record:
     @property
     def key(self):
         return "%s#%d" % (self.job, self.attempt)
+
+    def birth(self):
+        return self.info.get("born") or ""
 
     @property
     def runs(self):
@@ -221,8 +225,8 @@ class Record:
         self.pid = pid
         self.peak = 0.0
         self.note_process()
-        if not self.steps and self.info.get("born", "").isdigit():
-            self.since = int(self.info["born"])
+        if not self.steps and self.birth().isdigit():
+            self.since = int(self.birth())
 
     def sees(self, mb):
         """One of its processes has so much memory. Right after its start a process is not what it will be."""

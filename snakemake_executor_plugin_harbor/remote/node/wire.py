@@ -41,9 +41,9 @@ def native_text(value):
 def head_of_start(head):
     """(job, attempt) of a start message that was cut off after these bytes; None if it is none."""
     text = head.decode("utf-8", "replace")
-    fields = dict(re.findall(r'"(t|job|attempt)"\s*:\s*("(?:[^"\\]|\\.)*"|[0-9]+)', text))
+    found = re.findall(r'"(t|job|attempt)"\s*:\s*("(?:[^"\\]|\\.)*"|[0-9]+)', text)
     try:
-        names = {name: json.loads(value) for name, value in fields.items()}
+        names = {name: json.loads(value) for name, value in reversed(found)}  # the first of a name is its own
         return (names["job"], names["attempt"]) if names["t"] == "start" else None
     except (KeyError, ValueError):
         return None
