@@ -113,7 +113,7 @@ def write_benchmark(workflow: Any, job: Any, steps: Iterable[Mapping[str, Any]])
 
 def from_cache(workflow: Any, job: Any) -> bool:
     """Fetch the outputs of a `cache:` rule from Snakemake's between-workflow cache, if they are there."""
-    if not _cached(workflow, job):
+    if not cached(workflow, job):
         return False
     from snakemake.exceptions import CacheMissException
 
@@ -124,7 +124,25 @@ def from_cache(workflow: Any, job: Any) -> bool:
     return True
 
 
-def _cached(workflow: Any, job: Any) -> bool:
+def to_cache(job: Any) -> None:
+    """Move the outputs of a `cache:` rule to that cache, on any thread."""
+    from snakemake.common import async_run
+
+    async_run(job.rule.cache.store(job))
+
+
+def to_be_cached(workflow: Any, job: Any) -> bool:
+    """Whether a job's outputs still have to go to the cache. A Snakemake on the node that was told of the cache has
+    moved them already and left links.
+    """
+    if not cached(workflow, job):
+        return False
+    place = os.path.realpath(getattr(workflow.output_file_cache, "path", os.devnull))
+    return not any(os.path.islink(file) and os.path.realpath(file).startswith(f"{place}/") for file in job.output)
+
+
+def cached(workflow: Any, job: Any) -> bool:
+    """Whether a job's outputs go to the between-workflow cache."""
     return bool(
         workflow.workflow_settings.cache is not None and not job.is_group() and job.rule.cache and job.rule.cache.output
     )
@@ -142,8 +160,6 @@ def complete(workflow: Any, job: Any, outcome: Outcome, missing: list[str], wait
     if job.benchmark and not (job.is_run or job.is_notebook or job.is_cwl):
         # An agent that has not started the job itself knows only how long it took.
         write_benchmark(workflow, job, outcome.exit.get("steps") or [outcome.exit])
-    if _cached(workflow, job):
-        workflow.async_run(job.rule.cache.store(job))
     return None
 
 

@@ -1,5 +1,6 @@
 """How Snakemake hears of the ends of jobs."""
 
+import threading
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -9,6 +10,24 @@ from .core.model import JobState, Outcome
 from .entry import Entries, Entry
 from .run.dispatcher import Dispatcher
 from .run.notes import Notes
+
+STORES = 4
+"""So many jobs at most move their outputs to the between-workflow cache at the same time."""
+
+
+class _Store(threading.Thread):
+    """Moves the outputs of a job to the between-workflow cache, which may be a slow disk: other reports go on."""
+
+    def __init__(self, job: Any) -> None:
+        super().__init__(name="harbor-store", daemon=True)
+        self._job = job
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            out.to_cache(self._job)
+        except BaseException as error:
+            self.error = error
 
 
 class Reports:
@@ -22,6 +41,7 @@ class Reports:
         self._notes = notes
         self._latency = out.Latency(self._workflow.execution_settings.latency_wait)
         self._reported: dict[str, Outcome] = {}
+        self._stores: dict[str, _Store] = {}
 
     def report(self, outcome: Outcome) -> bool:
         """Tell Snakemake how a job ended, once its outputs are visible here: False until then."""
@@ -31,15 +51,27 @@ class Reports:
         job = entry.job
         failure: str | None = None
         try:
-            if outcome.state == JobState.SUCCEEDED:
+            if entry.id in self._stores:
+                if self._stores[entry.id].is_alive():
+                    return False
+                if (trouble := self._stores.pop(entry.id).error) is not None:
+                    raise trouble
+            elif outcome.state == JobState.SUCCEEDED:
                 missing = out.missing_outputs(job)
                 if missing and not self._latency.over(entry.id):
                     return False
                 self._latency.done(entry.id)
+                cached = outcome.exit is not None and not missing and out.to_be_cached(self._workflow, job)
+                if cached and len(self._stores) >= STORES:
+                    return False
                 failure = out.complete(self._workflow, job, outcome, missing, self._latency.seconds)
+                if cached and failure is None:
+                    self._stores[entry.id] = _Store(job)
+                    self._stores[entry.id].start()
+                    return False
             elif outcome.state != JobState.WITHDRAWN:
                 failure = out.describe(outcome, entry.log)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # functions of the Snakefile may call sys.exit()
             failure = f"harbor: its result could not be taken: {_text(error)}"
         if not self._close(entry, outcome, failure is not None):
             return True

@@ -69,10 +69,10 @@ class Starter:
         """The message, or why there is none. What is wrong with a job is printed as Snakemake prints it."""
         entry.preparing = True
         try:
-            ended = self._announce(entry, launch)
-            if ended is not None:
-                return ended
+            self._announce(entry)
             self._prepare(entry)
+            if self._fetch(entry):
+                return ev.Unprepared(launch.job, launch.attempt, "cached")
             return self._message(entry, launch)
         except _Over:
             return ev.Unprepared(launch.job, launch.attempt, "withdraw")
@@ -111,7 +111,7 @@ class Starter:
         print_exception(error, self._workflow.linemaps)
         return ev.Unprepared(launch.job, launch.attempt, "unprepared", "it could not be started; see above")
 
-    def _announce(self, entry: Entry, launch: ev.Launch) -> ev.Unprepared | None:
+    def _announce(self, entry: Entry) -> None:
         """What comes before its files are touched."""
         if not entry.printed:
             entry.doing = "its message and command are formatted for the log (its params may be slow functions)"
@@ -119,16 +119,23 @@ class Starter:
             entry.printed = True
         if entry.command is None:
             out.clean(entry.litter)
+
+    def _fetch(self, entry: Entry) -> bool:
+        """Whether the outputs of a `cache:` rule came from that cache."""
         entry.doing = "its outputs are fetched from the between-workflow cache"
-        if out.from_cache(self._workflow, entry.job):
-            return ev.Unprepared(launch.job, launch.attempt, "cached")
-        return None
+        return self._prepares(entry) and out.from_cache(self._workflow, entry.job)
+
+    def _prepares(self, entry: Entry) -> bool:
+        """Whether a job's files are prepared here: a Snakemake on the node does so itself, but may not know the cache,
+        as `--cache` without names is not forwarded to it. The outputs that come from the cache need their directories.
+        """
+        return entry.command is None or (out.cached(self._workflow, entry.job) and not entry.job.is_shadow)
 
     def _prepare(self, entry: Entry) -> None:
         """Have Snakemake remove old outputs and make directories; a spawned Snakemake does so itself."""
         self._check()
         entry.doing = None
-        if entry.command is None:
+        if self._prepares(entry):
             if entry.prepared:
                 out.undo(self._workflow, entry.job)
             entry.prepared = True

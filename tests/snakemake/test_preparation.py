@@ -252,3 +252,25 @@ def test_a_function_that_exits_fails_its_job(project, pool, where):
     assert not work.files("out")
     if where == "command factory":  # Snakemake's own thread evaluates params again for a failed job, and ends
         assert work.files("other")
+
+
+def test_a_node_that_goes_away_meanwhile_does_not_get_the_job(project, pool):
+    work, options = make(project, "command factory")
+    (work.directory / "factory.py").write_text(FACTORY.replace('write("x")', 'write(context.node_name + " ")'))
+    run = work.start(*on(pool, "4/node3", "4/node4"), *options)
+    gone = None
+    try:
+        wait_until(lambda: work.files("waits") and (work.directory / "waits").read_text(), 30, "the slow preparation")
+        gone = pool[(work.directory / "waits").read_text().split()[0]]
+        gone.drop()
+        gone.stop()
+        run.until(f"node {gone.name} is not used")
+        let_go(work)
+        run.wait(60)
+        run.expect(0)
+        assert set((work.directory / "waits").read_text().split()) == {"node3", "node4"}
+    finally:
+        let_go(work)
+        if gone is not None:
+            gone.start()
+    assert work.files("slow/*") == ["0"]
