@@ -22,7 +22,7 @@ from harbor_fence import Fence
 from harbor_guardian import guarded
 from harbor_logs import kept_by_another
 from harbor_meter import introduce, memory
-from harbor_processes import BOOT_ID, Look, lower_group, name_of, oom_count, own_peak, resident
+from harbor_processes import BOOT_ID, Look, kill_all, lower_group, name_of, oom_count, own_peak, resident
 from harbor_spool import ENDING, OUTPUT, RECORD, Record, append_json, private_directory, read_record, remove_files
 from harbor_starting import checked, demand, refusal_of, start_script
 from harbor_wire import MAX_LINE, Fatal, Wire, head_of_start, native
@@ -35,6 +35,8 @@ FIRST_SPAN = 0.3
 PROGRESS_EVERY = 0.5
 ALIVE_EVERY = 2.0
 KEEP_DAYS = 14
+STARTING = 1.0  # between fork and exec: below a millisecond, unless the machine is overloaded
+STARTING_MAX = 5.0
 TRASH_AFTER = 5.0
 TRASH_MAX = 20000
 GRACE = 5.0
@@ -164,24 +166,28 @@ class Agent(Endings):
 
     def find_lost(self, records):
         """Look for the processes of attempts whose agent was killed while it started them. Such a process may still be
-        on its way: between fork and exec it looks like the agent that forked it.
+        on its way: between fork and exec it looks like the agent that forked it. One that takes too long is killed, so
+        that it does not begin after its attempt was called lost.
         """
-        patience = time.monotonic() + 1.0
+        began = time.monotonic()
         while records:
             look = Look()
             recent = [record for record in records if abs(time.time() - record.started) < 10]
             keepers = {pid for record in recent for pid in record.info.get("keepers") or []}
-            coming = bool(recent) and any(
-                name_of(pid) == "harbor-agent"
-                and (pid in keepers or stat_[0] in keepers or name_of(stat_[0]) != "harbor-guardian")
-                for pid, stat_ in look.table.items()
-                if pid != os.getpid()
-            )
+            agents = {pid: found[0] for pid, found in look.table.items() if name_of(pid) == "harbor-agent"}
+            coming = [
+                pid
+                for pid, parent in agents.items()
+                if pid != os.getpid() and (pid in keepers or parent in keepers or name_of(parent) != "harbor-guardian")
+            ]
             for record in records:
                 record.find(look)
             records = [record for record in recent if record.pid is None]
-            if not coming or time.monotonic() > patience:
+            waited = time.monotonic() - began
+            if not (recent and coming) or waited > STARTING_MAX:
                 return
+            if waited > STARTING:
+                kill_all([pid for pid in coming if agents[pid] in keepers and pid not in keepers], signal.SIGKILL)
             time.sleep(0.01)
 
     def is_over(self, record):

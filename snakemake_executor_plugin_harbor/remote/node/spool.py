@@ -170,8 +170,11 @@ class Record:
         return self.pid is None and self.exit is None and self.reason != "lost" and self.info.get("boot_id") == BOOT_ID
 
     def find(self, look):
-        """Complete it with the session leader that carries its key, or with what was noted meanwhile."""
-        leaders = [pid for pid in look.carrying(self.key) if look.table[pid][2] == pid]
+        """Complete it with the session leader that carries its key, or with what was noted meanwhile. The look's table
+        may be older than the key: a process gets its session and its environment in between.
+        """
+        stats = [(pid, proc_stat(pid)) for pid in look.carrying(self.key)]
+        leaders = [pid for pid, found in stats if found is not None and found[2] == pid]
         self.info.update(read_record(self.base + RECORD))
         self.pid = self.info.get("pid")
         if self.pid is None and leaders:
