@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import random
+import shutil
 import signal
 import time
 import uuid
@@ -258,6 +259,17 @@ def test_an_agent_may_be_killed_in_any_instant_of_starting_jobs(agents, tmp_path
             ran.add(f"trace{number}")
     first.process.wait(10)
     assert {path.name: path.read_text() for path in tmp_path.glob("trace*")} == dict.fromkeys(ran, "\n")
+
+
+def test_a_scratch_directory_that_was_removed_is_made_again(agents, tmp_path):
+    """Another agent that ends removes it when it is empty. Without it the node seemed to have no room, for ever."""
+    agent = agents(load_every=0.1)
+    agent.of("ready")
+    shutil.rmtree(tmp_path / "scratch")
+    agent.wait(lambda m: m["t"] == "load" and not (tmp_path / "scratch").exists())
+    agent.said.clear()
+    assert agent.of("load")["disk_free_mb"] > 0
+    assert agent.run("exit 3")["code"] == 3
 
 
 def test_log_read_forget_and_steps(agent, tmp_path):

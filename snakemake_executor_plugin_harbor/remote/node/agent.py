@@ -525,12 +525,19 @@ class Agent(Endings):
         }  # fmt: skip
 
     def disk_free(self):
-        """Bytes that we may still write in scratch."""
-        try:
-            disk = os.statvfs(self.scratch)
-        except OSError:
-            return 0
-        return disk.f_bavail * disk.f_frsize
+        """Bytes that we may still write in scratch. Another agent that ends removes it if it is empty; the next job makes
+        it again.
+        """
+        path = self.scratch
+        while True:
+            try:
+                disk = os.statvfs(path)
+            except OSError as error:
+                if error.errno != errno.ENOENT or path == os.path.dirname(path):
+                    return 0
+                path = os.path.dirname(path)
+            else:
+                return disk.f_bavail * disk.f_frsize
 
     def tidy(self):
         """Leave no record that nobody will ask for, and no empty directories; another agent may still use them."""
