@@ -525,8 +525,8 @@ class Agent(Endings):
         }  # fmt: skip
 
     def disk_free(self):
-        """Bytes that we may still write in scratch. Another agent that ends removes it if it is empty; the next job makes
-        it again.
+        """Bytes that we may still write in scratch. Another agent that ends removes it if it is empty; the next job
+        makes it again.
         """
         path = self.scratch
         while True:
