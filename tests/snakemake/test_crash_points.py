@@ -63,6 +63,7 @@ POINTS = [
         (f"{OURS}.session", "Session", "submit", 1),
         (f"{OURS}.executor", "Executor", "submitted", 2),
         (f"{OURS}.starter", "Starter", "_message", 2),
+        (f"{OURS}.run.notes", "Notes", "start", 2),
         (f"{OURS}.remote.links", "Links", "send", 6),
         (f"{OURS}.session", "Session", "report", 1),
         (f"{OURS}.session", "Session", "report", 4),
