@@ -99,7 +99,7 @@ def kill(*victims: str) -> Callable[[Lab, str], bool]:
 
     def begin(lab: Lab, host: str) -> bool:
         told = lab.exec(host, ["sh", "-c", KILL, "kill", *victims]).stdout.split()
-        return "alone" in told
+        return "alone" in told or len(victims) > 1
 
     return begin
 

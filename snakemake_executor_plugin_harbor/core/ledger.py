@@ -123,7 +123,7 @@ class Ledger:
             self._emit(ev.Settle(Outcome(job.spec.id, job.attempt, after, node, why, exit)))
         elif after == JobState.QUEUED:
             job.attempt += 1
-            job.node, job.progress, job.stalled = None, None, False
+            job.node, job.progress, job.stalled, job.sign = None, None, False, 0.0
             if self.halted:
                 self.step(job, "withdraw", now)
 

@@ -291,6 +291,9 @@ class Pool:
         for job in [j for j in self._ledger.holding.values() if j.node == event.node and j.state in ON_NODE]:
             record = known.pop((job.spec.id, job.attempt), None)
             if record is None:
+                if not (job.sign or rebooted):
+                    # Its start message may still be on the way to an older agent of the node.
+                    self._ledger.fence(job)
                 self._ledger.lost(job, "the node was rebooted" if rebooted else "the node does not know it", now)
             elif rebooted and record.exit is not None and record.exit.get("reason") == "lost":
                 self._ledger.forget(event.node, record.job, record.attempt)

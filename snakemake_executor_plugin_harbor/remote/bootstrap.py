@@ -34,7 +34,7 @@ _CANDIDATES = " ".join(
 
 _MODULES = (
     *("helpers", "processes", "wire", "progress", "spool", "meter", "fence", "workdir", "shutdown", "logs", "orphans"),
-    *("starting", "endings", "guardian"),
+    *("turn", "starting", "endings", "guardian"),
 )
 
 

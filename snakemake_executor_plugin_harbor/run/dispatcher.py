@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..core import events as ev
 from ..core.capacity import Capacity
@@ -335,10 +335,13 @@ class Dispatcher:
                         f"node {node} still runs {foreign} jobs that were started in this directory before its "
                         ".snakemake was deleted or replaced; they are ended before anything starts"
                     )
-                return [event, *(self._reunite() if known else ())]
+                # First the notices: the node does not list attempts whose end an older agent has put there.
+                return [*self._read_notices(), event, *(self._reunite() if known else ())]
             case ev.Submitted(jobs):
-                # Their node may have answered since Snakemake's thread looked.
-                return [event, *self._client.reunite([spec.id for spec in jobs if spec.former])]
+                # Their node may have answered, or left a notice, since Snakemake's thread looked.
+                former = [spec.id for spec in jobs if spec.former]
+                notices = self._read_notices() if former else []
+                return [*notices, event, *self._client.reunite(former)]
             case ev.Adopted(job, attempt, node):
                 # It may have ended between the look at the index and now.
                 return [replace(event, exit=event.exit or self.known.exit(node, job, attempt))]
@@ -359,7 +362,7 @@ class Dispatcher:
         for name in self._some_nodes():
             self._beat_node(name, now)
         self._record_waiting()
-        events = [event for message in self._project.words() for event in self._take_word(message)]
+        events = self._read_notices()
         events += [ev.Fenced(job, attempt, written=True) for job, attempt in self._project.retry()]
         listed = self._client.hosts()
         return events if listed is None else [*events, ev.Listed(listed)]
@@ -369,22 +372,27 @@ class Dispatcher:
         waiting = [id for id, job in self._pool.jobs.items() if job.state == JobState.QUEUED]
         return self._client.reunite(waiting)
 
-    def _take_word(self, message: Any) -> list[ev.Event]:
-        """How an attempt has ended on a node that could not tell us: the present one of a job, or an earlier run's. The
-        node may have left the host list since, or be another machine's `localhost`.
-        """
-        record = known_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
-        name = str(message["node"]) if record is not None and "node" in message else ""
-        if record is None or record.exit is None or not name:
-            return []
-        job = self._pool.jobs.get(record.job)
-        if job is not None and job.attempt == record.attempt and job.node == name:
-            return [exit_event(name, record.job, record.attempt, record.exit)]
+    def _read_notices(self) -> list[ev.Event]:
+        """What follows from the notices of ends that nodes have left since the last time."""
+        events: list[ev.Event] = []
+        added = False
+        for message in self._project.words():
+            record = known_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
+            name = str(message["node"]) if record is not None and "node" in message else ""
+            if record is None or record.exit is None or not name:
+                continue
+            job = self._pool.jobs.get(record.job)
+            if job is not None and job.attempt == record.attempt and job.node == name:
+                events.append(exit_event(name, record.job, record.attempt, record.exit))
+            elif job is None and not self._is_listed(record):
+                self.known.add(name, record)
+                added = True
+        return [*events, *(self._reunite() if added else ())]
+
+    def _is_listed(self, record: ev.Known) -> bool:
+        """Whether a connected node lists the attempt, and so says itself how it ended."""
         holders = [self._pool.nodes.get(node) for node in self.known.holders(record.job, record.attempt)]
-        if job is not None or any(node is not None and node.state in CONNECTED for node in holders):
-            return []  # the node says so itself
-        self.known.add(name, record)
-        return list(self._reunite())
+        return any(node is not None and node.state in CONNECTED for node in holders)
 
     def _some_nodes(self) -> list[str]:
         """The nodes whose rows are written in this beat: in a big pool some at a time."""

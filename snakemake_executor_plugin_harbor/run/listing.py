@@ -1,4 +1,4 @@
-"""The records that nodes listed: what they know of attempts, as far as this controller has heard."""
+"""The records of attempts: what nodes listed after hello, and the notices of ends that they left in the directory."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -13,16 +13,17 @@ class Listing:
 
     def __init__(self) -> None:
         self._nodes: dict[str, dict[tuple[JobId, int], ev.Known]] = {}
+        self._notices: dict[tuple[JobId, int], tuple[str, ev.Known]] = {}
         self.version = 0
 
     def take(self, node: str, records: Iterable[ev.Known]) -> None:
-        """A node said hello: this is all that it knows."""
+        """A node said hello: this is all that it knows. Its notices of ends stay: it does not list these attempts."""
         self._nodes[node] = {(record.job, record.attempt): record for record in records}
         self.version += 1
 
     def add(self, node: str, record: ev.Known) -> None:
-        """One more record of a node."""
-        self._nodes.setdefault(node, {})[(record.job, record.attempt)] = record
+        """A node left a notice of how an attempt has ended."""
+        self._notices[(record.job, record.attempt)] = (node, record)
         self.version += 1
 
     def drop(self, node: str) -> None:
@@ -40,6 +41,9 @@ class Listing:
     def exit(self, node: str, job: JobId, attempt: int) -> Mapping[str, Any] | None:
         """How a listed attempt ended; None if it runs, or is not listed."""
         record = self._nodes.get(node, {}).get((job, attempt))
+        if record is None:
+            left, record = self._notices.get((job, attempt), ("", None))
+            record = record if left == node else None
         return record.exit if record is not None else None
 
     def holders(self, job: JobId, attempt: int) -> list[str]:
@@ -47,5 +51,7 @@ class Listing:
         return [node for node, records in list(self._nodes.items()) if (job, attempt) in records]
 
     def all(self) -> list[tuple[str, ev.Known]]:
-        """Every record with its node."""
-        return [(node, record) for node, records in list(self._nodes.items()) for record in list(records.values())]
+        """Every record with its node; of those with a notice, what a node lists comes first."""
+        listed = [(node, record) for node, records in list(self._nodes.items()) for record in list(records.values())]
+        known = {(record.job, record.attempt) for _, record in listed}
+        return listed + [notice for key, notice in list(self._notices.items()) if key not in known]

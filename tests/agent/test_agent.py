@@ -165,6 +165,29 @@ def test_a_start_that_comes_late_is_not_obeyed(agents, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_an_agent_starts_nothing_after_a_later_one_has_come(agents, tmp_path):
+    """Found by the soak: a healed network delivered a start to the agent of the connection before, after the present
+    one had said that it does not know the attempt. It ran beside its successor.
+    """
+    first = agents(owner="o")
+    first.of("ready")
+    second = agents(owner="o")
+    second.of("ready")
+    another = agents(owner="p")
+    another.of("ready")
+    first.start(f"touch {tmp_path}/ran")
+    assert first.of("refused", "r/1")["reason"] == "fenced"
+    assert second.run("exit 3", "r/2")["code"] == 3
+    assert another.run("exit 4", "r/3")["code"] == 4
+    assert not (tmp_path / "ran").exists()
+    second.close()
+    first.start(f"touch {tmp_path}/ran", "r/4")
+    assert first.of("refused", "r/4")["reason"] == "fenced", "also when the later one has ended"
+    for one in (first, another):
+        one.close()
+    assert not list(tmp_path.glob("scratch/turn-*"))
+
+
 def test_a_killed_guardian_costs_nothing(agents, tmp_path):
     agent = agents()
     agent.of("ready")

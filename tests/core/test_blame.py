@@ -268,6 +268,23 @@ def test_a_node_that_leaves_starts_unanswered_gets_one_job_at_a_time_until_it_an
     assert len(of(ev.Launch, pool.handle([ev.Started("a", only.job, only.attempt)], 191.0))) == 3
 
 
+@pytest.mark.parametrize(
+    ("started", "boot_id", "fenced"), [(False, "boot-a", True), (True, "boot-a", False), (False, "new", False)]
+)
+def test_a_start_that_may_still_be_on_its_way_is_fenced(started, boot_id, fenced):
+    pool = make_pool("a", "b")
+    launch = launched(pool.handle([ev.Submitted((spec("1"),))], 1.0))
+    assert launch.node == "a"
+    pool.handle([ev.Prepared("run/1", 1)], 1.0)
+    if started:
+        pool.handle([ev.Started("a", "run/1", 1)], 1.0)
+    pool.handle([ev.NodeDown("a", "closed")], 2.0)
+    pool.handle([ev.Tick()], 4.0)
+    actions = pool.handle([ev.NodeUp("a", NodeFacts(2, 8000, boot_id=boot_id))], 5.0)
+    assert bool(of(ev.Fence, actions)) == fenced
+    assert pool.jobs["run/1"].attempt == 2
+
+
 # --- the network -------------------------------------------------------------------------------------------------
 
 

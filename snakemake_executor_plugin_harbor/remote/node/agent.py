@@ -20,11 +20,12 @@ import time
 from harbor_endings import Endings
 from harbor_fence import Fence
 from harbor_guardian import guarded
-from harbor_logs import kept_by_another
+from harbor_logs import kept_by_another, our_identity
 from harbor_meter import introduce, memory
 from harbor_processes import BOOT_ID, Look, kill_all, lower_group, name_of, oom_count, own_peak, resident
 from harbor_spool import ENDING, OUTPUT, RECORD, Record, append_json, private_directory, read_record, remove_files
 from harbor_starting import checked, demand, refusal_of, start_script
+from harbor_turn import Turn
 from harbor_wire import MAX_LINE, Fatal, Wire, head_of_start, native
 from harbor_workdir import Workdir
 
@@ -95,6 +96,7 @@ class Agent(Endings):
         os.environ["SHLVL"] = "1"
         self.scratch = private_directory(welcome.get("scratch") or "/var/tmp/harbor-%d" % os.getuid())
         self.spool = private_directory(os.path.join(self.scratch, "spool"))
+        self.turn = Turn(self.scratch, welcome.get("owner"), "%d %s" % tuple(our_identity()))
         self.fence = Fence(welcome.get("fence"), welcome.get("owner"))
         self.workdir = Workdir(welcome)
         self.every = max(0.1, float(welcome.get("load_every", 1.0)))
@@ -319,6 +321,10 @@ class Agent(Endings):
             return
         try:
             self.note(record)
+            if self.turn.over():
+                remove_files(record.base)
+                self.send({"t": "refused", "job": job, "attempt": attempt, "reason": "fenced"})
+                return
             self.spawn(record)
         except BaseException:
             if record.pid is not None:
@@ -544,6 +550,7 @@ class Agent(Endings):
         for record in self.fence.given_up(list(self.records.values())):
             del self.records[(record.job, record.attempt)]
             self.remove(record)
+        self.turn.leave()
         runs = [os.path.join(self.spool, run) for run in os.listdir(self.spool)] if os.path.isdir(self.spool) else []
         for path in runs + [self.spool, self.scratch]:
             try:
