@@ -256,7 +256,9 @@ class Pool:
                 why = UNSHARED
                 self._roster.unshared(node, why)
             case "fenced":
-                why = "the attempt had been given up"
+                why = "the attempt had been given up, or a later agent has taken over"
+                job.avoid.add(event.node)
+                self._roster.strike(node, job.key, why, now)
             case "job":
                 doubtful = True
                 job.avoid.add(event.node)

@@ -175,15 +175,18 @@ def test_an_agent_starts_nothing_after_a_later_one_has_come(agents, tmp_path):
     second.of("ready")
     another = agents(owner="p")
     another.of("ready")
+    namesake = agents(owner="o", node="the same machine by another name")
+    namesake.of("ready")
     first.start(f"touch {tmp_path}/ran")
     assert first.of("refused", "r/1")["reason"] == "fenced"
     assert second.run("exit 3", "r/2")["code"] == 3
     assert another.run("exit 4", "r/3")["code"] == 4
+    assert namesake.run("exit 5", "r/5")["code"] == 5
     assert not (tmp_path / "ran").exists()
     second.close()
     first.start(f"touch {tmp_path}/ran", "r/4")
     assert first.of("refused", "r/4")["reason"] == "fenced", "also when the later one has ended"
-    for one in (first, another):
+    for one in (first, another, namesake):
         one.close()
     assert not list(tmp_path.glob("scratch/turn-*"))
 

@@ -83,6 +83,20 @@ def test_a_full_process_table_quarantines_the_node_and_the_job_runs_afterwards()
     assert launched(actions).node == "a", "the job never failed for it"
 
 
+def test_a_node_that_refuses_all_starts_as_given_up_gets_no_endless_row_of_them():
+    pool = make_pool("a")
+    actions = pool.handle([ev.Submitted((spec("1"),))], 1.0)
+    now, starts = 1.0, 0
+    while now < 20.0:
+        if of(ev.Launch, actions):
+            starts += 1
+            actions = refuse(pool, launched(actions), "fenced", now)
+        else:
+            now += 1.0
+            actions = pool.handle([ev.Tick(), ev.Measured("a", IDLE)], now)
+    assert starts <= 3 and pool.nodes["a"].state == NodeState.QUARANTINED
+
+
 def test_refusals_between_jobs_that_end_are_not_in_a_row():
     pool = make_pool("a")
     for number in range(1, 7):

@@ -96,7 +96,7 @@ class Agent(Endings):
         os.environ["SHLVL"] = "1"
         self.scratch = private_directory(welcome.get("scratch") or "/var/tmp/harbor-%d" % os.getuid())
         self.spool = private_directory(os.path.join(self.scratch, "spool"))
-        self.turn = Turn(self.scratch, welcome.get("owner"), "%d %s" % tuple(our_identity()))
+        self.turn = Turn(self.scratch, (welcome.get("owner"), welcome.get("node")), "%d %s" % tuple(our_identity()))
         self.fence = Fence(welcome.get("fence"), welcome.get("owner"))
         self.workdir = Workdir(welcome)
         self.every = max(0.1, float(welcome.get("load_every", 1.0)))

@@ -4,9 +4,9 @@ A controller that loses a connection makes another one, and a new agent. The old
 end of the connection seems whole. When the network heals, it may still deliver a start message to the old agent, long
 after the new one has said that it does not know that attempt.
 
-The agents of one controller share a small file in scratch. Each writes its name there before it lists what the spool
-holds. An agent that finds another name, after it has made a record, starts nothing. So each attempt is either listed by
-the later agent or never starts.
+The agents of one controller for one node share a small file in scratch. Each writes its name there before it lists what
+the spool holds. An agent that finds another name, after it has made a record, starts nothing. So each attempt is either
+listed by the later agent or never starts.
 """
 
 import fcntl
@@ -19,9 +19,11 @@ SIZE = 64
 class Turn:
     """Everybody who has the file open holds a shared lock on it. Who can make the lock exclusive is the last."""
 
-    def __init__(self, directory, owner, name):
-        """`name` tells this agent, with its guardian, from all others."""
-        digest = hashlib.sha256(str(owner).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    def __init__(self, directory, whose, name):
+        """`whose` are the controller and its name for the node, because two nodes of a pool may be one machine, or share
+        their scratch. `name` tells this agent, with its guardian, from all others.
+        """
+        digest = hashlib.sha256(repr(whose).encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self.path = os.path.join(directory, "turn-" + digest)
         self.name = name.encode("ascii").ljust(SIZE)[:SIZE]
         self.fd = None
