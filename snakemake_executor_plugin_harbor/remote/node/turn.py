@@ -20,8 +20,8 @@ class Turn:
     """Everybody who has the file open holds a shared lock on it. Who can make the lock exclusive is the last."""
 
     def __init__(self, directory, whose, name):
-        """`whose` are the controller and its name for the node, because two nodes of a pool may be one machine, or share
-        their scratch. `name` tells this agent, with its guardian, from all others.
+        """`whose` are the controller and its name for the node, because two nodes of a pool may be one machine, or may
+        share scratch. `name` tells this agent, with its guardian, from all others.
         """
         digest = hashlib.sha256(repr(whose).encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self.path = os.path.join(directory, "turn-" + digest)
