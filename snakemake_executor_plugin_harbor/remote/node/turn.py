@@ -27,9 +27,12 @@ class Turn:
         self.path = os.path.join(directory, "turn-" + digest)
         self.name = name.encode("ascii").ljust(SIZE)[:SIZE]
         self.fd = None
+        self.named = False
         try:
             while self.fd is None:
                 self.take()
+            os.pwrite(self.fd, self.name, 0)
+            self.named = True
         except OSError:
             pass  # A full disk: whether another agent came later cannot be known.
 
@@ -38,7 +41,6 @@ class Turn:
         try:
             fcntl.flock(fd, fcntl.LOCK_SH)
             if os.path.exists(self.path) and os.path.samestat(os.fstat(fd), os.stat(self.path)):
-                os.pwrite(fd, self.name, 0)
                 self.fd, fd = fd, None
         finally:
             if fd is not None:
@@ -46,7 +48,7 @@ class Turn:
 
     def over(self):
         """Whether a later agent has taken over."""
-        return self.fd is not None and os.pread(self.fd, SIZE, 0) != self.name
+        return self.named and os.pread(self.fd, SIZE, 0) != self.name
 
     def leave(self):
         """This agent ends. The last one removes the file."""
