@@ -6,8 +6,8 @@ to import breaks them all. So nothing heavy is imported here: no paramiko, no Sn
 
 from snakemake_interface_executor_plugins.settings import CommonSettings
 
+from .config.settings import ExecutorSettings
 from .executor import Executor
-from .settings import ExecutorSettings
 
 common_settings = CommonSettings(
     # Jobs run elsewhere than in Snakemake's own process.

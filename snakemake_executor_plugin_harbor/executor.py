@@ -17,9 +17,9 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from . import spawned
 from .core.capacity import Rooms
 from .core.model import Request
+from .jobs import snakemake_command as spawned
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL after Ctrl-C."""
@@ -33,8 +33,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
     """`snakemake --executor harbor`."""
 
     def __post_init__(self) -> None:
-        from .session import Session
-        from .settings import pool_config, take_password
+        from .config.settings import pool_config, take_password
+        from .session.session import Session
 
         self.cancelling = False
         self._begun = False

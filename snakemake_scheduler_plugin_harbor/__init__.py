@@ -13,7 +13,7 @@ from typing import Any
 from snakemake_interface_scheduler_plugins.base import SchedulerBase
 from snakemake_interface_scheduler_plugins.settings import SchedulerSettingsBase
 
-from snakemake_executor_plugin_harbor.depth import Depths
+from snakemake_executor_plugin_harbor.core.dag_depth import Depths
 
 
 class SchedulerSettings(SchedulerSettingsBase):  # type: ignore[misc]

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from snakemake_executor_plugin_harbor.cli import COMMANDS
-from snakemake_executor_plugin_harbor.settings import ExecutorSettings
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 

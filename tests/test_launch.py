@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.launch import LaunchContext, load_factory, log_path
+from snakemake_executor_plugin_harbor.jobs.launch_context import LaunchContext, load_factory, log_path
 
 CONTEXT = LaunchContext(
     node_name="ada",

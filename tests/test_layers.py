@@ -43,7 +43,7 @@ def test_the_core_is_pure():
 
 
 def test_the_agent_imports_nothing_of_ours():
-    for path in (ROOT / "remote/node").glob("*.py"):
+    for path in (ROOT / "agent").glob("*.py"):
         outside, inside = imports(path)
         assert not inside and "snakemake_executor_plugin_harbor" not in outside, path.name
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from snakemake_executor_plugin_harbor.core.capacity import Capacity, Rooms
+from snakemake_executor_plugin_harbor.core.dag_depth import Depths
 from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, NodeState, Request
 from snakemake_executor_plugin_harbor.core.node import NodeView
 from snakemake_executor_plugin_harbor.core.placement import Policy
-from snakemake_executor_plugin_harbor.depth import Depths
 from snakemake_scheduler_plugin_harbor import Scheduler, SchedulerSettings
 
 

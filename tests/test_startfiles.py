@@ -6,7 +6,7 @@ import pytest
 
 from snakemake_executor_plugin_harbor.core.protocol import MAX_LINE, encode
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.startfiles import DIRECTORY, LONG_SCRIPTS, check, clear, shorten
+from snakemake_executor_plugin_harbor.jobs.start_files import DIRECTORY, LONG_SCRIPTS, check, clear, shorten
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,13 @@ from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.model import JobSpec, Load, NodeFacts, NodeSpec, NodeState, Request
 from snakemake_executor_plugin_harbor.core.node import NodeView
 from snakemake_executor_plugin_harbor.core.pool import Pool
-from snakemake_executor_plugin_harbor.entry import Entries, Entry
-from snakemake_executor_plugin_harbor.news import News
-from snakemake_executor_plugin_harbor.run import journal as journals
-from snakemake_executor_plugin_harbor.run.journal import Journal
-from snakemake_executor_plugin_harbor.run.status import Reader, find_job, reason_of, status
-from snakemake_executor_plugin_harbor.run.waits import WaitRecorder
-from snakemake_executor_plugin_harbor.waits import FORGET_S, LONG_S, PAUSE_S, Waits
+from snakemake_executor_plugin_harbor.jobs.in_flight import Entries, Entry
+from snakemake_executor_plugin_harbor.run.wait_recorder import WaitRecorder
+from snakemake_executor_plugin_harbor.session.notices import News
+from snakemake_executor_plugin_harbor.session.waiting_notices import FORGET_S, LONG_S, PAUSE_S, Waits
+from snakemake_executor_plugin_harbor.store import journal_writer as journals
+from snakemake_executor_plugin_harbor.store.journal_reader import Reader, find_job, reason_of, status
+from snakemake_executor_plugin_harbor.store.journal_writer import Journal
 
 IDLE = Load(mem_available_mb=8000, disk_free_mb=9000, workdir_free_mb=480)
 

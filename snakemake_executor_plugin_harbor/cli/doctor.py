@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from .survey import Answer, configuration, survey
-from .survey import add_arguments as add_arguments
+from ..remote.survey import Answer, configuration, survey
+from ..remote.survey import add_arguments as add_arguments
 
 SKEW_S = 5.0
 LOW_MB = 1024

@@ -5,7 +5,7 @@ import json
 import time
 from pathlib import Path
 
-from ..run.status import find_job, open_run, reason_of
+from ..store.journal_reader import find_job, open_run, reason_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import HarborError
 from ..run.control import ask
-from ..run.status import ENDED, Reader, find_job, open_run
+from ..store.journal_reader import ENDED, Reader, find_job, open_run
 
 PIECE = 1 << 20
 

@@ -4,9 +4,9 @@ import argparse
 import json
 from typing import Any
 
+from ..remote.survey import Answer, configuration, survey
+from ..remote.survey import add_arguments as add_arguments
 from .status import memory
-from .survey import Answer, configuration, survey
-from .survey import add_arguments as add_arguments
 
 
 def run(arguments: argparse.Namespace) -> int:

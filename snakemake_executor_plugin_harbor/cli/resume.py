@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from ..run.control import ask
-from ..run.status import open_run
+from ..store.journal_reader import open_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..run.status import open_run, status
+from ..store.journal_reader import open_run, status
 
 ORDER = ("running", "starting", "placed", "queued", "unreachable", "cancelling", "succeeded", "failed", "cancelled")
 SHOWN = 30

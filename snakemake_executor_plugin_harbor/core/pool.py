@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from . import events as ev
-from .jobs import BLAMELESS, LOST, Job, elapsed, exit_event, exit_reason, impossible, seat_of
-from .ledger import CANCEL_GRACE_S, Cause, Ledger, Patience
+from .job import BLAMELESS, LOST, Job, elapsed, exit_event, exit_reason, impossible, seat_of
+from .job_table import CANCEL_GRACE_S, Cause, Ledger, Patience
 from .lifecycle import HOLDING, ON_NODE
 from .model import JobId, JobState, Load, NodeSpec, NodeState, Request, attempt_key
+from .node_table import Roster
 from .placement import NodeView, Placement, Policy, Refusal, slots_of
 from .progress import Durations, Progress
-from .roster import Roster
 from .waiting import Waiting
 
 UNSHARED = "the working directory is not there, or is another one"

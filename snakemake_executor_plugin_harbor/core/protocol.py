@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from . import events as ev
-from .jobs import exit_event
+from .job import exit_event
 from .model import JobId, Load, NodeFacts
 from .progress import progress_of
 

@@ -13,7 +13,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .jobs import Job
+from .job import Job
 from .model import JobState, NodeState, Request
 from .node import NodeView
 from .placement import (

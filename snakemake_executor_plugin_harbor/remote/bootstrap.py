@@ -31,7 +31,7 @@ _CANDIDATES = " ".join(
     ]
 )
 
-
+AGENT = f"{__package__.rpartition('.')[0]}.agent"
 _MODULES = (
     *("helpers", "processes", "wire", "progress", "spool", "meter", "fence", "workdir", "shutdown", "logs", "orphans"),
     *("turn", "starting", "endings", "guardian"),
@@ -40,8 +40,8 @@ _MODULES = (
 
 @cache
 def source() -> bytes:
-    """The program for the node, one text: each file of `node` as a module of its own, then agent.py as the main one."""
-    folder = files(__package__).joinpath("node")
+    """The program for the node as one text: each file of `agent/` is a module of its own, agent.py is the main one."""
+    folder = files(AGENT)
     lines = ["import sys, types"]
     for name in _MODULES:
         code = folder.joinpath(f"{name}.py").read_text("utf-8")

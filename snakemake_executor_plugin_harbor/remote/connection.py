@@ -14,8 +14,8 @@ from typing import Any
 from ..core import events as ev
 from ..core.model import NodeSpec
 from ..core.protocol import Decoder, Message, encode, event_of, facts_of, known_of, printable
+from .attempt_filter import Given
 from .bootstrap import command, payload
-from .given import Given
 from .transport import Channel, ConnectError, Transport
 
 NOISE_LIMIT = 64 * 1024

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from ..core.model import NodeSpec
+from ..core.node_table import same_way
 from ..core.protocol import Message
-from ..core.roster import same_way
 from .link import Link
 
 CLOSE_S = 10.0

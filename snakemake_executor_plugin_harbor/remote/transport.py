@@ -87,10 +87,10 @@ def make_transport(target: Target, kind: str, settings: SshSettings) -> Transpor
     if target.local:
         return LocalTransport(target)
     if kind == "openssh":
-        from .openssh import OpensshTransport
+        from .ssh.openssh_transport import OpensshTransport
 
         return OpensshTransport(target, settings)
-    from .ssh import ParamikoTransport
+    from .ssh.paramiko_transport import ParamikoTransport
 
     return ParamikoTransport(target, settings)
 

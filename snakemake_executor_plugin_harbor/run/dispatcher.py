@@ -15,7 +15,7 @@ from typing import Protocol
 
 from ..core import events as ev
 from ..core.capacity import Capacity
-from ..core.jobs import exit_event
+from ..core.job import exit_event
 from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
 from ..core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
 from ..core.pool import Pool
@@ -25,12 +25,12 @@ from ..remote.connection import Current
 from ..remote.link import Link
 from ..remote.links import Links
 from ..remote.transport import Transport
+from ..store.journal_writer import Journal
+from ..store.workdir import Project
 from .clock import AwakeClock
-from .journal import Journal
-from .listing import Listing
-from .outputs import Outputs
-from .project import Project
-from .waits import Stuck, WaitRecorder
+from .node_records import Listing
+from .output_reader import Outputs
+from .wait_recorder import Stuck, WaitRecorder
 from .workers import Launcher, Listener, Preparer, Reporter
 
 TICK_S = 1.0

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_harbor.config.hostfile_watch import HostList
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings, host_list
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.run.hostlist import HostList
-from snakemake_executor_plugin_harbor.settings import ExecutorSettings, host_list
 
 
 class Watch:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_harbor.config.hosts import parse_host, parse_hosts, read_hostfile, unique
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings, host_list
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
 from snakemake_executor_plugin_harbor.core.protocol import MAX_CORES
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.hosts import parse_host, parse_hosts, read_hostfile, unique
-from snakemake_executor_plugin_harbor.settings import ExecutorSettings, host_list
 
 
 def spec(host: str, **keys: object) -> NodeSpec:

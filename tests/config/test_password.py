@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from snakemake_executor_plugin_harbor.config.settings import PASSWORD_VARIABLE, ExecutorSettings, take_password
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.settings import PASSWORD_VARIABLE, ExecutorSettings, take_password
 
 SECRET = "hunter2-secret"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings, pool_config
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.settings import ExecutorSettings, pool_config
 
 
 def test_options_reach_the_pool():

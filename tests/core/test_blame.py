@@ -3,7 +3,7 @@
 import pytest
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.ledger import Patience
+from snakemake_executor_plugin_harbor.core.job_table import Patience
 from snakemake_executor_plugin_harbor.core.model import JobSpec, JobState, Load, NodeFacts, NodeSpec, NodeState, Request
 from snakemake_executor_plugin_harbor.core.pool import Pool
 from tests.core.test_pool import make_pool, of, outcome, run_one, spec

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.ledger import Patience
+from snakemake_executor_plugin_harbor.core.job_table import Patience
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,

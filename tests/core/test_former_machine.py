@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.ledger import Patience
+from snakemake_executor_plugin_harbor.core.job_table import Patience
 from snakemake_executor_plugin_harbor.core.model import JobSpec, Load, NodeSpec, NodeState, Place, Request, Seat
 from snakemake_executor_plugin_harbor.core.pool import Pool
 from tests.core.test_former import FENCE_WAIT, LOST_AFTER, facts, place

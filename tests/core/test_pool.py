@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.jobs import LOST
-from snakemake_executor_plugin_harbor.core.ledger import Patience
+from snakemake_executor_plugin_harbor.core.job import LOST
+from snakemake_executor_plugin_harbor.core.job_table import Patience
 from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, JOB, NODE, ON_NODE, TERMINAL
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.jobs import seat_of
+from snakemake_executor_plugin_harbor.core.job import seat_of
 from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, ON_NODE
 from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Seat
 from snakemake_executor_plugin_harbor.core.protocol import (
@@ -25,7 +25,7 @@ from snakemake_executor_plugin_harbor.core.protocol import (
     load_of,
     printable,
 )
-from snakemake_executor_plugin_harbor.outcome import describe
+from snakemake_executor_plugin_harbor.jobs.outcome import describe
 from tests.core.test_pool import AnyOrder, make_pool, outcome, run_one
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy

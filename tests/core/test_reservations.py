@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.jobs import impossible
-from snakemake_executor_plugin_harbor.core.ledger import Patience
+from snakemake_executor_plugin_harbor.core.job import impossible
+from snakemake_executor_plugin_harbor.core.job_table import Patience
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,

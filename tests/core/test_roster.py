@@ -2,8 +2,8 @@
 
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, NodeState
+from snakemake_executor_plugin_harbor.core.node_table import BACKOFF_S, OPENING_PAUSE_S, STEADY_S, STRANGER_BACKOFF_S
 from snakemake_executor_plugin_harbor.core.pool import Pool
-from snakemake_executor_plugin_harbor.core.roster import BACKOFF_S, OPENING_PAUSE_S, STEADY_S, STRANGER_BACKOFF_S
 
 FACTS = NodeFacts(cores=2, mem_mb=8000, boot_id="b", shared=True)
 

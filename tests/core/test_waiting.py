@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.ledger import Patience
+from snakemake_executor_plugin_harbor.core.job_table import Patience
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,

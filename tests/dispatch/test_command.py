@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from snakemake_executor_plugin_harbor import command as cmd
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.sources import Sources
+from snakemake_executor_plugin_harbor.jobs import command as cmd
+from snakemake_executor_plugin_harbor.jobs.source_files import Sources
 
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 RULES = """

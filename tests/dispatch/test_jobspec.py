@@ -3,7 +3,7 @@
 import pytest
 
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.jobspec import progress_pattern, runtime_s, spec_of
+from snakemake_executor_plugin_harbor.jobs.spec import progress_pattern, runtime_s, spec_of
 
 
 def request(job):

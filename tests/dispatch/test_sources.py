@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.sources import MANY_FILES, Sources
+from snakemake_executor_plugin_harbor.jobs.source_files import MANY_FILES, Sources
 
 RULE = """
     rule one:
@@ -85,7 +85,7 @@ def test_they_go_when_no_job_needs_them(sources):
 
 
 def test_a_job_with_a_source_path_is_the_same_job_in_the_next_run(load, tmp_path):
-    from snakemake_executor_plugin_harbor.identity import job_hash
+    from snakemake_executor_plugin_harbor.jobs.job_hash import job_hash
 
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "data file.txt").write_text("data\n")

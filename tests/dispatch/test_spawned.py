@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from snakemake_executor_plugin_harbor import spawned
+from snakemake_executor_plugin_harbor.jobs import snakemake_command as spawned
 
 RULE = 'rule one:\n    output: "one"\n    threads: 3\n    shell: "touch {output}"\n'
 

@@ -6,7 +6,7 @@ import pytest
 
 from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, NodeState
 from snakemake_executor_plugin_harbor.core.placement import NodeView
-from snakemake_executor_plugin_harbor.threadlimit import ThreadLimit, largest
+from snakemake_executor_plugin_harbor.jobs.thread_limit import ThreadLimit, largest
 
 RULE = """
     rule one:

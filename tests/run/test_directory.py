@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.run.directory import directory_id, read_id, write_id
+from snakemake_executor_plugin_harbor.store.directory_id import directory_id, read_id, write_id
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_processes_that_make_it_at_the_same_time_agree(place, before):
         (place / "id").write_text(json.dumps({"id": "a" * 32, "inode": [1, 2]}))
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from snakemake_executor_plugin_harbor.run.directory import directory_id\n"
+        "from snakemake_executor_plugin_harbor.store.directory_id import directory_id\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         f"print(directory_id(Path({str(place)!r})))"
     )

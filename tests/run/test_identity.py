@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from snakemake_executor_plugin_harbor.identity import job_hash, stable
+from snakemake_executor_plugin_harbor.jobs.job_hash import job_hash, stable
 
 
 class Named(list):

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.run import journal as module
-from snakemake_executor_plugin_harbor.run.journal import Journal
+from snakemake_executor_plugin_harbor.store import journal_writer as module
+from snakemake_executor_plugin_harbor.store.journal_writer import Journal
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Records of attempts: what nodes list, and the notices that they left."""
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.run.listing import Listing
+from snakemake_executor_plugin_harbor.run.node_records import Listing
 
 
 def known(job, code=None):

@@ -7,7 +7,7 @@ import pytest
 
 from snakemake_executor_plugin_harbor.core.model import Place
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.run.notes import Notes
+from snakemake_executor_plugin_harbor.store.attempt_notes import Notes
 
 ADA = Place("ada", "ada.example", "boot", "/scratch")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.run import project as module
-from snakemake_executor_plugin_harbor.run.project import Project, read_lock
+from snakemake_executor_plugin_harbor.store import workdir as module
+from snakemake_executor_plugin_harbor.store.workdir import Project, read_lock
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from snakemake.io import _IOFile
 from snakemake.persistence.file import FilePersistence
 
-from snakemake_executor_plugin_harbor.adoption import marked
+from snakemake_executor_plugin_harbor.jobs.adoption import marked
 from tests.snakemake.harness import Project, Run, apart, on, processes_in
 from tests.sshd import hosts, wait_until
 

@@ -3,7 +3,15 @@
 import textwrap
 
 import pytest
+from snakemake.persistence.file import FilePersistence
 
+from snakemake_executor_plugin_harbor.executor import Executor
+from snakemake_executor_plugin_harbor.jobs.start_message import Starter
+from snakemake_executor_plugin_harbor.remote.links import Links
+from snakemake_executor_plugin_harbor.session.session import Session
+from snakemake_executor_plugin_harbor.store.attempt_notes import Notes
+from snakemake_executor_plugin_harbor.store.journal_writer import Journal
+from snakemake_executor_plugin_harbor.store.workdir import Project
 from tests.snakemake.harness import on
 
 JOBS = """
@@ -54,24 +62,24 @@ KILLER = """
     if "snakemake" in sys.orig_argv:
         sys.meta_path.insert(0, Finder())
 """
-OURS = "snakemake_executor_plugin_harbor"
+CALLS = [
+    (Project.point_to, 1),
+    (Journal.commit, 3),
+    (Session.submit, 1),
+    (Executor.submitted, 2),
+    (Starter._message, 2),
+    (Notes.start, 2),
+    (Links.send, 6),
+    (Session.report, 1),
+    (Session.report, 4),
+    (Session.settled, 2),
+    (FilePersistence._write_record, 3),
+    (Session.close, 1),
+    (Project.release, 1),
+]
 POINTS = [
-    (module, owner, name, when, number)
-    for module, owner, name, number in [
-        (f"{OURS}.run.project", "Project", "point_to", 1),
-        (f"{OURS}.run.journal", "Journal", "commit", 3),
-        (f"{OURS}.session", "Session", "submit", 1),
-        (f"{OURS}.executor", "Executor", "submitted", 2),
-        (f"{OURS}.starter", "Starter", "_message", 2),
-        (f"{OURS}.run.notes", "Notes", "start", 2),
-        (f"{OURS}.remote.links", "Links", "send", 6),
-        (f"{OURS}.session", "Session", "report", 1),
-        (f"{OURS}.session", "Session", "report", 4),
-        (f"{OURS}.session", "Session", "settled", 2),
-        ("snakemake.persistence.file", "FilePersistence", "_write_record", 3),
-        (f"{OURS}.session", "Session", "close", 1),
-        (f"{OURS}.run.project", "Project", "release", 1),
-    ]
+    (call.__module__, *call.__qualname__.split("."), when, number)
+    for call, number in CALLS
     for when in ("before", "after")
 ]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.sshconfig import resolve
+from snakemake_executor_plugin_harbor.remote.ssh.config import resolve
 from snakemake_executor_plugin_harbor.remote.transport import SshSettings
 from tests.sshd import Pool, free_port, keygen
 from tests.transport.conftest import Client, target

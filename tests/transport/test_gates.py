@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.gates import Gate
+from snakemake_executor_plugin_harbor.remote.ssh.gates import Gate
 from snakemake_executor_plugin_harbor.remote.transport import ConnectError
 from tests.sshd import wait_until
 from tests.transport.conftest import target

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.remote import hostkeys
-from snakemake_executor_plugin_harbor.remote.sshconfig import resolve
+from snakemake_executor_plugin_harbor.remote.ssh import known_hosts as hostkeys
+from snakemake_executor_plugin_harbor.remote.ssh.config import resolve
 from snakemake_executor_plugin_harbor.remote.transport import SshSettings
 from tests.sshd import Pool, Sshd, keygen, public_key
 from tests.transport.conftest import Client, target

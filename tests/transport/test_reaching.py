@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.faults import kind_of_error, kind_of_text
+from snakemake_executor_plugin_harbor.remote.ssh.errors import kind_of_error, kind_of_text
 from snakemake_executor_plugin_harbor.remote.transport import ConnectError, SshSettings, make_transport
 from tests.sshd import Pool, free_port
 from tests.transport.conftest import Client, target

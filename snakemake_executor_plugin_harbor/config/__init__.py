@@ -1,0 +1,1 @@
+"""Settings and host lists as the user wrote them, validated and frozen."""

@@ -1,0 +1,158 @@
+"""A host file in YAML: `NAME: {slots: 8, tags: [big], ...}` for each node.
+
+It is read from the nodes that the YAML parser makes, not from Python objects. Those could be of any type, and aliases
+could make them huge or part of themselves.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..core.model import NodeSpec
+from ..core.protocol import MAX_CORES, MAX_MB
+from ..errors import HarborError
+from .hosts import node_name, parse_host, short
+
+_KEYS: dict[str, type] = {
+    "host": str,
+    "slots": int,
+    "mem_mb": int,
+    "gpus": int,
+    "tags": list,
+    "scratch": str,
+    "python": str,
+    "setup": str,
+    "workdir": str,
+    "max_load": float,
+    "hours": str,
+}
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "slots": (1, MAX_CORES),
+    "mem_mb": (1, MAX_MB),
+    "gpus": (0, MAX_CORES),
+    "max_load": (0.01, 1000),
+}
+
+
+def parse_yaml(text: str, path: Path) -> list[NodeSpec]:
+    """The nodes that `text`, the content of `path`, lists. Raises HarborError with the line of what is wrong."""
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        said = ", ".join(filter(None, (error.context, error.problem)))
+        raise HarborError(f"{path}:{line}: {said}.") from error
+    except yaml.YAMLError as error:
+        raise HarborError(f"{path}: not YAML: {error}.") from error
+    except RecursionError as error:
+        raise HarborError(f"{path}: it is nested too deeply.") from error
+    if root is None or _is_null(root):
+        return []
+    return [_node(_at(path, key), key.value, value, path) for key, value in _pairs(root, str(path), path, "a node")]
+
+
+def _node(where: str, name: str, value: yaml.Node, path: Path) -> NodeSpec:
+    where = f"{where}: {name[:60]}"
+    values: dict[str, Any] = {}
+    if isinstance(value, yaml.ScalarNode):
+        if not _is_null(value):
+            values["host"] = _checked(where, "host", _scalar(value, where))
+    else:
+        for key, content in _pairs(value, where, path, "keys like slots or tags"):
+            at = f"{_at(path, key)}: {name[:60]}"
+            if key.value not in _KEYS:
+                close = difflib.get_close_matches(key.value, _KEYS, n=1)
+                guess = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(_KEYS)}."
+                raise HarborError(f"{at}.{key.value[:60]}: unknown key.{guess}")
+            if not _is_null(content):
+                values[key.value] = _checked(at, key.value, _plain(content, f"{at}.{key.value}"))
+    if "host" in values:
+        base = replace(parse_host(values.pop("host"), where), name=node_name(name, where))
+    else:
+        base = parse_host(name, where)
+    return replace(base, **values)
+
+
+def _pairs(node: yaml.Node, where: str, path: Path, expected: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
+    """The keys and values of a mapping; each key is a scalar, and there once."""
+    if not isinstance(node, yaml.MappingNode):
+        wanted = "one `NAME: {slots: 8, ...}` a node" if expected == "a node" else expected
+        raise HarborError(f"{where}: expected {wanted}, got a {_kind(node)}.")
+    seen: set[str] = set()
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise HarborError(f"{_at(path, key)}: a {_kind(key)} cannot be a name; expected {expected}.")
+        if key.value in seen:
+            raise HarborError(f"{_at(path, key)}: {short(key.value)} is there twice.")
+        seen.add(key.value)
+        yield key, value
+
+
+def _at(path: Path, node: yaml.Node) -> str:
+    return f"{path}:{node.start_mark.line + 1}"
+
+
+def _kind(node: yaml.Node) -> str:
+    return type(node).__name__.removesuffix("Node").lower()
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return bool(node.tag == "tag:yaml.org,2002:null")
+
+
+def _plain(node: yaml.Node, where: str) -> Any:
+    """A scalar, or a list of them."""
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node, where)
+    if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+        return [_scalar(item, where) for item in node.value]
+    raise HarborError(f"{where}: expected a value or a list of values, got a {_kind(node)}.")
+
+
+def _scalar(node: yaml.ScalarNode, where: str) -> Any:
+    try:
+        return yaml.constructor.SafeConstructor().construct_object(node)
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise HarborError(f"{where}: {short(node.value)} cannot be read as {node.tag.rpartition(':')[2]}.") from error
+
+
+def _checked(where: str, key: str, value: Any) -> Any:
+    """The value of a key as NodeSpec has it."""
+    kind = _KEYS[key]
+    if key == "tags":
+        tags = [value] if isinstance(value, str) else value
+        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+            raise HarborError(f"{where}.tags: expected a list of words, got {short(value)}.")
+        return frozenset(tags)
+    if key == "hours":
+        match = re.fullmatch(r"([0-9]{1,2})-([0-9]{1,2})", str(value))
+        if match is None or int(match[1]) > 24 or int(match[2]) > 24:
+            raise HarborError(f"{where}.hours: expected FROM-TO like 18-8, got {short(value)}.")
+        return int(match[1]) % 24, int(match[2])
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e15:
+        value = float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise HarborError(f"{where}.{key}: expected {kind.__name__}, got {short(value)}.")
+    return _text(where, key, value.strip()) if isinstance(value, str) else _bounded(where, key, value)
+
+
+def _text(where: str, key: str, value: str) -> str:
+    if any(character in value for character in "\n\r\0"):
+        raise HarborError(f"{where}.{key}: must be one line, got {short(value)}.")
+    if key == "scratch" and not value.startswith("/"):
+        raise HarborError(f"{where}.scratch: must be an absolute path, got {short(value)}.")
+    return value
+
+
+def _bounded(where: str, key: str, value: Any) -> Any:
+    low, high = _BOUNDS[key]
+    if not low <= value <= high or math.isnan(value):
+        limits = f"at least {low}" if value < low else f"from {low} to {high}"
+        raise HarborError(f"{where}.{key}: must be {limits}, got {short(value)}.")
+    return value

@@ -1,0 +1,1 @@
+"""Two ways over SSH: paramiko and the ssh program."""

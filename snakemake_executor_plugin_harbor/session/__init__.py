@@ -1,0 +1,1 @@
+"""One run as Snakemake's process sees it: its start, its end, its signals and its log lines."""

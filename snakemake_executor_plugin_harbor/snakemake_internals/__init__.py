@@ -1,0 +1,1 @@
+"""The only place that touches what Snakemake's plugin interfaces do not promise."""

@@ -1,0 +1,1 @@
+"""Files of a run on the controller's disk. No thread, no node."""
