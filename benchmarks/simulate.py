@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.model import JobSpec, JobState, Load, NodeFacts, NodeSpec, Request
 from snakemake_executor_plugin_harbor.core.pool import Pool
@@ -73,13 +74,13 @@ class Simulation:
         self.costs.setdefault(type(events[0]).__name__, []).append(time.thread_time() - started)
         for action in actions:
             match action:
-                case ev.Launch(job, attempt):
+                case act.Launch(job, attempt):
                     self.placed += 1
                     self._later(0.01, ev.Prepared(job, attempt))
-                case ev.Start(job, attempt, node):
+                case act.Start(job, attempt, node):
                     self._later(0.02, ev.Started(node, job, attempt))
                     self._later(self.random.expovariate(1 / 60) + 0.1, ev.Exited(node, job, attempt, 0, None))
-                case ev.Settle(outcome):
+                case act.Settle(outcome):
                     self.ended += 1
                     if outcome.state != JobState.SUCCEEDED:
                         self.failed.append(outcome.reason)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.model import JobSpec, Load, NodeFacts, NodeSpec, NodeState, Request
 from snakemake_executor_plugin_harbor.core.node import NodeView
@@ -41,7 +42,7 @@ class Scene:
     def handle(self, *events):
         actions = self.pool.handle(events, self.now)
         for action in actions:
-            if isinstance(action, ev.JobChanged):
+            if isinstance(action, act.JobChanged):
                 state = action.state.value
                 self.journal.changed(action.job, action.attempt, state, action.node, action.reason, self.now, None)
                 if state == "queued":

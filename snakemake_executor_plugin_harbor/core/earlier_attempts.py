@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
+from . import actions as act
 from . import events as ev
 from .job import Attempt, Job
 from .model import JobId, JobState, Place
@@ -49,7 +50,7 @@ class Former:
         jobs: Mapping[JobId, Job],
         nodes: Mapping[str, NodeView],
         times: Times,
-        emit: Callable[[ev.Action], None],
+        emit: Callable[[act.Action], None],
     ) -> None:
         self._jobs = jobs
         self._nodes = nodes
@@ -129,7 +130,7 @@ class Former:
         if not job.cleared:
             self._clear(job, None)
         for _, id, attempt in [key for key in job.blockers if key[0] in self._away]:
-            self._emit(ev.Fence(id, attempt))
+            self._emit(act.Fence(id, attempt))
 
     def fenced(self, event: ev.Fenced, now: float) -> None:
         """A fence could not be written, or was written late."""
@@ -218,14 +219,14 @@ class Former:
         job.cleared = True
         for id in job.spec.former:
             if id not in listed:
-                self._emit(ev.Fence(id, None))
+                self._emit(act.Fence(id, None))
         if now is not None:
             job.not_before = max(job.not_before, now + self._times.fence_wait)
 
     def _cancel(self, key: Attempt) -> None:
         node, id, attempt = key
         self._cancelled.add(key)
-        self._emit(ev.Send(node, {"t": "cancel", "job": id, "attempt": attempt, "grace": CANCEL_GRACE_S}))
+        self._emit(act.Send(node, {"t": "cancel", "job": id, "attempt": attempt, "grace": CANCEL_GRACE_S}))
 
     def _lose(self, nodes: set[str], now: float) -> None:
         """Attempts on these nodes are not waited for any longer: a fence ends them."""
@@ -233,7 +234,7 @@ class Former:
             for key in [key for key in job.blockers if key[0] in nodes]:
                 job.blockers.discard(key)
                 job.not_before = max(job.not_before, now + self._times.fence_wait)
-                self._emit(ev.Fence(key[1], key[2]))
+                self._emit(act.Fence(key[1], key[2]))
         self._lost |= {key for keys in self._running.values() for key in keys if key[0] in nodes}
         foreign = {key for key in self._foreign if key[0] in nodes}
         if foreign:

@@ -1,12 +1,10 @@
-"""What happens to the pool (events) and what it wants done (actions). Frozen; the reactor is between them."""
+"""Events: what happens to the pool. Frozen; `pool.py` turns them into actions (`actions.py`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .model import JobId, JobSpec, JobState, Load, NodeFacts, NodeSpec, NodeState, Outcome, Seat
-
-# --- events ---------------------------------------------------------------------------------------------
+from .model import JobId, JobSpec, Load, NodeFacts, NodeSpec, Seat
 
 
 @dataclass(frozen=True)
@@ -239,113 +237,4 @@ Event = (
     | Listed
     | Drain
     | Tick
-)
-
-# --- actions --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Launch:
-    """Prepare this attempt for this node, then answer with Prepared or Unprepared."""
-
-    job: JobId
-    attempt: int
-    node: str
-    seat: Seat
-    why: str
-
-
-@dataclass(frozen=True)
-class Send:
-    """A message for a node's agent."""
-
-    node: str
-    message: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Start:
-    """Send the attempt that was prepared: the journal has it by now."""
-
-    job: JobId
-    attempt: int
-    node: str
-
-
-@dataclass(frozen=True)
-class Connect:
-    """Open a node's connection."""
-
-    node: NodeSpec
-
-
-@dataclass(frozen=True)
-class Disconnect:
-    """A node has left the pool: close its connection for good."""
-
-    node: str
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A node does not answer over its connection: end that, so that another one is made."""
-
-    node: str
-
-
-@dataclass(frozen=True)
-class Stalled:
-    """For the user: a job has shown no sign of life for `seconds`; `killed` says that it is ended for that."""
-
-    job: JobId
-    node: str
-    seconds: float
-    killed: bool
-
-
-@dataclass(frozen=True)
-class Fence:
-    """Make sure that an attempt which we cannot reach can do no more harm, before the next one starts. None: all."""
-
-    job: JobId
-    attempt: int | None
-
-
-@dataclass(frozen=True)
-class Settle:
-    """A job has ended for good: tell Snakemake."""
-
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Renamed:
-    """A job goes on under the id that an earlier run gave it."""
-
-    job: JobId
-    known_as: JobId
-
-
-@dataclass(frozen=True)
-class JobChanged:
-    """For the journal: a job's state."""
-
-    job: JobId
-    attempt: int
-    state: JobState
-    node: str | None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class NodeChanged:
-    """For the journal and the user: a node's state."""
-
-    node: str
-    state: NodeState
-    reason: str = ""
-
-
-Action = (
-    Launch | Start | Send | Connect | Disconnect | Cut | Stalled | Fence | Settle | Renamed | JobChanged | NodeChanged
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from . import events as ev
+from . import actions as act
 from .earlier_attempts import Former
 from .job import Job
 from .lifecycle import CONNECTED, HOLDING, ON_NODE, TERMINAL, job_next
@@ -56,7 +56,7 @@ class Ledger:
         self,
         nodes: Mapping[str, NodeView],
         patience: Patience,
-        emit: Callable[[ev.Action], None],
+        emit: Callable[[act.Action], None],
         boot_id: str = "",
     ) -> None:
         self.jobs: dict[JobId, Job] = {}
@@ -120,7 +120,7 @@ class Ledger:
         if after in TERMINAL:
             del self.jobs[job.spec.id]
             node = job.node if before in HOLDING else None
-            self._emit(ev.Settle(Outcome(job.spec.id, job.attempt, after, node, why, exit)))
+            self._emit(act.Settle(Outcome(job.spec.id, job.attempt, after, node, why, exit)))
         elif after == JobState.QUEUED:
             job.attempt += 1
             job.node, job.progress, job.stalled, job.sign = None, None, False, 0.0
@@ -133,7 +133,7 @@ class Ledger:
             node.release(job.key, now)
 
     def _record(self, job: Job) -> None:
-        self._emit(ev.JobChanged(job.spec.id, job.attempt, job.state, job.node, job.why))
+        self._emit(act.JobChanged(job.spec.id, job.attempt, job.state, job.node, job.why))
 
     def alive(self, job: Job | None, now: float, trigger: str | None = None, why: str = "") -> None:
         """A sign of life, perhaps with a transition."""
@@ -182,7 +182,7 @@ class Ledger:
         job.doomed = True
         if job.state in (JobState.STARTING, JobState.RUNNING) and job.node is not None:
             message = {"t": "cancel", "job": job.spec.id, "attempt": job.attempt, "grace": grace}
-            self._emit(ev.Send(job.node, message))
+            self._emit(act.Send(job.node, message))
         elif job.state == JobState.UNREACHABLE:
             self.fence(job)
         elif job.state == JobState.QUEUED:
@@ -203,7 +203,7 @@ class Ledger:
 
     def fence(self, job: Job) -> None:
         """Give the present attempt up, where it cannot be reached."""
-        self._emit(ev.Fence(job.spec.id, job.attempt))
+        self._emit(act.Fence(job.spec.id, job.attempt))
 
     def fence_all(self) -> None:
         """Give up every attempt whose end is not known, as this controller is about to leave."""
@@ -213,7 +213,7 @@ class Ledger:
 
     def forget(self, node: str, job: JobId, attempt: int) -> None:
         """A node's record of an attempt is of no more use."""
-        self._emit(ev.Send(node, {"t": "forget", "job": job, "attempt": attempt}))
+        self._emit(act.Send(node, {"t": "forget", "job": job, "attempt": attempt}))
 
     def tick(self, now: float) -> set[str]:
         """Act on limits that have passed: of nodes that do not answer, and of jobs that show no sign of life. Returns
@@ -243,7 +243,7 @@ class Ledger:
                 self._stall(job)
         self.former.tick(now)
         for name in sorted(unanswered):
-            self._emit(ev.Cut(name))
+            self._emit(act.Cut(name))
         return unanswered
 
     def _network_answers(self) -> bool:
@@ -267,10 +267,10 @@ class Ledger:
         job.stalled = True
         assert job.node is not None
         kill = self._patience.kill_stalled
-        self._emit(ev.Stalled(job.spec.id, job.node, self.stall_after(job), kill))
+        self._emit(act.Stalled(job.spec.id, job.node, self.stall_after(job), kill))
         if kill:
             message = {"t": "cancel", "job": job.spec.id, "attempt": job.attempt, "grace": CANCEL_GRACE_S}
-            self._emit(ev.Send(job.node, message))
+            self._emit(act.Send(job.node, message))
 
     def stall_after(self, job: Job) -> float:
         """Seconds without a sign of life that the job may take."""

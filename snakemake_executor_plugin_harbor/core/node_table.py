@@ -6,6 +6,7 @@ Which jobs are on them is the reactor's business. Like the reactor, it changes o
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from . import actions as act
 from . import events as ev
 from .lifecycle import node_next
 from .model import NodeSpec, NodeState
@@ -26,7 +27,7 @@ OPENING_PAUSE_S = 1.5
 class Roster:
     """All nodes by name; `emit` takes the actions that follow from a change."""
 
-    def __init__(self, specs: Iterable[NodeSpec], emit: Callable[[ev.Action], None]) -> None:
+    def __init__(self, specs: Iterable[NodeSpec], emit: Callable[[act.Action], None]) -> None:
         self.views: dict[str, NodeView] = {spec.name: NodeView(spec) for spec in specs}
         self._emit = emit
         self._strikes: dict[str, list[str]] = {}
@@ -44,7 +45,7 @@ class Roster:
     def connect(self, node: NodeView) -> None:
         self._until.pop(node.spec.name, None)
         if self._move(node, "connect", node.why):
-            self._emit(ev.Connect(node.spec))
+            self._emit(act.Connect(node.spec))
 
     def up(self, name: str, now: float) -> NodeView | None:
         """The node, if it was awaited."""
@@ -164,7 +165,7 @@ class Roster:
         node = self.get(name)
         if node is not None:
             node.drain = reason
-            self._emit(ev.NodeChanged(name, node.state, node.why))
+            self._emit(act.NodeChanged(name, node.state, node.why))
             if not reason and node.state in (NodeState.REJECTED, NodeState.BACKOFF):
                 self.connect(node)
 
@@ -179,7 +180,7 @@ class Roster:
                 for memory in memories:
                     memory.pop(name, None)
                 self._met.discard(name)
-                self._emit(ev.Disconnect(name))
+                self._emit(act.Disconnect(name))
                 if node.successor is not None:
                     self._join(node.successor)
 
@@ -192,7 +193,7 @@ class Roster:
         if after is None:
             return False
         node.state, node.why = after, why
-        self._emit(ev.NodeChanged(node.spec.name, after, why))
+        self._emit(act.NodeChanged(node.spec.name, after, why))
         return True
 
 

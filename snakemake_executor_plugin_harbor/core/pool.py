@@ -7,6 +7,7 @@ fuzzed. The dispatcher is its only caller, on one thread.
 from collections.abc import Iterable
 from dataclasses import replace
 
+from . import actions as act
 from . import events as ev
 from .job import BLAMELESS, LOST, Job, elapsed, exit_event, exit_reason, impossible, seat_of
 from .job_table import CANCEL_GRACE_S, Cause, Ledger, Patience
@@ -32,7 +33,7 @@ class Pool:
     ) -> None:
         """`boot_id` is the controller's machine's: nodes with the same one say nothing about the network."""
         self.policy = policy or Policy()
-        self._actions: list[ev.Action] = []
+        self._actions: list[act.Action] = []
         self._roster = Roster(nodes, self._emit)
         self._ledger = Ledger(self._roster.views, patience or Patience(), self._emit, boot_id)
         self.durations = Durations()
@@ -50,7 +51,7 @@ class Pool:
 
     # --- the way in ---------------------------------------------------------------------------------
 
-    def handle(self, events: Iterable[ev.Event], now: float) -> list[ev.Action]:
+    def handle(self, events: Iterable[ev.Event], now: float) -> list[act.Action]:
         """Apply events in order, then place what can be placed; returns what is to be done, in order."""
         self._actions = []
         for event in events:
@@ -61,7 +62,7 @@ class Pool:
         self._schedule(now)
         return self._actions
 
-    def start(self) -> list[ev.Action]:
+    def start(self) -> list[act.Action]:
         """The first actions of a run: connect to every node."""
         self._actions = []
         for node in self.nodes.values():
@@ -134,14 +135,14 @@ class Pool:
             case ev.Tick(hour):
                 self.waiting.time_passed(hour)
 
-    def _emit(self, action: ev.Action) -> None:
+    def _emit(self, action: act.Action) -> None:
         self._actions.append(action)
         match action:
-            case ev.JobChanged(job, _, state, node):
+            case act.JobChanged(job, _, state, node):
                 self.waiting.job_changed(self.jobs[job])
                 if node is not None and state not in HOLDING:
                     self.waiting.load_changed(node)
-            case ev.NodeChanged(name):
+            case act.NodeChanged(name):
                 self.waiting.node_changed(name)
 
     # --- jobs -----------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ class Pool:
         if event.known_as is not None:
             self.jobs[event.job] = self.jobs.pop(event.known_as)
             job.spec = replace(job.spec, id=event.job)
-            self._emit(ev.Renamed(event.job, event.known_as))
+            self._emit(act.Renamed(event.job, event.known_as))
         self._ledger.former.adopted(job, event.node, event.attempt)
         job.attempt, job.node, job.seat = event.attempt, event.node, event.seat
         if node is not None:
@@ -178,7 +179,7 @@ class Pool:
             self._ledger.step(job, "withdraw", now)
         else:
             self._ledger.step(job, "sent", now)
-            self._emit(ev.Start(job_id, attempt, job.node))
+            self._emit(act.Start(job_id, attempt, job.node))
 
     def _settle_placed(self, job_id: JobId, attempt: int, trigger: str, reason: str, now: float) -> None:
         job = self._ledger.attempt(job_id, attempt)
@@ -336,7 +337,7 @@ class Pool:
                 node.hold(attempt_key(job_id, attempt), Request(cores=len(seat.slots)), seat)
             if job is not None and record.running:
                 message = {"t": "cancel", "job": job_id, "attempt": attempt, "grace": CANCEL_GRACE_S}
-                self._emit(ev.Send(node.spec.name, message))
+                self._emit(act.Send(node.spec.name, message))
                 self._ledger.former.block(job, node.spec.name, attempt)
             elif job is not None:
                 self._ledger.forget(node.spec.name, job_id, attempt)
@@ -368,7 +369,7 @@ class Pool:
         job.node, job.seat, job.refusal = placement.node, placement.seat, None
         self.nodes[placement.node].hold(job.key, job.spec.request, placement.seat)
         self._ledger.step(job, "placed", now, placement.why)
-        self._emit(ev.Launch(job.spec.id, job.attempt, placement.node, placement.seat, placement.why))
+        self._emit(act.Launch(job.spec.id, job.attempt, placement.node, placement.seat, placement.why))
 
     def slots(self) -> int:
         """All slots of the nodes that can be used now."""

@@ -11,6 +11,7 @@ from typing import Any
 from snakemake_interface_common.exceptions import WorkflowError
 
 from ..config.settings import PoolConfig
+from ..core import actions as act
 from ..core import events as ev
 from ..core.model import Place
 from ..core.pool import Pool
@@ -65,7 +66,7 @@ class Starter:
         self._order = {name: index for index, name in enumerate(pool.nodes)}
         self._order_lock = threading.Lock()
 
-    def start(self, entry: Entry, launch: ev.Launch) -> Message | ev.Unprepared:
+    def start(self, entry: Entry, launch: act.Launch) -> Message | ev.Unprepared:
         """The message, or why there is none. What is wrong with a job is printed as Snakemake prints it."""
         entry.preparing = True
         try:
@@ -101,7 +102,7 @@ class Starter:
         if self._stopping():
             raise _Over
 
-    def _failed(self, launch: ev.Launch, error: BaseException) -> ev.Unprepared:
+    def _failed(self, launch: act.Launch, error: BaseException) -> ev.Unprepared:
         from snakemake.exceptions import print_exception
 
         if isinstance(error, SystemExit):
@@ -141,7 +142,7 @@ class Starter:
             entry.prepared = True
             self._workflow.async_run(entry.job.prepare())
 
-    def _message(self, entry: Entry, launch: ev.Launch) -> Message:
+    def _message(self, entry: Entry, launch: act.Launch) -> Message:
         job = entry.job
         facts = self._pool.nodes[launch.node].facts
         assert facts is not None
@@ -193,7 +194,7 @@ class Starter:
         self._executor.submitted(job, entry.id)
         return message
 
-    def _meta(self, entry: Entry, launch: ev.Launch) -> dict[str, Any]:
+    def _meta(self, entry: Entry, launch: act.Launch) -> dict[str, Any]:
         """What adoption needs to go on with the job in another process. No command, no environment."""
         return {
             "snakemake_attempt": entry.job.attempt,
@@ -221,7 +222,7 @@ class Starter:
             raise HarborError(f"{option}: returned {line!r} for job {context.job_name}; it must return a command line.")
         return line
 
-    def _context(self, entry: Entry, launch: ev.Launch, command: cmd.Command) -> LaunchContext:
+    def _context(self, entry: Entry, launch: act.Launch, command: cmd.Command) -> LaunchContext:
         job = entry.job
         wildcards = entry.wildcards
         log = log_path(self._log_dir, job.name, wildcards, str(job.jobid), launch.attempt)

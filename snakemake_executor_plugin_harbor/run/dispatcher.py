@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ..core import actions as act
 from ..core import events as ev
 from ..core.capacity import Capacity
 from ..core.job import exit_event
@@ -60,7 +61,7 @@ class Client(Preparer, Listener, Protocol):
     def grown(self) -> None:
         """The pool has other nodes than it had, or nodes that were away are back."""
 
-    def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
+    def news(self, change: act.NodeChanged | act.Stalled) -> None:
         """What the user should hear of."""
 
     def waits(self, groups: Iterable[Stuck], now: float) -> None:
@@ -407,20 +408,20 @@ class Dispatcher:
             self._journal.node(node, now)
 
     def _perform(
-        self, actions: Iterable[ev.Action], posts: Iterable[_Post] = (), rounds: Iterable[threading.Event] = ()
+        self, actions: Iterable[act.Action], posts: Iterable[_Post] = (), rounds: Iterable[threading.Event] = ()
     ) -> None:
         outgoing: dict[str, list[Message]] = {}
         later: list[Callable[[], None]] = []
-        launches: list[ev.Launch] = []
+        launches: list[act.Launch] = []
         outcomes: list[Outcome] = []
         now = time.time()
         for action in actions:
             match action:
-                case ev.JobChanged(job, attempt, state, node, reason):
+                case act.JobChanged(job, attempt, state, node, reason):
                     if state == JobState.QUEUED:
                         self._waits.queued(job)
                     self._journal.changed(job, attempt, state.value, node, reason, now, self.logs.get(job))
-                case ev.NodeChanged(name, node_state):
+                case act.NodeChanged(name, node_state):
                     if node_state == NodeState.REMOVED:
                         self._journal.node_removed(name)
                     else:
@@ -428,27 +429,27 @@ class Dispatcher:
                     if node_state == NodeState.REJECTED:
                         later.append(lambda name=name: self._links.reject(name))  # type: ignore[misc]
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
-                case ev.Stalled():
+                case act.Stalled():
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
-                case ev.Start(job, attempt, node):
+                case act.Start(job, attempt, node):
                     outgoing.setdefault(node, []).append(self._launcher.message(job, attempt))
-                case ev.Send(node, message):
+                case act.Send(node, message):
                     outgoing.setdefault(node, []).append(message)
-                case ev.Connect(spec):
+                case act.Connect(spec):
                     later.append(lambda spec=spec: self._links.connect(spec))  # type: ignore[misc]
-                case ev.Disconnect(name):
+                case act.Disconnect(name):
                     self.known.drop(name)
                     later.append(lambda name=name: self._links.disconnect(name))  # type: ignore[misc]
-                case ev.Cut(name):
+                case act.Cut(name):
                     later.append(lambda name=name: self._links.cut(name))  # type: ignore[misc]
-                case ev.Launch():
+                case act.Launch():
                     launches.append(action)
-                case ev.Fence(job, fenced):
+                case act.Fence(job, fenced):
                     if not self._project.fence(job, fenced):
                         self.post(ev.Fenced(job, fenced, written=False))
-                case ev.Renamed(job, known_as):
+                case act.Renamed(job, known_as):
                     self._journal.renamed(job, known_as)
-                case ev.Settle(outcome):
+                case act.Settle(outcome):
                     self.logs.pop(outcome.job, None)
                     outcomes.append(outcome)
         for post in posts:
@@ -459,8 +460,8 @@ class Dispatcher:
         self._journal.commit()
         self._links.send(outgoing)
         self._reporter.put(outcomes)
-        for act in later:
-            act()
+        for deferred in later:
+            deferred()
 
     def _record_waiting(self) -> None:
         """Why jobs wait, for `harbor explain` and for Snakemake's log."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..core import actions as act
 from ..core import events as ev
 from ..core.model import JobId, Outcome
 from ..core.protocol import Message
@@ -39,13 +40,13 @@ TELL_AGAIN_S = 60.0
 class Preparer(Protocol):
     """Who makes start messages: the session."""
 
-    def prepare(self, launch: ev.Launch) -> Message | ev.Unprepared:
+    def prepare(self, launch: act.Launch) -> Message | ev.Unprepared:
         """The `start` message of an attempt, or why there is none. Several threads call it, for different jobs."""
 
     def rule(self, job: JobId) -> str:
         """The rule of a job: if one of its jobs is slow to prepare, the others probably are, too."""
 
-    def slow(self, launch: ev.Launch, seconds: float) -> None:
+    def slow(self, launch: act.Launch, seconds: float) -> None:
         """Tell the user that an attempt has been in preparation for this long."""
 
     def busy(self) -> bool:
@@ -66,7 +67,7 @@ class Listener(Protocol):
 class _Worker:
     """A thread that prepares: what it is at, since when, and answers that it has not handed over yet."""
 
-    launch: ev.Launch | None = None
+    launch: act.Launch | None = None
     rule: str = ""
     since: float = 0.0
     slow: bool = False
@@ -102,7 +103,7 @@ class Launcher:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._drained = threading.Condition(self._lock)
-        self._queue: deque[tuple[ev.Launch, str]] = deque()
+        self._queue: deque[tuple[act.Launch, str]] = deque()
         self._workers: list[_Worker] = []
         self._parked = 0
         self._leader: _Worker | None = None
@@ -110,7 +111,7 @@ class Launcher:
         self._stopped = threading.Event()
         self._ready: dict[tuple[JobId, int], Message] = {}
 
-    def put(self, launches: list[ev.Launch]) -> None:
+    def put(self, launches: list[act.Launch]) -> None:
         """Prepare these."""
         if launches:
             with self._lock:
@@ -223,7 +224,7 @@ class Launcher:
                     self._publish(worker)
                 worker.slow = False
 
-    def _take(self, worker: _Worker) -> ev.Launch | None:
+    def _take(self, worker: _Worker) -> act.Launch | None:
         """The next attempt for this thread, which leads from then on. Blocks; None at the end."""
         while not self._stopped.is_set():
             with self._lock:

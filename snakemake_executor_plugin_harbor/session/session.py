@@ -12,6 +12,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from ..config.hostfile_watch import HostList
 from ..config.settings import host_list, pool_config, take_password
+from ..core import actions as act
 from ..core import events as ev
 from ..core.capacity import Rooms
 from ..core.dag_depth import Depths
@@ -345,7 +346,7 @@ class Session:
 
     # --- from the launcher's threads ----------------------------------------------------------------------------
 
-    def prepare(self, launch: ev.Launch) -> Message | ev.Unprepared:
+    def prepare(self, launch: act.Launch) -> Message | ev.Unprepared:
         """The start message of an attempt, unless nothing is to start any more."""
         entry = None if self._stopping() else self._entries.get(launch.job)
         if entry is None:
@@ -357,7 +358,7 @@ class Session:
         entry = self._entries.get(job)
         return "" if entry is None else str(entry.job.name)
 
-    def slow(self, launch: ev.Launch, seconds: float) -> None:
+    def slow(self, launch: act.Launch, seconds: float) -> None:
         """Tell the user that an attempt has been in preparation for this long, and what it is at."""
         entry = self._entries.get(launch.job)
         if entry is not None and entry.preparing:
@@ -418,10 +419,10 @@ class Session:
         if scheduler is not None:
             scheduler._open_jobs.release()
 
-    def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
+    def news(self, change: act.NodeChanged | act.Stalled) -> None:
         """Tell the user of a node that comes or goes, and of a job that seems to hang."""
         self._news.tell(change)
-        if isinstance(change, ev.NodeChanged) and change.node in self.pool.nodes:
+        if isinstance(change, act.NodeChanged) and change.node in self.pool.nodes:
             self._news.check_memory(self.pool.nodes[change.node])
 
     def waits(self, groups: Iterable[Stuck], now: float) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.job_table import Patience
 from snakemake_executor_plugin_harbor.core.model import JobSpec, JobState, Load, NodeFacts, NodeSpec, NodeState, Request
@@ -13,7 +14,7 @@ LOST_AFTER, FENCE_WAIT = 100.0, 10.0
 
 
 def launched(actions):
-    (launch,) = of(ev.Launch, actions)
+    (launch,) = of(act.Launch, actions)
     return launch
 
 
@@ -67,7 +68,7 @@ def test_errors_of_several_jobs_quarantine_the_node():
         launch = launched(pool.handle([ev.Submitted((spec(str(number)),))], 1.0))
         actions = refuse(pool, launch, "error", 1.0, "odd")
     assert pool.nodes["a"].state == NodeState.QUARANTINED
-    assert not of(ev.Settle, actions), "the job waits for another chance"
+    assert not of(act.Settle, actions), "the job waits for another chance"
 
 
 def test_a_full_process_table_quarantines_the_node_and_the_job_runs_afterwards():
@@ -76,7 +77,7 @@ def test_a_full_process_table_quarantines_the_node_and_the_job_runs_afterwards()
     for _ in range(10):
         now += 1.0
         actions = refuse(pool, launched(actions), "fork", now)
-        if not of(ev.Launch, actions):
+        if not of(act.Launch, actions):
             assert pool.nodes["a"].state == NodeState.QUARANTINED
             now += 61.0
             actions = pool.handle([ev.Tick(), ev.Measured("a", IDLE)], now)
@@ -88,7 +89,7 @@ def test_a_node_that_refuses_all_starts_as_given_up_gets_no_endless_row_of_them(
     actions = pool.handle([ev.Submitted((spec("1"),))], 1.0)
     now, starts = 1.0, 0
     while now < 20.0:
-        if of(ev.Launch, actions):
+        if of(act.Launch, actions):
             starts += 1
             actions = refuse(pool, launched(actions), "fenced", now)
         else:
@@ -126,8 +127,8 @@ def test_a_path_that_a_job_found_before_may_come_back():
     for _ in range(6):
         now += 1.0
         actions = refuse(pool, launched(actions), "missing", now, path="/opt/py")
-        assert not of(ev.Settle, actions), "a mount that is away is no end"
-        if not of(ev.Launch, actions):
+        assert not of(act.Settle, actions), "a mount that is away is no end"
+        if not of(act.Launch, actions):
             now += 61.0
             actions = pool.handle([ev.Tick(), ev.Measured("a", IDLE)], now)
     assert launched(actions).node == "a"
@@ -160,11 +161,11 @@ def test_a_node_that_lost_the_working_directory_gets_no_job_until_it_is_back(how
     if how != "refused":
         pool.handle([ev.Started("a", "run/1", 1)], 1.0)
     actions = pool.handle([losing(how, launch)], 2.0)
-    assert not of(ev.Settle, actions)
+    assert not of(act.Settle, actions)
     assert pool.nodes["a"].state == NodeState.UNUSABLE and "working directory" in pool.nodes["a"].why
     assert pool.slots() == 0
-    assert not of(ev.Launch, pool.handle([ev.Submitted((spec("2"),))], 3.0))
-    assert of(ev.Launch, pool.handle([ev.Measured("a", IDLE)], 4.0)), "the directory is back"
+    assert not of(act.Launch, pool.handle([ev.Submitted((spec("2"),))], 3.0))
+    assert of(act.Launch, pool.handle([ev.Measured("a", IDLE)], 4.0)), "the directory is back"
     assert pool.nodes["a"].state == NodeState.READY
 
 
@@ -182,7 +183,7 @@ def test_what_ended_is_taken_from_a_node_without_the_working_directory():
 def test_waiting_jobs_are_not_impossible_while_a_node_has_lost_the_working_directory():
     pool = make_pool("a")
     pool.handle([ev.Measured("a", Load(mem_available_mb=8000, shared=False))], 1.0)
-    assert not of(ev.Settle, pool.handle([ev.Submitted((spec("1"),))], 2.0))
+    assert not of(act.Settle, pool.handle([ev.Submitted((spec("1"),))], 2.0))
 
 
 # --- lost attempts ---------------------------------------------------------------------------------------------
@@ -225,7 +226,7 @@ def test_a_job_fails_if_it_was_there_whenever_a_node_went_down():
     for loss in (1, 2, 3):
         actions = lose_all(pool, pool.jobs["run/killer"].node, now)
         now += 100
-        assert bool(of(ev.Settle, actions)) == (loss == 3)
+        assert bool(of(act.Settle, actions)) == (loss == 3)
     assert "lost on 3 nodes" in outcome(actions).reason
 
 
@@ -236,7 +237,7 @@ def test_a_job_outlives_more_losses_where_nodes_go_down_all_the_time():
     for _ in range(5):
         for name in sorted({job.node for job in pool.jobs.values()}):
             actions = lose_all(pool, name, now)
-            assert not of(ev.Settle, actions)
+            assert not of(act.Settle, actions)
             now += 100
     assert pool.jobs[unlucky].losses == 5
 
@@ -264,22 +265,22 @@ def test_a_job_that_stalls_on_three_nodes_fails_however_often_nodes_go_down():
         now += 60
         pool.handle([ev.Tick()], now)
         actions = pool.handle([ev.Exited(stuck.node, "run/stuck", stuck.attempt, -15, "cancelled")], now)
-    assert any("no output" in settle.outcome.reason for settle in of(ev.Settle, actions))
+    assert any("no output" in settle.outcome.reason for settle in of(act.Settle, actions))
 
 
 def test_a_node_that_leaves_starts_unanswered_gets_one_job_at_a_time_until_it_answers():
     pool = make_pool("a", cores=4)
     pool.handle([ev.Submitted(tuple(spec(str(n)) for n in range(4)))], 1.0)
     pool.handle([ev.Prepared(f"run/{n}", 1) for n in range(4)], 1.0)
-    assert of(ev.Cut, pool.handle([ev.Tick()], 122.0))
+    assert of(act.Cut, pool.handle([ev.Tick()], 122.0))
     pool.handle([ev.NodeDown("a", "cut")], 123.0)
     pool.handle([ev.Tick()], 125.0)
     actions = pool.handle([ev.NodeUp("a", NodeFacts(4, 8000, boot_id="boot-a")), ev.Measured("a", IDLE)], 126.0)
-    assert pool.nodes["a"].state == NodeState.QUARANTINED and not of(ev.Launch, actions)
+    assert pool.nodes["a"].state == NodeState.QUARANTINED and not of(act.Launch, actions)
     only = launched(pool.handle([ev.Tick(), ev.Measured("a", IDLE)], 190.0))
     assert "one at a time" in next(job.refusal for job in pool.queue()).reasons["a"]
     pool.handle([ev.Prepared(only.job, only.attempt)], 190.0)
-    assert len(of(ev.Launch, pool.handle([ev.Started("a", only.job, only.attempt)], 191.0))) == 3
+    assert len(of(act.Launch, pool.handle([ev.Started("a", only.job, only.attempt)], 191.0))) == 3
 
 
 @pytest.mark.parametrize(
@@ -295,7 +296,7 @@ def test_a_start_that_may_still_be_on_its_way_is_fenced(started, boot_id, fenced
     pool.handle([ev.NodeDown("a", "closed")], 2.0)
     pool.handle([ev.Tick()], 4.0)
     actions = pool.handle([ev.NodeUp("a", NodeFacts(2, 8000, boot_id=boot_id))], 5.0)
-    assert bool(of(ev.Fence, actions)) == fenced
+    assert bool(of(act.Fence, actions)) == fenced
     assert pool.jobs["run/1"].attempt == 2
 
 
@@ -331,16 +332,16 @@ def test_the_controllers_own_machine_is_no_evidence_that_the_network_works(near)
     pool = far_pool(near=near)
     run_pinned(pool, "a")
     pool.handle([ev.NodeDown("a", "silent"), ev.NodeDown("b", "silent")], 2.0)
-    assert not of(ev.Fence, pass_time(pool, 3, 4000)), "the laptop's Wi-Fi may be off"
+    assert not of(act.Fence, pass_time(pool, 3, 4000)), "the laptop's Wi-Fi may be off"
     pool.handle([ev.NodeUp("b", NodeFacts(2, 8000, boot_id="boot-b"))], 4003.0)
-    assert of(ev.Fence, pass_time(pool, 4004, LOST_AFTER + 10)), "b answers and a does not: it is a"
+    assert of(act.Fence, pass_time(pool, 4004, LOST_AFTER + 10)), "b answers and a does not: it is a"
 
 
 def test_a_pool_on_one_machine_has_no_other_evidence():
     pool = far_pool(near=("myself", "me"), far=())
     run_pinned(pool, "me")
     pool.handle([ev.NodeDown("me", "silent")], 2.0)
-    assert of(ev.Fence, pass_time(pool, 3, LOST_AFTER + 10))
+    assert of(act.Fence, pass_time(pool, 3, LOST_AFTER + 10))
 
 
 @pytest.mark.parametrize(("near", "fenced"), [(("localhost",), False), (("myself",), True)])
@@ -354,7 +355,7 @@ def test_a_machine_that_has_never_answered_may_be_cut_off_or_dead(near, fenced):
     pool.start()
     pool.handle([ev.NodeUp(near[0], NodeFacts(2, 8000, boot_id="here")), ev.Measured(near[0], IDLE)], 0.0)
     pool.handle([ev.NodeDown("a", "silent"), ev.Submitted((JobSpec("run/1", Request(), former=("old/1",)),))], 1.0)
-    assert bool(of(ev.Fence, pass_time(pool, 2, 3 * LOST_AFTER))) == fenced
+    assert bool(of(act.Fence, pass_time(pool, 2, 3 * LOST_AFTER))) == fenced
 
 
 def test_the_user_gives_a_node_up_by_taking_it_out_of_the_host_list():
@@ -363,10 +364,10 @@ def test_the_user_gives_a_node_up_by_taking_it_out_of_the_host_list():
     pool.handle([ev.Prepared(f"run/{n}", 1) for n in (1, 2, 3, 4)], 1.0)
     on_a = [job.spec.id for job in pool.jobs.values() if job.node == "a"]
     pool.handle([ev.NodeDown("a", "silent")], 2.0)
-    assert not of(ev.Fence, pass_time(pool, 3, 1000))
+    assert not of(act.Fence, pass_time(pool, 3, 1000))
     pool.handle([ev.Listed((pool.nodes["localhost"].spec,))], 1003.0)
     actions = pass_time(pool, 1004, 5) + pass_time(pool, 1009, FENCE_WAIT + 6)
-    assert {fence.job for fence in of(ev.Fence, actions)} == set(on_a)
+    assert {fence.job for fence in of(act.Fence, actions)} == set(on_a)
     assert all(pool.jobs[id].state in (JobState.QUEUED, JobState.PLACED) for id in on_a), "they run elsewhere"
     assert "a" not in pool.nodes
 
@@ -375,7 +376,7 @@ def test_the_user_gives_a_node_up_by_taking_it_out_of_the_host_list():
 
 
 def fences(actions):
-    return [(fence.job, fence.attempt) for fence in of(ev.Fence, actions)]
+    return [(fence.job, fence.attempt) for fence in of(act.Fence, actions)]
 
 
 def test_an_unreachable_job_that_is_cancelled_is_fenced():
@@ -406,7 +407,7 @@ def test_what_was_prepared_for_a_node_that_is_gone_by_then_is_not_sent(event):
     pool.handle([ev.Submitted((spec("1"),))], 1.0)
     pool.handle([event], 2.0)
     actions = pool.handle([ev.Prepared("run/1", 1)], 3.0)
-    assert not of(ev.Start, actions) and pool.jobs["run/1"].state == JobState.QUEUED
+    assert not of(act.Start, actions) and pool.jobs["run/1"].state == JobState.QUEUED
 
 
 def pauses(pool, name, start, count, steady=0.0):
@@ -415,7 +416,7 @@ def pauses(pool, name, start, count, steady=0.0):
     for _ in range(count):
         pool.handle([ev.NodeDown(name, "closed")], now)
         failed = now
-        while not of(ev.Connect, pool.handle([ev.Tick()], now)):
+        while not of(act.Connect, pool.handle([ev.Tick()], now)):
             now += 0.5
         found.append(now - failed)
         if steady:

@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.job_table import Patience
 from snakemake_executor_plugin_harbor.core.model import JobSpec, Load, NodeSpec, NodeState, Place, Request, Seat
@@ -45,12 +46,12 @@ class Earlier(RuleBasedStateMachine):
     def do(self, *events):
         for action in self.pool.handle(events, self.now):
             match action:
-                case ev.Fence(job, _) if job in self.old and self.old[job].fenced_at is None:
+                case act.Fence(job, _) if job in self.old and self.old[job].fenced_at is None:
                     self.old[job].fenced_at = self.now
-                case ev.Send(node, message) if message["t"] == "cancel" and message["job"] in self.old:
+                case act.Send(node, message) if message["t"] == "cancel" and message["job"] in self.old:
                     # Messages for a node without a connection are dropped.
                     self.old[message["job"]].cancelled |= self.ready(node)
-                case ev.Launch(job, attempt):
+                case act.Launch(job, attempt):
                     former = self.old["old/" + job.partition("/")[2]]
                     assert not former.alive, (job, former)
                     self.open.discard(job)

@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.lifecycle import CONNECTED, ON_NODE
 from snakemake_executor_plugin_harbor.core.model import JobSpec, JobState, Load, NodeFacts, NodeState, Request
@@ -28,7 +29,7 @@ class WhatWaitsIsPlaced(RuleBasedStateMachine):
 
     def do(self, *events):
         actions = self.pool.handle(events, self.now)
-        launches = of(ev.Launch, actions)
+        launches = of(act.Launch, actions)
         if launches:
             self.do(*(ev.Prepared(launch.job, launch.attempt) for launch in launches))
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.job import impossible
 from snakemake_executor_plugin_harbor.core.job_table import Patience
@@ -54,7 +55,7 @@ def submit(pool, now=1.0, count=1, **request):
     """The launches that follow from `count` new jobs that ask for the same."""
     first = len(pool.jobs)
     specs = tuple(JobSpec(f"run/{first + i}.{now}", Request(**request), rule="r") for i in range(count))
-    return [a for a in pool.handle([ev.Submitted(specs)], now) if isinstance(a, ev.Launch)]
+    return [a for a in pool.handle([ev.Submitted(specs)], now) if isinstance(a, act.Launch)]
 
 
 def run(pool, launches, now):
@@ -82,7 +83,7 @@ def test_memory_is_reserved_from_the_moment_of_placement():
 
 
 def of_launch(actions):
-    return [a for a in actions if isinstance(a, ev.Launch)]
+    return [a for a in actions if isinstance(a, act.Launch)]
 
 
 def test_an_ended_job_gives_its_memory_back_with_the_next_sample():
@@ -137,14 +138,14 @@ def test_little_scratch_does_not_keep_a_job_with_big_files_away():
 def test_the_host_file_cannot_give_memory_that_the_machine_does_not_have():
     pool = pool_of(node(mem_mb=128_000), node("b", mem_mb=2_000))
     (job,) = (JobSpec("run/1", Request(mem_mb=70_000)),)
-    settled = [a.outcome for a in pool.handle([ev.Submitted((job,))], 1.0) if isinstance(a, ev.Settle)]
+    settled = [a.outcome for a in pool.handle([ev.Submitted((job,))], 1.0) if isinstance(a, act.Settle)]
     assert "a has 64000 MiB of memory" in settled[0].reason and "b has 2000 MiB of memory" in settled[0].reason
 
 
 def test_memory_that_must_stay_free_is_never_given():
     pool = pool_of(node(), policy=Policy(min_free_mem_mb=1000))
     job = JobSpec("run/1", Request(mem_mb=63_500))
-    settled = [a.outcome for a in pool.handle([ev.Submitted((job,))], 1.0) if isinstance(a, ev.Settle)]
+    settled = [a.outcome for a in pool.handle([ev.Submitted((job,))], 1.0) if isinstance(a, act.Settle)]
     assert "1000 stay free" in settled[0].reason
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.job_table import Patience
 from snakemake_executor_plugin_harbor.core.model import (
@@ -70,13 +71,13 @@ class Checked(Pool):
         super()._schedule(now)
         decided = {}
         for action in self._actions[before:]:
-            if isinstance(action, ev.Launch):
+            if isinstance(action, act.Launch):
                 decided[action.job] = (action.node, action.seat)
-            elif isinstance(action, ev.JobChanged) and action.state == JobState.FAILED:
+            elif isinstance(action, act.JobChanged) and action.state == JobState.FAILED:
                 decided[action.job] = None
         assert decided == expected
         placed = [job for job, where in expected.items() if where is not None]
-        launched = [a.job for a in self._actions[before:] if isinstance(a, ev.Launch)]
+        launched = [a.job for a in self._actions[before:] if isinstance(a, act.Launch)]
         assert sorted(launched) == sorted(placed)
         self.rounds += 1
         for job in self.jobs.values():
@@ -197,7 +198,7 @@ def big_pool(count, requests, jobs):
     pool.handle([*facts, *(ev.Measured(n.name, load) for n in nodes)], 0.0)
     first = [JobSpec(f"run/x{i}", Request(), rule="first") for i in range(4 * count)]
     actions = pool.handle([ev.Submitted(tuple(first))], 0.0)
-    launched = [a for a in actions if isinstance(a, ev.Launch)]
+    launched = [a for a in actions if isinstance(a, act.Launch)]
     assert len(launched) == 4 * count
     waits = [JobSpec(f"run/{i}", Request(mem_mb=1 + i % requests), rule=f"r{i % 7}") for i in range(jobs)]
     pool.handle([ev.Prepared(a.job, 1) for a in launched], 0.0)
@@ -208,7 +209,7 @@ def big_pool(count, requests, jobs):
 def cost(pool, event, now):
     before = pool.waiting.asked
     actions = pool.handle([event], now)
-    return pool.waiting.asked - before, [a for a in actions if isinstance(a, ev.Launch)]
+    return pool.waiting.asked - before, [a for a in actions if isinstance(a, act.Launch)]
 
 
 @pytest.mark.parametrize("jobs", [100, 10_000])

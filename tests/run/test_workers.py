@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Seat
 from snakemake_executor_plugin_harbor.run import workers
@@ -71,7 +72,7 @@ class Rig:
             self.broken.append(error)
 
     def put(self, *jobs, attempt=1):
-        self.launcher.put([ev.Launch(job, attempt, "a", Seat((0,)), "") for job in jobs])
+        self.launcher.put([act.Launch(job, attempt, "a", Seat((0,)), "") for job in jobs])
 
     def ready(self):
         return [answer.job for answer in self.answers if isinstance(answer, ev.Prepared)]
