@@ -58,9 +58,9 @@ class Simulation:
     def _load(self, name: str) -> Load:
         """What the node measures: our jobs use what they asked for, others use up to one core."""
         node = self.pool.nodes[name]
-        ours = {key: float(request.cores) for key, (request, _) in node.held.items()}
+        ours = {key: float(request.cores) for key, (request, _) in node.reservations.items()}
         busy = sum(ours.values()) + self.random.random()
-        free = MEM_MB - 2_000 - node.held.mem_mb
+        free = MEM_MB - 2_000 - node.reservations.mem_mb
         return Load(busy, ours, mem_available_mb=max(0, free), disk_free_mb=90_000, workdir_free_mb=900_000)
 
     def _later(self, seconds: float, event: ev.Event) -> None:
@@ -74,13 +74,13 @@ class Simulation:
         self.costs.setdefault(type(events[0]).__name__, []).append(time.thread_time() - started)
         for action in actions:
             match action:
-                case act.Launch(job, attempt):
+                case act.Prepare(job, attempt):
                     self.placed += 1
                     self._later(0.01, ev.Prepared(job, attempt))
-                case act.Start(job, attempt, node):
+                case act.SendStart(job, attempt, node):
                     self._later(0.02, ev.Started(node, job, attempt))
                     self._later(self.random.expovariate(1 / 60) + 0.1, ev.Exited(node, job, attempt, 0, None))
-                case act.Settle(outcome):
+                case act.JobEnded(outcome):
                     self.ended += 1
                     if outcome.state != JobState.SUCCEEDED:
                         self.failed.append(outcome.reason)

@@ -55,8 +55,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """Queue a batch. What is wrong with a job is reported for that job: an exception would end the workflow."""
         if not self._begun:
             self._begun = True
-            self._mend_signals()
-            _quicken(self.workflow.scheduler)
+            self._install_signal_handlers()
+            _tune_process(self.workflow.scheduler)
         self.session.submit(jobs)
 
     def run_job(self, job: Any) -> None:
@@ -137,7 +137,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     # --- signals --------------------------------------------------------------------------------------------
 
-    def _mend_signals(self) -> None:
+    def _install_signal_handlers(self) -> None:
         """SIGTERM: Snakemake's own handler takes the scheduler's lock in the main thread, which may hold it: a deadlock
         in 2 of 3 tries. On a thread it cannot. SIGHUP, when the terminal is closed, detaches. Set here because the
         scheduler's constructor sets its handler later than ours.
@@ -149,7 +149,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
             signal.signal(signal.SIGINT, self._on_sigint)
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
-            signal.signal(signal.SIGHUP, lambda *_: _aside("harbor-sighup", self.session.detach))
+            signal.signal(signal.SIGHUP, lambda *_: _run_in_thread("harbor-sighup", self.session.detach))
 
     def _on_sigint(self, *_: object) -> None:
         """The first is Snakemake's. Others do not cut the ending short, neither while it goes on nor on the way to it:
@@ -157,7 +157,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """
         now = time.monotonic()
         if now - self._interrupted < UNWIND_S or (self.cancelling and not self._cancelled):
-            _aside("harbor-sigint", lambda: self.logger.info("harbor: ending jobs on the nodes, a few seconds more."))
+            _run_in_thread(
+                "harbor-sigint", lambda: self.logger.info("harbor: ending jobs on the nodes, a few seconds more.")
+            )
             return
         self._interrupted = now
         raise KeyboardInterrupt
@@ -167,14 +169,14 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if self._stopping:
             self._on_sigint()  # a script's background job would ignore the signal itself
         self._stopping = True
-        _aside("harbor-sigterm", self._stop_gracefully)
+        _run_in_thread("harbor-sigterm", self._stop_gracefully)
 
     def _stop_gracefully(self) -> None:
         self.workflow.scheduler.exit_gracefully()
         self.session.halt()
 
 
-def _quicken(scheduler: Any) -> None:
+def _tune_process(scheduler: Any) -> None:
     """Settings of this process that trivial jobs gain from (a tenth of the time of 2,000 on 2 cores)."""
     # The DAG stays until the end: the collector need not look at it again and again.
     gc.freeze()
@@ -187,6 +189,6 @@ def _quicken(scheduler: Any) -> None:
         scheduler.resources["_job_count"] = sys.maxsize
 
 
-def _aside(name: str, act: Callable[[], object]) -> None:
+def _run_in_thread(name: str, act: Callable[[], object]) -> None:
     """Out of a signal handler, which may have interrupted anything, into a thread of its own."""
     threading.Thread(target=act, name=name, daemon=True).start()

@@ -12,10 +12,10 @@ from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.model import JobSpec, Load, NodeFacts, NodeSpec, NodeState, Request
 from snakemake_executor_plugin_harbor.core.node import NodeView
 from snakemake_executor_plugin_harbor.core.pool import Pool
-from snakemake_executor_plugin_harbor.jobs.in_flight import Entries, Entry
+from snakemake_executor_plugin_harbor.jobs.in_flight import InFlight, InFlightJob
 from snakemake_executor_plugin_harbor.run.wait_recorder import WaitRecorder
-from snakemake_executor_plugin_harbor.session.notices import News
-from snakemake_executor_plugin_harbor.session.waiting_notices import FORGET_S, LONG_S, PAUSE_S, Waits
+from snakemake_executor_plugin_harbor.session.notices import Notices
+from snakemake_executor_plugin_harbor.session.waiting_notices import FORGET_S, LONG_S, PAUSE_S, WaitingNotices
 from snakemake_executor_plugin_harbor.store import journal_writer as journals
 from snakemake_executor_plugin_harbor.store.journal_reader import Reader, find_job, reason_of, status
 from snakemake_executor_plugin_harbor.store.journal_writer import Journal
@@ -36,7 +36,7 @@ class Scene:
         self.lines = []
         logger = logging.Logger("test")
         logger.addHandler(SimpleNamespace(level=0, handle=self.lines.append))
-        self.waits, self.recorder = Waits(logger), WaitRecorder(self.pool.waiting, self.journal)
+        self.waits, self.recorder = WaitingNotices(logger), WaitRecorder(self.pool.waiting, self.journal)
         self.handle(*facts, *(ev.Measured(s.name, load) for s in specs))
 
     def handle(self, *events):
@@ -144,7 +144,7 @@ def test_many_nodes_with_one_reason_are_named_once(scene):
 
 def test_jobs_that_wait_for_a_silent_node_are_told_of(scene):
     pool = scene(node("ada"))
-    pool.handle(ev.Listed((node("ada"), node("gone"))), ev.NodeDown("gone", "no route"))
+    pool.handle(ev.HostListChanged((node("ada"), node("gone"))), ev.NodeDown("gone", "no route"))
     places = (JobSpec("run/1", Request(), former=("old/1",)),)
     pool.handle(ev.Submitted(places))
     (line,) = pool.wait(60)
@@ -194,8 +194,10 @@ def test_the_beat_of_a_big_pool_is_bounded(scene):
 
 
 def test_entries_are_removed_without_a_look_at_all(tmp_path):
-    entries = Entries()
-    made = [Entry(SimpleNamespace(jobid=i), f"run/{i}", "", None, request=Request(cores=2)) for i in range(50_000)]
+    entries = InFlight()
+    made = [
+        InFlightJob(SimpleNamespace(jobid=i), f"run/{i}", "", None, request=Request(cores=2)) for i in range(50_000)
+    ]
     for entry in made:
         entries.add(entry)
     entries.rename(made[7], "old/7")
@@ -228,7 +230,7 @@ def test_a_screen_reads_few_rows_and_the_events_of_a_job_have_an_index(scene, tm
 
 def test_more_memory_than_the_machine_has_is_said_once():
     lines = []
-    news = News(SimpleNamespace(warning=lines.append), Entries())
+    news = Notices(SimpleNamespace(warning=lines.append), InFlight())
     view = NodeView(node("ada", mem_mb=64_000), NodeState.READY)
     news.check_memory(view)
     view.facts = NodeFacts(cores=2, mem_mb=16_000)

@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .model import JobId, JobState, NodeSpec, NodeState, Outcome, Seat
+from .model import JobId, JobState, NodeSpec, NodeState, Outcome, Reservation
 
 
 @dataclass(frozen=True)
-class Launch:
+class Prepare:
     """Prepare this attempt for this node, then answer with Prepared or Unprepared."""
 
     job: JobId
     attempt: int
     node: str
-    seat: Seat
+    reservation: Reservation
     why: str
 
 
@@ -27,7 +27,7 @@ class Send:
 
 
 @dataclass(frozen=True)
-class Start:
+class SendStart:
     """Send the attempt that was prepared: the journal has it by now."""
 
     job: JobId
@@ -75,7 +75,7 @@ class Fence:
 
 
 @dataclass(frozen=True)
-class Settle:
+class JobEnded:
     """A job has ended for good: tell Snakemake."""
 
     outcome: Outcome
@@ -110,5 +110,16 @@ class NodeChanged:
 
 
 Action = (
-    Launch | Start | Send | Connect | Disconnect | Cut | Stalled | Fence | Settle | Renamed | JobChanged | NodeChanged
+    Prepare
+    | SendStart
+    | Send
+    | Connect
+    | Disconnect
+    | Cut
+    | Stalled
+    | Fence
+    | JobEnded
+    | Renamed
+    | JobChanged
+    | NodeChanged
 )

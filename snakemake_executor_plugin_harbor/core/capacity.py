@@ -18,7 +18,9 @@ class Capacity:
 
     def __init__(self, nodes: Iterable[NodeView] = (), policy: Policy | None = None) -> None:
         self._policy = policy or Policy()
-        self._nodes = [replace(node, held=Reservations(), missing=set(node.missing), load=None) for node in nodes]
+        self._nodes = [
+            replace(node, reservations=Reservations(), missing=set(node.missing), load=None) for node in nodes
+        ]
         self._cores = sorted({node.slots for node in self._nodes})
         self._gpus = sorted({len(node.gpus) for node in self._nodes})
         least = self._policy.min_free_mem_mb

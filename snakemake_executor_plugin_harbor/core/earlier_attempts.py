@@ -2,8 +2,8 @@
 
 An attempt of an earlier run is in one of these states:
 - A node lists it as running, and no job adopts it: it is cancelled, and its end is waited for (`Job.blockers`).
-- No node lists it, and the node where it was started has not answered: that node is waited for (`Job.suspects`), for
-  `lost_after` seconds. Then the attempt is fenced, and the job starts `fence_wait` seconds later.
+- No node lists it, and the node where it was started has not answered: that node (`Job.maybe_running_on`) is waited for
+  for `lost_after` seconds. Then the attempt is fenced, and the job starts `fence_wait` seconds later.
 - No node lists it, and no node of the pool is the place where it was started (another host list, another scratch
   directory): it is fenced at once, and the job starts `fence_wait` seconds later.
 - No node lists it, and the place where it was started has answered: it is over. It is fenced all the same, because a
@@ -42,7 +42,7 @@ class Times(Protocol):
     def fence_wait(self) -> float: ...
 
 
-class Former:
+class EarlierAttempts:
     """Part of the ledger: `jobs` and `nodes` are its own, `emit` takes the actions."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Former:
         else:
             job.cleared = True
 
-    def node_up(self, node: str, records: Iterable[ev.Known]) -> None:
+    def node_up(self, node: str, records: Iterable[ev.NodeRecord]) -> None:
         """A node listed these records, which are of no job here."""
         self._forget(node)
         self._away.pop(node, None)
@@ -112,7 +112,7 @@ class Former:
 
     def adopted(self, job: Job, node: str, attempt: int) -> None:
         """The job goes on as that attempt."""
-        job.suspects.clear()
+        job.maybe_running_on.clear()
         job.blockers.clear()
         job.cleared = True
         self._running.get(job.spec.id, set()).discard((node, job.spec.id, attempt))
@@ -146,14 +146,14 @@ class Former:
     def hold(self, now: float) -> None:
         """It may be us who are cut off: the time does not count."""
         for job in self._all():
-            if job.suspects:
+            if job.maybe_running_on:
                 job.since = now
         self._away = dict.fromkeys(self._away, now)
 
     def tick(self, now: float) -> None:
         """Give up what was waited for long enough."""
         for job in self._all():
-            if job.suspects and now - job.since >= self._times.lost_after:
+            if job.maybe_running_on and now - job.since >= self._times.lost_after:
                 self._clear(job, now)
         late = {node for node, since in self._away.items() if now - since >= self._times.lost_after}
         gone = self._names - self._nodes.keys()
@@ -189,8 +189,8 @@ class Former:
             return {node: Why(FOREIGN, (n,)) for node, n in Counter(node for node, _, _ in self._foreign).items()}
         if job.blockers:
             return {node: RUNS for node, _, _ in job.blockers}
-        if job.suspects:
-            return dict.fromkeys(job.suspects, SILENT)
+        if job.maybe_running_on:
+            return dict.fromkeys(job.maybe_running_on, SILENT)
         if job.unfenced:
             return {"every node": UNFENCED}
         if max(job.not_before, self._not_before) > now:
@@ -206,16 +206,16 @@ class Former:
         """Whom to ask about the attempts that no node has listed."""
         unlisted = [id for id in job.spec.former if id not in listed]
         awaited = [answers.awaited(job.spec.places.get(id)) for id in unlisted]
-        left = any(node not in self._nodes for node in job.suspects)
+        left = any(node not in self._nodes for node in job.maybe_running_on)
         lost = any(key[1] in job.spec.former for key in self._lost)
         job.unsure = job.unsure or left or lost or None in awaited
-        job.suspects = {node for nodes in awaited for node in nodes or ()}
-        if not job.suspects:
+        job.maybe_running_on = {node for nodes in awaited for node in nodes or ()}
+        if not job.maybe_running_on:
             self._clear(job, now if job.unsure else None, listed)
 
     def _clear(self, job: Job, now: float | None, listed: Collection[JobId] = ()) -> None:
         """Fence what no node has listed; with `now`, the job waits until the fence bites."""
-        job.suspects.clear()
+        job.maybe_running_on.clear()
         job.cleared = True
         for id in job.spec.former:
             if id not in listed:

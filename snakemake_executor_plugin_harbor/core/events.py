@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .model import JobId, JobSpec, Load, NodeFacts, NodeSpec, Seat
+from .model import JobId, JobSpec, Load, NodeFacts, NodeSpec, Reservation
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Unprepared:
+class PrepareFailed:
     """Preparing an attempt failed on the controller, or ended it: `trigger` is one of lifecycle's."""
 
     job: JobId
@@ -36,20 +36,20 @@ class Unprepared:
 class Adopted:
     """A submitted job is one that an earlier controller started: it runs on a node, or ended there meanwhile.
 
-    It keeps its earlier id and attempt; `known_as` is its id here, if it was submitted under another one. `seat` is
-    what it holds there.
+    It keeps its earlier id and attempt; `known_as` is its id here, if it was submitted under another one. `reservation`
+    is what it holds there.
     """
 
     job: JobId
     attempt: int
     node: str
-    seat: Seat
+    reservation: Reservation
     exit: Mapping[str, Any] | None = None
     known_as: JobId | None = None
 
 
 @dataclass(frozen=True)
-class Known:
+class NodeRecord:
     """One spool record that a node listed after hello; `hash` says which job it is, `meta` is what we sent. `foreign`:
     it was started from the same working directory when that had another id.
     """
@@ -69,7 +69,7 @@ class NodeUp:
 
     node: str
     facts: NodeFacts
-    known: tuple[Known, ...] = ()
+    known: tuple[NodeRecord, ...] = ()
     unusable: str = ""
 
 
@@ -194,7 +194,7 @@ class Halt:
 
 
 @dataclass(frozen=True)
-class Listed:
+class HostListChanged:
     """The host list as it is now."""
 
     nodes: tuple[NodeSpec, ...]
@@ -218,7 +218,7 @@ class Tick:
 Event = (
     Submitted
     | Prepared
-    | Unprepared
+    | PrepareFailed
     | Adopted
     | NodeUp
     | NodeDown
@@ -234,7 +234,7 @@ Event = (
     | GiveUp
     | Fenced
     | Halt
-    | Listed
+    | HostListChanged
     | Drain
     | Tick
 )

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import events as ev
-from .model import JobId, JobSpec, JobState, Seat, attempt_key
+from .model import JobId, JobSpec, JobState, Reservation, attempt_key
 from .placement import Refusal
 from .progress import Progress
 
-NO_SEAT = Seat(())
+NO_SEAT = Reservation(())
 Attempt = tuple[str, JobId, int]
 """The node, the job and the number of an attempt."""
 LOST = {
@@ -31,10 +31,10 @@ class Job:
     it was submitted. `refusals` counts the starts that nodes refused for a reason that may be the job's. `ticket` is
     its place in the queue.
 
-    The job is not placed while something of an earlier run may still write its outputs (see `former`): `suspects` are
-    nodes that may run it and have not answered, `blockers` are attempts that are being ended, `unfenced` are attempts
-    whose fence could not be written yet. `unsure`: some attempt may run where nobody can be asked. `cleared`: it is
-    decided what is to be done about attempts of earlier runs.
+    The job is not placed while something of an earlier run may still write its outputs (see `earlier_attempts.py`):
+    `maybe_running_on` are nodes that may run it and have not answered, `blockers` are attempts that are being ended,
+    `unfenced` are attempts whose fence could not be written yet. `unsure` is set if some attempt may run on a node that
+    cannot be asked. `cleared` is set once it is decided what to do about attempts of earlier runs.
     """
 
     spec: JobSpec
@@ -42,7 +42,7 @@ class Job:
     state: JobState = JobState.QUEUED
     attempt: int = 1
     node: str | None = None
-    seat: Seat = NO_SEAT
+    reservation: Reservation = NO_SEAT
     since: float = 0.0
     sign: float = 0.0
     stalled: bool = False
@@ -51,8 +51,8 @@ class Job:
     losses: int = 0
     outages: int = 0
     refusals: int = 0
-    doomed: bool = False
-    suspects: set[str] = field(default_factory=set)
+    cancel_requested: bool = False
+    maybe_running_on: set[str] = field(default_factory=set)
     blockers: set[Attempt] = field(default_factory=set)
     unfenced: set[tuple[JobId, int | None]] = field(default_factory=set)
     unsure: bool = False
@@ -89,13 +89,13 @@ def exit_event(node: str, job: JobId, attempt: int, message: Mapping[str, Any]) 
     )
 
 
-def seat_of(meta: Mapping[str, Any]) -> Seat:
+def seat_of(meta: Mapping[str, Any]) -> Reservation:
     """The seat that a spool record's `meta` keeps."""
 
     def numbers(value: object) -> tuple[int, ...]:
         return tuple(v for v in value if isinstance(v, int)) if isinstance(value, list) else ()
 
-    return Seat(numbers(meta.get("slots")), numbers(meta.get("gpus")))
+    return Reservation(numbers(meta.get("slots")), numbers(meta.get("gpus")))
 
 
 def elapsed(message: Mapping[str, Any], default: float) -> float:

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import Any
 
 from . import actions as act
-from .earlier_attempts import Former
+from .earlier_attempts import EarlierAttempts
 from .job import Job
 from .lifecycle import CONNECTED, HOLDING, ON_NODE, TERMINAL, job_next
 from .model import JobId, JobSpec, JobState, NodeFacts, Outcome
@@ -28,7 +28,7 @@ UNANSWERED_S = 120.0
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long an unreachable node's jobs are waited for, how long a fence takes to bite, and how long a job may
     show no sign of life (seconds); `kill_stalled` says what happens then.
     """
@@ -49,13 +49,13 @@ class Cause(Enum):
     ELSEWHERE = auto()
 
 
-class Ledger:
+class JobTable:
     """All unfinished jobs by id; `emit` takes the actions that follow from a change, `nodes` hold their seats."""
 
     def __init__(
         self,
         nodes: Mapping[str, NodeView],
-        patience: Patience,
+        timeouts: Timeouts,
         emit: Callable[[act.Action], None],
         boot_id: str = "",
     ) -> None:
@@ -65,13 +65,13 @@ class Ledger:
         self.halted = False
         self._boot_id = boot_id
         self._nodes = nodes
-        self._patience = patience
+        self._timeouts = timeouts
         self._emit = emit
         self._order = 0
         self._grace: float | None = None
         self._outages = 0
         self._outage_at: dict[str, float] = {}
-        self.former = Former(self.jobs, nodes, patience, emit)
+        self.former = EarlierAttempts(self.jobs, nodes, timeouts, emit)
 
     def attempt(self, job_id: JobId, attempt: int) -> Job | None:
         """The job, if that is its present attempt: the fence against late messages."""
@@ -120,7 +120,7 @@ class Ledger:
         if after in TERMINAL:
             del self.jobs[job.spec.id]
             node = job.node if before in HOLDING else None
-            self._emit(act.Settle(Outcome(job.spec.id, job.attempt, after, node, why, exit)))
+            self._emit(act.JobEnded(Outcome(job.spec.id, job.attempt, after, node, why, exit)))
         elif after == JobState.QUEUED:
             job.attempt += 1
             job.node, job.progress, job.stalled, job.sign = None, None, False, 0.0
@@ -138,7 +138,7 @@ class Ledger:
     def alive(self, job: Job | None, now: float, trigger: str | None = None, why: str = "") -> None:
         """A sign of life, perhaps with a transition."""
         if job is not None:
-            job.sign, job.stalled = now, job.stalled and self._patience.kill_stalled
+            job.sign, job.stalled = now, job.stalled and self._timeouts.kill_stalled
             if trigger is not None:
                 self.step(job, trigger, now, why)
 
@@ -179,7 +179,7 @@ class Ledger:
         """End a job, wherever it is; TERM first, KILL after `grace` seconds."""
         if job is None:
             return
-        job.doomed = True
+        job.cancel_requested = True
         if job.state in (JobState.STARTING, JobState.RUNNING) and job.node is not None:
             message = {"t": "cancel", "job": job.spec.id, "attempt": job.attempt, "grace": grace}
             self._emit(act.Send(job.node, message))
@@ -229,12 +229,12 @@ class Ledger:
         unanswered = set()
         for job in [j for j in self.holding.values() if j.state in ON_NODE]:
             waited = now - job.since
-            lost_after = 0.0 if self._leaves(job) else self._patience.lost_after
+            lost_after = 0.0 if self._leaves(job) else self._timeouts.lost_after
             if job.state == JobState.UNREACHABLE and job.fenced_at is None and waited >= lost_after:
                 # Until the fence takes effect, the node may report that the attempt had ended by itself.
                 job.fenced_at = now
                 self.fence(job)
-            elif job.fenced_at is not None and now - job.fenced_at >= self._patience.fence_wait:
+            elif job.fenced_at is not None and now - job.fenced_at >= self._timeouts.fence_wait:
                 if not job.unfenced:
                     self.lost(job, f"unreachable for {waited:.0f} s", now)
             elif job.state == JobState.STARTING and waited >= UNANSWERED_S and job.node is not None:
@@ -266,7 +266,7 @@ class Ledger:
         """A job gave no sign of life for too long: the user hears of it, or it ends and is tried elsewhere."""
         job.stalled = True
         assert job.node is not None
-        kill = self._patience.kill_stalled
+        kill = self._timeouts.kill_stalled
         self._emit(act.Stalled(job.spec.id, job.node, self.stall_after(job), kill))
         if kill:
             message = {"t": "cancel", "job": job.spec.id, "attempt": job.attempt, "grace": CANCEL_GRACE_S}
@@ -275,4 +275,4 @@ class Ledger:
     def stall_after(self, job: Job) -> float:
         """Seconds without a sign of life that the job may take."""
         own = job.spec.stall_after
-        return self._patience.stall_after if own is None else own
+        return self._timeouts.stall_after if own is None else own

@@ -155,7 +155,7 @@ class JobSpec:
 
 
 @dataclass(frozen=True)
-class Seat:
+class Reservation:
     """What a placed job holds on its node: slots (numbered from 0) and GPUs (their indices there)."""
 
     slots: tuple[int, ...]

@@ -24,7 +24,7 @@ OPENING_PAUSE_S = 1.5
 """As long as no node has answered: all of them may be booting, and the run waits for the first one."""
 
 
-class Roster:
+class NodeTable:
     """All nodes by name; `emit` takes the actions that follow from a change."""
 
     def __init__(self, specs: Iterable[NodeSpec], emit: Callable[[act.Action], None]) -> None:
@@ -122,7 +122,7 @@ class Roster:
         self._unanswered.pop(name, None)
         return True
 
-    def absolve(self, name: str) -> None:
+    def clear_strikes(self, name: str) -> None:
         """A job ended there as jobs do: the node's refusals are no longer in a row."""
         self._strikes.pop(name, None)
 
@@ -150,7 +150,7 @@ class Roster:
             node.leaving = spec is None
             if spec is None:
                 continue
-            if same_way(spec, node.spec) or (node.state == NodeState.REJECTED and not node.held):
+            if same_way(spec, node.spec) or (node.state == NodeState.REJECTED and not node.reservations):
                 node.spec = spec
                 if node.state == NodeState.REJECTED:  # the edit may be what mends it
                     self.connect(node)
@@ -169,12 +169,12 @@ class Roster:
             if not reason and node.state in (NodeState.REJECTED, NodeState.BACKOFF):
                 self.connect(node)
 
-    def see_off(self) -> None:
+    def remove_departed(self) -> None:
         """Nodes that leave and hold nothing any more are gone."""
         if not self._some_leave:
             return
         for name, node in list(self.views.items()):
-            if node.leaving and not node.held:
+            if node.leaving and not node.reservations:
                 self._move(node, "removed", "taken out of the host list")
                 memories = (self.views, self._strikes, self._failures, self._until, self._up_at, self._unanswered)
                 for memory in memories:

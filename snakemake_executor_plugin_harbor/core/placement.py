@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from .model import NodeState, Request, Seat
+from .model import NodeState, Request, Reservation
 from .node import NodeView as NodeView
 
 STARVATION_S = 30.0
@@ -75,7 +75,7 @@ class Placement:
     """The chosen node, the seat there, and why it won."""
 
     node: str
-    seat: Seat
+    reservation: Reservation
     why: str
 
 
@@ -147,10 +147,10 @@ def machine_of(node: NodeView, peers: Peers) -> Machine:
     for peer in same:
         if peer.load is None:
             continue
-        ours += sum(used for key, used in peer.load.ours.items() if key in peer.held)
+        ours += sum(used for key, used in peer.load.ours.items() if key in peer.reservations)
         if peer is not node:
             seen_by_others += sum(peer.load.ours.values()) + peer.load.ended
-    reserved = sum(peer.held.cores for peer in same)
+    reserved = sum(peer.reservations.cores for peer in same)
     foreign = max(0.0, (node.load.foreign if node.load else 0.0) - seen_by_others)
     return Machine(_cores(same), reserved, ours, foreign)
 
@@ -184,7 +184,7 @@ def left(node: NodeView, machine: Machine, policy: Policy) -> float:
     """
     limit = policy.max_load if node.spec.max_load is None else node.spec.max_load
     by_load = limit * machine.cores - machine.foreign - max(machine.ours, float(machine.reserved))
-    return min(by_load, float(node.slots - node.held.cores))
+    return min(by_load, float(node.slots - node.reservations.cores))
 
 
 def tolerance(node: NodeView) -> float:
@@ -278,13 +278,15 @@ def room_of(node: NodeView, peers: Peers, policy: Policy, now: float, hour: int 
         return Room(Why("was edited in the host list: its jobs end first"))
     if load is None:
         return Room(Why("has not measured its load yet"))
-    if node.distrusted and node.held:
+    if node.distrusted and node.reservations:
         return Room(Why("did not answer when it was to start jobs: it gets one at a time until it starts one"))
     if not within_hours(node.spec.hours, hour):
         return Room(Why("is outside its hours"))
     cap = policy.ntasks_per_node
-    if cap is not None and len(node.held) >= cap:
-        return Room(Why("runs {} jobs, as many as --harbor-ntasks-per-node allows", (len(node.held),), busy=True))
+    if cap is not None and len(node.reservations) >= cap:
+        return Room(
+            Why("runs {} jobs, as many as --harbor-ntasks-per-node allows", (len(node.reservations),), busy=True)
+        )
     if load.disk_free_mb is not None and load.disk_free_mb < MIN_FREE_DISK_MB:
         text = "has {} MiB of scratch free, the job needs {} for its records and output"
         return Room(Why(text, (load.disk_free_mb, MIN_FREE_DISK_MB)))
@@ -294,22 +296,22 @@ def room_of(node: NodeView, peers: Peers, policy: Policy, now: float, hour: int 
     if load.mem_available_mb is not None:
         available = load.mem_available_mb
         base = available if node.mem_base_mb is None else node.mem_base_mb
-        promised = sum(p.held.mem_mb for p in peers_of(node, peers) if p is node or _same_memory(p, node))
+        promised = sum(p.reservations.mem_mb for p in peers_of(node, peers) if p is node or _same_memory(p, node))
         memory = min(base - promised, available) - policy.min_free_mem_mb
     return Room(
         None,
-        slots=node.slots - len(node.held.slots),
+        slots=node.slots - len(node.reservations.slots),
         left=remaining,
         enough=remaining + tolerance(node),
-        starving=not node.held and now >= node.idle_since + STARVATION_S and not _others(node),
+        starving=not node.reservations and now >= node.idle_since + STARVATION_S and not _others(node),
         foreign=machine.foreign,
         reserved=machine.reserved,
-        unreserved=node.mem_mb - node.held.mem_mb,
+        unreserved=node.mem_mb - node.reservations.mem_mb,
         memory=memory,
         available=available or 0,
-        scratch=None if load.disk_free_mb is None else load.disk_free_mb - node.held.disk_mb,
+        scratch=None if load.disk_free_mb is None else load.disk_free_mb - node.reservations.disk_mb,
         workdir=load.workdir_free_mb,
-        gpus=len(node.gpus) - len(node.held.gpus),
+        gpus=len(node.gpus) - len(node.reservations.gpus),
     )
 
 
@@ -400,7 +402,7 @@ def place(
         return refusal
     shunned = set(avoid)
     together = machines(nodes.values()) if peers is None else peers
-    promised = sum(node.held.disk_mb for node in nodes.values())
+    promised = sum(node.reservations.disk_mb for node in nodes.values())
     reasons: dict[str, str] = {}
     best: tuple[Rank, NodeView, Room] | None = None
     possible = 0
@@ -434,11 +436,11 @@ def placement(request: Request, node: NodeView, room: Room, shunned: bool, possi
         why = f"{room.left:.1f} of {node.slots} cores left, the most of {possible} nodes"
     if shunned:
         why += "; it failed this job before, and no other node can take it now"
-    return Placement(node.spec.name, seat(request, node), why)
+    return Placement(node.spec.name, reservation(request, node), why)
 
 
-def seat(request: Request, node: NodeView) -> Seat:
+def reservation(request: Request, node: NodeView) -> Reservation:
     """The lowest free slots and GPUs."""
-    slots = islice((i for i in range(node.slots) if i not in node.held.slots), request.cores)
-    gpus = islice((g for g in node.gpus if g not in node.held.gpus), request.gpus)
-    return Seat(tuple(slots), tuple(gpus))
+    slots = islice((i for i in range(node.slots) if i not in node.reservations.slots), request.cores)
+    gpus = islice((g for g in node.gpus if g not in node.reservations.gpus), request.gpus)
+    return Reservation(tuple(slots), tuple(gpus))

@@ -10,10 +10,10 @@ from dataclasses import replace
 from . import actions as act
 from . import events as ev
 from .job import BLAMELESS, LOST, Job, elapsed, exit_event, exit_reason, impossible, seat_of
-from .job_table import CANCEL_GRACE_S, Cause, Ledger, Patience
+from .job_table import CANCEL_GRACE_S, Cause, JobTable, Timeouts
 from .lifecycle import HOLDING, ON_NODE
 from .model import JobId, JobState, Load, NodeSpec, NodeState, Request, attempt_key
-from .node_table import Roster
+from .node_table import NodeTable
 from .placement import NodeView, Placement, Policy, Refusal, slots_of
 from .progress import Durations, Progress
 from .waiting import Waiting
@@ -28,14 +28,14 @@ class Pool:
         self,
         nodes: Iterable[NodeSpec],
         policy: Policy | None = None,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         boot_id: str = "",
     ) -> None:
         """`boot_id` is the controller's machine's: nodes with the same one say nothing about the network."""
         self.policy = policy or Policy()
         self._actions: list[act.Action] = []
-        self._roster = Roster(nodes, self._emit)
-        self._ledger = Ledger(self._roster.views, patience or Patience(), self._emit, boot_id)
+        self._roster = NodeTable(nodes, self._emit)
+        self._ledger = JobTable(self._roster.views, timeouts or Timeouts(), self._emit, boot_id)
         self.durations = Durations()
         self.waiting = Waiting(self._roster.views, self.policy, self.durations, self._ledger.former.held_back)
         self.hour: int | None = None
@@ -57,7 +57,7 @@ class Pool:
         for event in events:
             self._apply(event, now)
             self._mark(event)
-        self._roster.see_off()
+        self._roster.remove_departed()
         self._ledger.former.decide(now)
         self._schedule(now)
         return self._actions
@@ -77,8 +77,8 @@ class Pool:
                 self._adopt(event, now)
             case ev.Prepared(job, attempt):
                 self._prepared(job, attempt, now)
-            case ev.Unprepared(job, attempt, trigger, reason):
-                self._settle_placed(job, attempt, trigger, reason, now)
+            case ev.PrepareFailed(job, attempt, trigger, reason):
+                self._end_placed(job, attempt, trigger, reason, now)
             case ev.NodeUp():
                 self._node_up(event, now)
             case ev.NodeDown():
@@ -111,7 +111,7 @@ class Pool:
                 self._ledger.former.fenced(event, now)
             case ev.Halt():
                 self._ledger.halt(now)
-            case ev.Listed(nodes):
+            case ev.HostListChanged(nodes):
                 self._roster.listed(nodes)
             case ev.Drain(name, reason):
                 self._roster.drain(name, reason)
@@ -128,7 +128,7 @@ class Pool:
                 self.waiting.load_changed(name)
             case ev.NodeUp(name) | ev.Refused(name) | ev.Drain(name):
                 self.waiting.node_changed(name)
-            case ev.Listed():
+            case ev.HostListChanged():
                 self.waiting.everything_changed()
             case ev.Fenced() | ev.Gone():
                 self.waiting.look_back()
@@ -158,9 +158,9 @@ class Pool:
             job.spec = replace(job.spec, id=event.job)
             self._emit(act.Renamed(event.job, event.known_as))
         self._ledger.former.adopted(job, event.node, event.attempt)
-        job.attempt, job.node, job.seat = event.attempt, event.node, event.seat
+        job.attempt, job.node, job.reservation = event.attempt, event.node, event.reservation
         if node is not None:
-            node.hold(job.key, job.spec.request, job.seat)
+            node.hold(job.key, job.spec.request, job.reservation)
         self._orphans.get(event.node, set()).discard(job.key)
         self._ledger.alive(job, now, "adopted", "adopted from an earlier run")
         if event.exit is not None:
@@ -172,16 +172,16 @@ class Pool:
             return
         if self.nodes[job.node].state != NodeState.READY:
             self._ledger.step(job, "unsent", now, f"{job.node} went away before it was sent")
-        elif job.doomed:
+        elif job.cancel_requested:
             self._ledger.step(job, "unsent", now)
             self._ledger.step(job, "cancel", now, "cancelled")
         elif self._ledger.halted:
             self._ledger.step(job, "withdraw", now)
         else:
             self._ledger.step(job, "sent", now)
-            self._emit(act.Start(job_id, attempt, job.node))
+            self._emit(act.SendStart(job_id, attempt, job.node))
 
-    def _settle_placed(self, job_id: JobId, attempt: int, trigger: str, reason: str, now: float) -> None:
+    def _end_placed(self, job_id: JobId, attempt: int, trigger: str, reason: str, now: float) -> None:
         job = self._ledger.attempt(job_id, attempt)
         if job is not None and job.state == JobState.PLACED:
             self._ledger.step(job, trigger, now, reason)
@@ -200,10 +200,10 @@ class Pool:
             if self._ledger.attempt(event.job, event.attempt) is None:
                 self._stranger_exited(event, now)
             return
-        self._roster.absolve(event.node)
+        self._roster.clear_strikes(event.node)
         if event.reason == "unshared":
             self._roster.unshared(self.nodes[event.node], UNSHARED)
-        if event.reason in LOST and not job.doomed:
+        if event.reason in LOST and not job.cancel_requested:
             stall = f"no output and no progress for {self._ledger.stall_after(job):.0f} s"
             self._ledger.forget(event.node, event.job, event.attempt)
             if job.stalled:
@@ -317,12 +317,12 @@ class Pool:
         else:
             self._roster.shared(node)
 
-    def _take_in(self, node: NodeView, known: dict[tuple[JobId, int], ev.Known], now: float) -> None:
+    def _take_in(self, node: NodeView, known: dict[tuple[JobId, int], ev.NodeRecord], now: float) -> None:
         """Records that no job here waits for. What runs keeps its seat until it ends: it may be adopted yet.
         Old attempts of our own jobs were replaced, so they end now.
         """
         ours = {job.key for job in self._ledger.holding.values() if job.node == node.spec.name}
-        for key in [key for key in node.held if key not in ours]:
+        for key in [key for key in node.reservations if key not in ours]:
             node.release(key, now)
         orphans = self._orphans[node.spec.name] = set[str]()
         self._ledger.former.node_up(node.spec.name, [k for k in known.values() if k.job not in self.jobs])
@@ -333,8 +333,8 @@ class Pool:
             if job is None:
                 orphans.add(attempt_key(job_id, attempt))
             if record.running:
-                seat = seat_of(record.meta)
-                node.hold(attempt_key(job_id, attempt), Request(cores=len(seat.slots)), seat)
+                reservation = seat_of(record.meta)
+                node.hold(attempt_key(job_id, attempt), Request(cores=len(reservation.slots)), reservation)
             if job is not None and record.running:
                 message = {"t": "cancel", "job": job_id, "attempt": attempt, "grace": CANCEL_GRACE_S}
                 self._emit(act.Send(node.spec.name, message))
@@ -366,10 +366,10 @@ class Pool:
                 self._place(job, answer, now)
 
     def _place(self, job: Job, placement: Placement, now: float) -> None:
-        job.node, job.seat, job.refusal = placement.node, placement.seat, None
-        self.nodes[placement.node].hold(job.key, job.spec.request, placement.seat)
+        job.node, job.reservation, job.refusal = placement.node, placement.reservation, None
+        self.nodes[placement.node].hold(job.key, job.spec.request, placement.reservation)
         self._ledger.step(job, "placed", now, placement.why)
-        self._emit(act.Launch(job.spec.id, job.attempt, placement.node, placement.seat, placement.why))
+        self._emit(act.Prepare(job.spec.id, job.attempt, placement.node, placement.reservation, placement.why))
 
     def slots(self) -> int:
         """All slots of the nodes that can be used now."""

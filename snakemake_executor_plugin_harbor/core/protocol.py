@@ -173,12 +173,12 @@ def exit_of(message: Message) -> Message:
     return kept | _numbers(message, ("start", "end"))
 
 
-def known_of(message: Message) -> ev.Known | None:
+def known_of(message: Message) -> ev.NodeRecord | None:
     """One spool record that a node listed after hello."""
     names, exit, meta = _attempt(message.get("job"), message.get("attempt")), message.get("exit"), message.get("meta")
     if message["t"] != "known" or names is None or names[1] > MAX_KNOWN_ATTEMPT:
         return None
-    return ev.Known(
+    return ev.NodeRecord(
         *names,
         running=message.get("state") == "running",
         exit=exit_of(exit) if isinstance(exit, dict) else None,

@@ -290,8 +290,8 @@ class Waiting:
         for peer in self._same(node):
             self._rooms.pop(peer.spec.name, None)
         name = node.spec.name
-        self._promised += node.held.disk_mb - self._disk.get(name, 0)
-        self._disk[name] = node.held.disk_mb
+        self._promised += node.reservations.disk_mb - self._disk.get(name, 0)
+        self._disk[name] = node.reservations.disk_mb
 
     # --- taking changes in --------------------------------------------------------------------------------------
 
@@ -372,7 +372,7 @@ class Waiting:
         else:
             self._open.discard(name)
         when = node.idle_since + STARVATION_S
-        if not node.held and self._now < when and self._alarm.get(name) != when:
+        if not node.reservations and self._now < when and self._alarm.get(name) != when:
             self._alarm[name] = when
             heapq.heappush(self._alarms, (when, name))
 

@@ -11,13 +11,13 @@ from ..core.model import attempt_key
 from ..core.protocol import Message
 
 
-class Given:
+class AttemptFilter:
     """Messages to a node come by any thread, events of it by the reader's."""
 
     def __init__(self) -> None:
         self._keys: set[str] = set()
 
-    def listed(self, records: Iterable[ev.Known]) -> None:
+    def listed(self, records: Iterable[ev.NodeRecord]) -> None:
         """The node's records, after hello: whatever it was given before is among them or lost."""
         self._keys = {attempt_key(record.job, record.attempt) for record in records}
 

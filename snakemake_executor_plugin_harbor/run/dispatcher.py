@@ -27,12 +27,12 @@ from ..remote.link import Link
 from ..remote.links import Links
 from ..remote.transport import Transport
 from ..store.journal_writer import Journal
-from ..store.workdir import Project
+from ..store.workdir import Workdir
 from .clock import AwakeClock
-from .node_records import Listing
+from .node_records import NodeRecords
 from .output_reader import Outputs
 from .wait_recorder import Stuck, WaitRecorder
-from .workers import Launcher, Listener, Preparer, Reporter
+from .workers import Listener, Preparer, PrepareThreads, ReportThread
 
 TICK_S = 1.0
 PACE_S = 0.015
@@ -118,7 +118,7 @@ class Dispatcher:
         self,
         pool: Pool,
         journal: Journal,
-        project: Project,
+        project: Workdir,
         client: Client,
         transport: Callable[[NodeSpec], Transport],
         welcome: Callable[[NodeSpec], Message],
@@ -129,8 +129,8 @@ class Dispatcher:
         self._client = client
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._clock = AwakeClock()
-        self._launcher = Launcher(client, self.post, self._guard)
-        self._reporter = Reporter(client)
+        self._launcher = PrepareThreads(client, self.post, self._guard)
+        self._reporter = ReportThread(client)
         self._outputs = Outputs()
         self._unhurried: deque[_Post] = deque()
         self._hurry = threading.Event()
@@ -144,7 +144,7 @@ class Dispatcher:
         self._shown_next = 0
         self._waits = WaitRecorder(pool.waiting, journal)
         self.logs: dict[JobId, str] = {}
-        self.known = Listing()
+        self.known = NodeRecords()
         self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear))
         self._threads = [
             threading.Thread(target=self._guard, args=(target,), name=f"harbor-{name}", daemon=True)
@@ -203,7 +203,7 @@ class Dispatcher:
         """Whether the pool has a node of that name."""
         return node in self._pool.nodes
 
-    def nodes_settled(self) -> bool:
+    def all_nodes_answered(self) -> bool:
         """Whether every node has answered, one way or the other."""
         return all(n.state not in (NodeState.OFFLINE, NodeState.CONNECTING) for n in list(self._pool.nodes.values()))
 
@@ -366,7 +366,7 @@ class Dispatcher:
         events = self._read_notices()
         events += [ev.Fenced(job, attempt, written=True) for job, attempt in self._project.retry()]
         listed = self._client.hosts()
-        return events if listed is None else [*events, ev.Listed(listed)]
+        return events if listed is None else [*events, ev.HostListChanged(listed)]
 
     def _reunite(self) -> list[ev.Adopted]:
         """Waiting jobs that nodes have from earlier runs, also those whose fence is waited for."""
@@ -390,7 +390,7 @@ class Dispatcher:
                 added = True
         return [*events, *(self._reunite() if added else ())]
 
-    def _is_listed(self, record: ev.Known) -> bool:
+    def _is_listed(self, record: ev.NodeRecord) -> bool:
         """Whether a connected node lists the attempt, and so says itself how it ended."""
         holders = [self._pool.nodes.get(node) for node in self.known.holders(record.job, record.attempt)]
         return any(node is not None and node.state in CONNECTED for node in holders)
@@ -412,7 +412,7 @@ class Dispatcher:
     ) -> None:
         outgoing: dict[str, list[Message]] = {}
         later: list[Callable[[], None]] = []
-        launches: list[act.Launch] = []
+        launches: list[act.Prepare] = []
         outcomes: list[Outcome] = []
         now = time.time()
         for action in actions:
@@ -431,7 +431,7 @@ class Dispatcher:
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
                 case act.Stalled():
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
-                case act.Start(job, attempt, node):
+                case act.SendStart(job, attempt, node):
                     outgoing.setdefault(node, []).append(self._launcher.message(job, attempt))
                 case act.Send(node, message):
                     outgoing.setdefault(node, []).append(message)
@@ -442,14 +442,14 @@ class Dispatcher:
                     later.append(lambda name=name: self._links.disconnect(name))  # type: ignore[misc]
                 case act.Cut(name):
                     later.append(lambda name=name: self._links.cut(name))  # type: ignore[misc]
-                case act.Launch():
+                case act.Prepare():
                     launches.append(action)
                 case act.Fence(job, fenced):
                     if not self._project.fence(job, fenced):
                         self.post(ev.Fenced(job, fenced, written=False))
                 case act.Renamed(job, known_as):
                     self._journal.renamed(job, known_as)
-                case act.Settle(outcome):
+                case act.JobEnded(outcome):
                     self.logs.pop(outcome.job, None)
                     outcomes.append(outcome)
         for post in posts:

@@ -13,7 +13,7 @@ DRAIN_S = 5.0
 """How long the answer to `drain` and `resume` waits for the node's new state."""
 
 
-class Answers:
+class ControlRequests:
     """Answers on the control socket's thread. `detach` returns how many jobs stay."""
 
     def __init__(self, dispatcher: Dispatcher, pool: Pool, detach: Callable[[], int]) -> None:

@@ -5,15 +5,15 @@ from typing import Any
 from ..core import actions as act
 from ..core.model import NodeState
 from ..core.node import NodeView
-from ..jobs.in_flight import Entries
+from ..jobs.in_flight import InFlight
 
 UNUSED = frozenset({NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.UNUSABLE})
 
 
-class News:
+class Notices:
     """Lines for Snakemake's log, each once. Used on the dispatcher's thread."""
 
-    def __init__(self, logger: Any, entries: Entries) -> None:
+    def __init__(self, logger: Any, entries: InFlight) -> None:
         self._logger = logger
         self._entries = entries
         self._warned: dict[str, str] = {}

@@ -14,7 +14,7 @@ FORGET_S = 600.0
 """Reasons that were told are not told again before they have been away for this long."""
 
 
-class Waits:
+class WaitingNotices:
     """Each reason is told once, not each change of a number in it. Used on the dispatcher's thread."""
 
     def __init__(self, logger: Any) -> None:

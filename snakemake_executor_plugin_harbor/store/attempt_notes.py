@@ -31,7 +31,7 @@ class Note:
     over: bool = False
 
 
-class Notes:
+class AttemptNotes:
     """The notes of earlier runs, by hash and by id, and the writer for this run. Any thread may call it."""
 
     def __init__(self, path: Path, warn: Callable[[str], None] = lambda text: None) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.job_table import Patience
+from snakemake_executor_plugin_harbor.core.job_table import Timeouts
 from snakemake_executor_plugin_harbor.core.model import JobSpec, JobState, Load, NodeFacts, NodeSpec, NodeState, Request
 from snakemake_executor_plugin_harbor.core.pool import Pool
 from tests.core.test_pool import make_pool, of, outcome, run_one, spec
@@ -14,7 +14,7 @@ LOST_AFTER, FENCE_WAIT = 100.0, 10.0
 
 
 def launched(actions):
-    (launch,) = of(act.Launch, actions)
+    (launch,) = of(act.Prepare, actions)
     return launch
 
 
@@ -68,7 +68,7 @@ def test_errors_of_several_jobs_quarantine_the_node():
         launch = launched(pool.handle([ev.Submitted((spec(str(number)),))], 1.0))
         actions = refuse(pool, launch, "error", 1.0, "odd")
     assert pool.nodes["a"].state == NodeState.QUARANTINED
-    assert not of(act.Settle, actions), "the job waits for another chance"
+    assert not of(act.JobEnded, actions), "the job waits for another chance"
 
 
 def test_a_full_process_table_quarantines_the_node_and_the_job_runs_afterwards():
@@ -77,7 +77,7 @@ def test_a_full_process_table_quarantines_the_node_and_the_job_runs_afterwards()
     for _ in range(10):
         now += 1.0
         actions = refuse(pool, launched(actions), "fork", now)
-        if not of(act.Launch, actions):
+        if not of(act.Prepare, actions):
             assert pool.nodes["a"].state == NodeState.QUARANTINED
             now += 61.0
             actions = pool.handle([ev.Tick(), ev.Measured("a", IDLE)], now)
@@ -89,7 +89,7 @@ def test_a_node_that_refuses_all_starts_as_given_up_gets_no_endless_row_of_them(
     actions = pool.handle([ev.Submitted((spec("1"),))], 1.0)
     now, starts = 1.0, 0
     while now < 20.0:
-        if of(act.Launch, actions):
+        if of(act.Prepare, actions):
             starts += 1
             actions = refuse(pool, launched(actions), "fenced", now)
         else:
@@ -127,8 +127,8 @@ def test_a_path_that_a_job_found_before_may_come_back():
     for _ in range(6):
         now += 1.0
         actions = refuse(pool, launched(actions), "missing", now, path="/opt/py")
-        assert not of(act.Settle, actions), "a mount that is away is no end"
-        if not of(act.Launch, actions):
+        assert not of(act.JobEnded, actions), "a mount that is away is no end"
+        if not of(act.Prepare, actions):
             now += 61.0
             actions = pool.handle([ev.Tick(), ev.Measured("a", IDLE)], now)
     assert launched(actions).node == "a"
@@ -161,11 +161,11 @@ def test_a_node_that_lost_the_working_directory_gets_no_job_until_it_is_back(how
     if how != "refused":
         pool.handle([ev.Started("a", "run/1", 1)], 1.0)
     actions = pool.handle([losing(how, launch)], 2.0)
-    assert not of(act.Settle, actions)
+    assert not of(act.JobEnded, actions)
     assert pool.nodes["a"].state == NodeState.UNUSABLE and "working directory" in pool.nodes["a"].why
     assert pool.slots() == 0
-    assert not of(act.Launch, pool.handle([ev.Submitted((spec("2"),))], 3.0))
-    assert of(act.Launch, pool.handle([ev.Measured("a", IDLE)], 4.0)), "the directory is back"
+    assert not of(act.Prepare, pool.handle([ev.Submitted((spec("2"),))], 3.0))
+    assert of(act.Prepare, pool.handle([ev.Measured("a", IDLE)], 4.0)), "the directory is back"
     assert pool.nodes["a"].state == NodeState.READY
 
 
@@ -174,7 +174,7 @@ def test_what_ended_is_taken_from_a_node_without_the_working_directory():
     launch = run_one(pool)
     pool.handle([ev.NodeDown("a", "closed"), ev.Tick()], 2.0)
     pool.handle([ev.Tick()], 4.0)
-    record = ev.Known(launch.job, 1, running=False, exit={"code": 0, "reason": None})
+    record = ev.NodeRecord(launch.job, 1, running=False, exit={"code": 0, "reason": None})
     actions = pool.handle([ev.NodeUp("a", pool.nodes["a"].facts, (record,), unusable="not mounted")], 5.0)
     assert outcome(actions).state == JobState.SUCCEEDED
     assert pool.nodes["a"].state == NodeState.UNUSABLE and pool.nodes["a"].why == "not mounted"
@@ -183,7 +183,7 @@ def test_what_ended_is_taken_from_a_node_without_the_working_directory():
 def test_waiting_jobs_are_not_impossible_while_a_node_has_lost_the_working_directory():
     pool = make_pool("a")
     pool.handle([ev.Measured("a", Load(mem_available_mb=8000, shared=False))], 1.0)
-    assert not of(act.Settle, pool.handle([ev.Submitted((spec("1"),))], 2.0))
+    assert not of(act.JobEnded, pool.handle([ev.Submitted((spec("1"),))], 2.0))
 
 
 # --- lost attempts ---------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def test_a_job_fails_if_it_was_there_whenever_a_node_went_down():
     for loss in (1, 2, 3):
         actions = lose_all(pool, pool.jobs["run/killer"].node, now)
         now += 100
-        assert bool(of(act.Settle, actions)) == (loss == 3)
+        assert bool(of(act.JobEnded, actions)) == (loss == 3)
     assert "lost on 3 nodes" in outcome(actions).reason
 
 
@@ -237,7 +237,7 @@ def test_a_job_outlives_more_losses_where_nodes_go_down_all_the_time():
     for _ in range(5):
         for name in sorted({job.node for job in pool.jobs.values()}):
             actions = lose_all(pool, name, now)
-            assert not of(act.Settle, actions)
+            assert not of(act.JobEnded, actions)
             now += 100
     assert pool.jobs[unlucky].losses == 5
 
@@ -265,7 +265,7 @@ def test_a_job_that_stalls_on_three_nodes_fails_however_often_nodes_go_down():
         now += 60
         pool.handle([ev.Tick()], now)
         actions = pool.handle([ev.Exited(stuck.node, "run/stuck", stuck.attempt, -15, "cancelled")], now)
-    assert any("no output" in settle.outcome.reason for settle in of(act.Settle, actions))
+    assert any("no output" in settle.outcome.reason for settle in of(act.JobEnded, actions))
 
 
 def test_a_node_that_leaves_starts_unanswered_gets_one_job_at_a_time_until_it_answers():
@@ -276,11 +276,11 @@ def test_a_node_that_leaves_starts_unanswered_gets_one_job_at_a_time_until_it_an
     pool.handle([ev.NodeDown("a", "cut")], 123.0)
     pool.handle([ev.Tick()], 125.0)
     actions = pool.handle([ev.NodeUp("a", NodeFacts(4, 8000, boot_id="boot-a")), ev.Measured("a", IDLE)], 126.0)
-    assert pool.nodes["a"].state == NodeState.QUARANTINED and not of(act.Launch, actions)
+    assert pool.nodes["a"].state == NodeState.QUARANTINED and not of(act.Prepare, actions)
     only = launched(pool.handle([ev.Tick(), ev.Measured("a", IDLE)], 190.0))
     assert "one at a time" in next(job.refusal for job in pool.queue()).reasons["a"]
     pool.handle([ev.Prepared(only.job, only.attempt)], 190.0)
-    assert len(of(act.Launch, pool.handle([ev.Started("a", only.job, only.attempt)], 191.0))) == 3
+    assert len(of(act.Prepare, pool.handle([ev.Started("a", only.job, only.attempt)], 191.0))) == 3
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_a_start_that_may_still_be_on_its_way_is_fenced(started, boot_id, fenced
 def far_pool(boot_id="here", near=("localhost",), far=("a", "b")):
     """A pool with the controller's own machine, under several names, and others."""
     nodes = [NodeSpec(name=n, host=n, local=n == "localhost") for n in near] + [NodeSpec(n, n) for n in far]
-    pool = Pool(nodes, patience=Patience(LOST_AFTER, FENCE_WAIT), boot_id=boot_id)
+    pool = Pool(nodes, timeouts=Timeouts(LOST_AFTER, FENCE_WAIT), boot_id=boot_id)
     pool.start()
     for n in (*near, *far):
         facts = NodeFacts(cores=2, mem_mb=8000, boot_id=boot_id if n in near else f"boot-{n}")
@@ -349,7 +349,7 @@ def test_a_machine_that_has_never_answered_may_be_cut_off_or_dead(near, fenced):
     """Our own machine proves nothing without SSH; over SSH it does as long as no other machine is known."""
     pool = Pool(
         [NodeSpec(n, n, local=n == "localhost") for n in near] + [NodeSpec("a", "a")],
-        patience=Patience(LOST_AFTER, FENCE_WAIT),
+        timeouts=Timeouts(LOST_AFTER, FENCE_WAIT),
         boot_id="here",
     )
     pool.start()
@@ -365,7 +365,7 @@ def test_the_user_gives_a_node_up_by_taking_it_out_of_the_host_list():
     on_a = [job.spec.id for job in pool.jobs.values() if job.node == "a"]
     pool.handle([ev.NodeDown("a", "silent")], 2.0)
     assert not of(act.Fence, pass_time(pool, 3, 1000))
-    pool.handle([ev.Listed((pool.nodes["localhost"].spec,))], 1003.0)
+    pool.handle([ev.HostListChanged((pool.nodes["localhost"].spec,))], 1003.0)
     actions = pass_time(pool, 1004, 5) + pass_time(pool, 1009, FENCE_WAIT + 6)
     assert {fence.job for fence in of(act.Fence, actions)} == set(on_a)
     assert all(pool.jobs[id].state in (JobState.QUEUED, JobState.PLACED) for id in on_a), "they run elsewhere"
@@ -394,7 +394,7 @@ def test_a_job_that_is_being_cancelled_is_fenced_when_its_link_breaks():
 
 
 def test_a_job_that_waits_for_a_silent_node_is_fenced_when_it_is_cancelled():
-    pool = Pool([NodeSpec("a", "a"), NodeSpec("b", "b")], patience=Patience(LOST_AFTER, FENCE_WAIT))
+    pool = Pool([NodeSpec("a", "a"), NodeSpec("b", "b")], timeouts=Timeouts(LOST_AFTER, FENCE_WAIT))
     pool.start()
     pool.handle([ev.NodeUp("a", NodeFacts(2, 8000, boot_id="boot-a")), ev.Measured("a", IDLE)], 0.0)
     pool.handle([ev.Submitted((JobSpec("run/1", Request(), former=("old/1",)),))], 1.0)
@@ -407,7 +407,7 @@ def test_what_was_prepared_for_a_node_that_is_gone_by_then_is_not_sent(event):
     pool.handle([ev.Submitted((spec("1"),))], 1.0)
     pool.handle([event], 2.0)
     actions = pool.handle([ev.Prepared("run/1", 1)], 3.0)
-    assert not of(act.Start, actions) and pool.jobs["run/1"].state == JobState.QUEUED
+    assert not of(act.SendStart, actions) and pool.jobs["run/1"].state == JobState.QUEUED
 
 
 def pauses(pool, name, start, count, steady=0.0):

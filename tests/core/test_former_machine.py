@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.job_table import Patience
-from snakemake_executor_plugin_harbor.core.model import JobSpec, Load, NodeSpec, NodeState, Place, Request, Seat
+from snakemake_executor_plugin_harbor.core.job_table import Timeouts
+from snakemake_executor_plugin_harbor.core.model import JobSpec, Load, NodeSpec, NodeState, Place, Request, Reservation
 from snakemake_executor_plugin_harbor.core.pool import Pool
 from tests.core.test_former import FENCE_WAIT, LOST_AFTER, facts, place
 
@@ -35,7 +35,7 @@ class Old:
 class Earlier(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.pool = Pool([NodeSpec(n, n) for n in POOL], patience=Patience(LOST_AFTER, FENCE_WAIT))
+        self.pool = Pool([NodeSpec(n, n) for n in POOL], timeouts=Timeouts(LOST_AFTER, FENCE_WAIT))
         self.pool.start()
         self.now = 1.0
         self.old: dict[str, Old] = {}
@@ -51,11 +51,11 @@ class Earlier(RuleBasedStateMachine):
                 case act.Send(node, message) if message["t"] == "cancel" and message["job"] in self.old:
                     # Messages for a node without a connection are dropped.
                     self.old[message["job"]].cancelled |= self.ready(node)
-                case act.Launch(job, attempt):
+                case act.Prepare(job, attempt):
                     former = self.old["old/" + job.partition("/")[2]]
                     assert not former.alive, (job, former)
                     self.open.discard(job)
-                    self.do(ev.Unprepared(job, attempt, "cached"))
+                    self.do(ev.PrepareFailed(job, attempt, "cached"))
 
     def ready(self, node: str) -> bool:
         return node in self.pool.nodes and self.pool.nodes[node].state == NodeState.READY
@@ -82,7 +82,7 @@ class Earlier(RuleBasedStateMachine):
     def up(self, node):
         if node in self.pool.nodes and self.pool.nodes[node].state == NodeState.CONNECTING:
             runs = [id for id, old in self.old.items() if old.node == node and old.alive]
-            known = tuple(ev.Known(id, 1, running=True) for id in runs)
+            known = tuple(ev.NodeRecord(id, 1, running=True) for id in runs)
             self.do(ev.NodeUp(node, facts(node), known), ev.Measured(node, Load(mem_available_mb=8000)))
 
     @rule(node=NODES)
@@ -114,12 +114,12 @@ class Earlier(RuleBasedStateMachine):
     def edit_hosts(self, names):
         """A node that has left is never heard of again."""
         self.listed &= names | {"a"}
-        self.do(ev.Listed(tuple(NodeSpec(n, n) for n in sorted(self.listed))))
+        self.do(ev.HostListChanged(tuple(NodeSpec(n, n) for n in sorted(self.listed))))
 
     @rule(node=NODES)
     def adopt_what_is_gone(self, node):
         """An adoption that comes too late changes nothing."""
-        self.do(ev.Adopted("old/999", 1, node, Seat((0,)), None, known_as="run/999"))
+        self.do(ev.Adopted("old/999", 1, node, Reservation((0,)), None, known_as="run/999"))
 
     def teardown(self):
         """In the end everything answers, and every job starts."""

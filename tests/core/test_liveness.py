@@ -29,7 +29,7 @@ class WhatWaitsIsPlaced(RuleBasedStateMachine):
 
     def do(self, *events):
         actions = self.pool.handle(events, self.now)
-        launches = of(act.Launch, actions)
+        launches = of(act.Prepare, actions)
         if launches:
             self.do(*(ev.Prepared(launch.job, launch.attempt) for launch in launches))
 
@@ -54,7 +54,7 @@ class WhatWaitsIsPlaced(RuleBasedStateMachine):
     def up(self, node, knows, reboots):
         self.boots += reboots
         jobs = [job for job in self.pool.jobs.values() if job.node == node and job.state in ON_NODE] if knows else []
-        known = tuple(ev.Known(job.spec.id, job.attempt, running=True) for job in jobs)
+        known = tuple(ev.NodeRecord(job.spec.id, job.attempt, running=True) for job in jobs)
         boot_id = f"boot-{node}-{self.boots}" if reboots else f"boot-{node}"
         self.do(ev.NodeUp(node, NodeFacts(cores=2, mem_mb=8000, boot_id=boot_id), known))
 
@@ -73,9 +73,9 @@ class WhatWaitsIsPlaced(RuleBasedStateMachine):
         self.now += 61.0
         connected = [name for name, node in self.pool.nodes.items() if node.state in CONNECTED]
         self.do(ev.Tick(), *(ev.Measured(name, Load(mem_available_mb=8000)) for name in connected))
-        idle = [node for node in self.pool.nodes.values() if node.state == NodeState.READY and not node.held]
+        idle = [node for node in self.pool.nodes.values() if node.state == NodeState.READY and not node.reservations]
         for job in self.pool.jobs.values():
-            if job.state == JobState.QUEUED and not job.suspects and job.not_before <= self.now:
+            if job.state == JobState.QUEUED and not job.maybe_running_on and job.not_before <= self.now:
                 assert all(never(job.spec.request, node, self.pool.policy) for node in idle), job
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import invariant, rule
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.job import seat_of
 from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, ON_NODE
-from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Seat
+from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Reservation
 from snakemake_executor_plugin_harbor.core.protocol import (
     Decoder,
     encode,
@@ -230,8 +230,10 @@ def test_any_record_is_known_within_bounds_or_not_at_all(message):
         return
     assert type(known.attempt) is int and 1 <= known.attempt < 100_000
     assert_shown(known.job, known.hash)
-    seat = seat_of(known.meta)
-    assert len(seat.slots) == len(set(seat.slots)) and all(0 <= slot < 65_536 for slot in seat.slots)
+    reservation = seat_of(known.meta)
+    assert len(reservation.slots) == len(set(reservation.slots)) and all(
+        0 <= slot < 65_536 for slot in reservation.slots
+    )
     assert not any(isinstance(value, dict) for value in known.meta.values())
     for number in numbers_in(known.exit):
         assert math.isfinite(number) and abs(number) <= 1e15
@@ -307,7 +309,7 @@ class Garbage(AnyOrder):
         slot = self.free_slot(node)
         if record is not None and waiting and slot is not None:
             job = self.pool.jobs[waiting[0]].spec
-            event = ev.Adopted(job.former[0], record.attempt, node, Seat((slot,)), record.exit, known_as=job.id)
+            event = ev.Adopted(job.former[0], record.attempt, node, Reservation((slot,)), record.exit, known_as=job.id)
             self.do(event)
 
     @invariant()
@@ -316,9 +318,9 @@ class Garbage(AnyOrder):
         holders = {job.key: job for job in self.pool.jobs.values() if job.state in HOLDING}
         for name, node in self.pool.nodes.items():
             ours = {key for key, job in holders.items() if job.node == name}
-            assert ours <= set(node.held), "a holder has a reservation"
-            assert (set(holders) - ours) & set(node.held) == set(), "on one node only"
-            slots = [slot for key in ours for slot in node.held[key][1].slots]
+            assert ours <= set(node.reservations), "a holder has a reservation"
+            assert (set(holders) - ours) & set(node.reservations) == set(), "on one node only"
+            slots = [slot for key in ours for slot in node.reservations[key][1].slots]
             assert len(slots) == len(set(slots)), "no slot twice"
         for job in self.pool.jobs.values():
             assert job.spec.id not in self.settled, "terminal states stay"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.job_table import Patience
+from snakemake_executor_plugin_harbor.core.job_table import Timeouts
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,
@@ -17,7 +17,7 @@ from snakemake_executor_plugin_harbor.core.model import (
     NodeSpec,
     NodeState,
     Request,
-    Seat,
+    Reservation,
 )
 from snakemake_executor_plugin_harbor.core.placement import Placement, Policy, place
 from snakemake_executor_plugin_harbor.core.pool import Pool
@@ -31,7 +31,7 @@ def naive(pool, queue, nodes, now):
         full = set()
         for job in queue:
             question = (job.spec.request, frozenset(job.avoid))
-            if job.spec.id in decided or question in full or job.suspects or job.not_before > now:
+            if job.spec.id in decided or question in full or job.maybe_running_on or job.not_before > now:
                 continue
             if last_choice and now - job.since < SHUN_S:
                 others = [n for n in nodes.values() if n.state == NodeState.READY and not n.closed]
@@ -43,8 +43,8 @@ def naive(pool, queue, nodes, now):
                 job.spec.request, nodes, pool.policy, now, hour=pool.hour, avoid=job.avoid, last_choice=last_choice
             )
             if isinstance(answer, Placement):
-                nodes[answer.node].hold(job.key, job.spec.request, answer.seat)
-                decided[job.spec.id] = (answer.node, answer.seat)
+                nodes[answer.node].hold(job.key, job.spec.request, answer.reservation)
+                decided[job.spec.id] = (answer.node, answer.reservation)
             elif answer.forever:
                 decided[job.spec.id] = None
             else:
@@ -71,20 +71,20 @@ class Checked(Pool):
         super()._schedule(now)
         decided = {}
         for action in self._actions[before:]:
-            if isinstance(action, act.Launch):
-                decided[action.job] = (action.node, action.seat)
+            if isinstance(action, act.Prepare):
+                decided[action.job] = (action.node, action.reservation)
             elif isinstance(action, act.JobChanged) and action.state == JobState.FAILED:
                 decided[action.job] = None
         assert decided == expected
         placed = [job for job, where in expected.items() if where is not None]
-        launched = [a.job for a in self._actions[before:] if isinstance(a, act.Launch)]
+        launched = [a.job for a in self._actions[before:] if isinstance(a, act.Prepare)]
         assert sorted(launched) == sorted(placed)
         self.rounds += 1
         for job in self.jobs.values():
             if job.state == JobState.QUEUED:
                 assert job.refusal is not None and job.refusal.reasons, job
         assert self.queue() == [job for job in queue if job.state == JobState.QUEUED]
-        assert self.waiting._promised == sum(n.held.disk_mb for n in self.nodes.values())
+        assert self.waiting._promised == sum(n.reservations.disk_mb for n in self.nodes.values())
 
 
 NAMES = "abcde"
@@ -131,7 +131,7 @@ def test_decisions_are_those_of_a_pass_over_everything(data):
     draw = data.draw
     nodes = draw(st.lists(specs, min_size=1, max_size=4, unique_by=lambda s: s.name))
     policy = Policy(min_free_mem_mb=100, ntasks_per_node=draw(st.sampled_from([None, 2])))
-    pool = Checked(nodes, policy, Patience(lost_after=40, fence_wait=7))
+    pool = Checked(nodes, policy, Timeouts(lost_after=40, fence_wait=7))
     pool.start()
     now, count = 0.0, 0
     pool.handle([ev.NodeUp(n.name, draw(facts)) for n in nodes], now)
@@ -160,7 +160,7 @@ def test_decisions_are_those_of_a_pass_over_everything(data):
                 events.append(ev.Drain(name, draw(st.sampled_from(["", "why"]))))
             elif what == 10 and draw(st.booleans()):
                 edited = draw(st.lists(specs, min_size=1, max_size=5, unique_by=lambda s: s.name))
-                events.append(ev.Listed(tuple(edited)))
+                events.append(ev.HostListChanged(tuple(edited)))
             elif job is not None and job.node is not None:
                 on, attempt = job.node, job.attempt
                 message = {"start": 0, "end": draw(st.integers(1, 50))}
@@ -174,12 +174,12 @@ def test_decisions_are_those_of_a_pass_over_everything(data):
                         ev.Prepared(job.spec.id, attempt),
                         ev.Refused(on, job.spec.id, attempt, "missing", path="/opt/x"),
                     ],
-                    17: [ev.Unprepared(job.spec.id, attempt, "unsent")],
+                    17: [ev.PrepareFailed(job.spec.id, attempt, "unsent")],
                 }.get(what, [])
             elif job is not None and what == 17:
                 events.append(ev.CancelJob(job.spec.id))
             elif job is not None and what == 16 and job.spec.former and name in pool.nodes:
-                events.append(ev.Adopted(job.spec.former[0], 1, name, Seat((7,)), known_as=job.spec.id))
+                events.append(ev.Adopted(job.spec.former[0], 1, name, Reservation((7,)), known_as=job.spec.id))
         step = draw(st.sampled_from([0.0, 0.0, 1.0, 6.0, 31.0]))
         now += step
         if step:
@@ -198,7 +198,7 @@ def big_pool(count, requests, jobs):
     pool.handle([*facts, *(ev.Measured(n.name, load) for n in nodes)], 0.0)
     first = [JobSpec(f"run/x{i}", Request(), rule="first") for i in range(4 * count)]
     actions = pool.handle([ev.Submitted(tuple(first))], 0.0)
-    launched = [a for a in actions if isinstance(a, act.Launch)]
+    launched = [a for a in actions if isinstance(a, act.Prepare)]
     assert len(launched) == 4 * count
     waits = [JobSpec(f"run/{i}", Request(mem_mb=1 + i % requests), rule=f"r{i % 7}") for i in range(jobs)]
     pool.handle([ev.Prepared(a.job, 1) for a in launched], 0.0)
@@ -209,7 +209,7 @@ def big_pool(count, requests, jobs):
 def cost(pool, event, now):
     before = pool.waiting.asked
     actions = pool.handle([event], now)
-    return pool.waiting.asked - before, [a for a in actions if isinstance(a, act.Launch)]
+    return pool.waiting.asked - before, [a for a in actions if isinstance(a, act.Prepare)]
 
 
 @pytest.mark.parametrize("jobs", [100, 10_000])

@@ -17,7 +17,7 @@ from tests.sshd import wait_until
 LIMITS = ("--max-jobs-per-timespan", "100000/1s")
 
 
-class Project:
+class Workdir:
     """A working directory with a Snakefile."""
 
     def __init__(self, directory: Path, snakefile: str) -> None:
