@@ -15,7 +15,7 @@ from ..core import events as ev
 from ..core.model import NodeSpec
 from ..core.protocol import Decoder, Message, encode, event_of, facts_of, known_of, printable
 from .attempt_filter import AttemptFilter
-from .bootstrap import command, payload
+from .bootstrap import bootstrap_command, bootstrap_input
 from .transport import Channel, ConnectError, Transport
 
 NOISE_LIMIT = 64 * 1024
@@ -45,14 +45,14 @@ REPAIR_PAUSE_S = 300.0
 HOST_KEY_PAUSE_S = 30.0
 """The same where the host key was the reason: nobody has tried to log in by then."""
 
-Hear = Callable[[str, Message], None]
-Current = Callable[[], bool]
+OnOtherMessage = Callable[[str, Message], None]
+IsCurrent = Callable[[], bool]
 """Whether the connection that an event came from is still the node's: an event that waited in a queue may be late."""
-Post = Callable[[ev.Event, Current], None]
+Post = Callable[[ev.Event, IsCurrent], None]
 
 
 @dataclass
-class Worked:
+class WorkedBefore:
     """What has worked on the way to a node in this run. When it fails later, that passes."""
 
     login: bool = False
@@ -77,14 +77,14 @@ class Connection:
         transport: Callable[[NodeSpec], Transport],
         welcome: Callable[[NodeSpec], Message],
         post: Post,
-        hear: Hear,
-        worked: Worked,
+        on_other_message: OnOtherMessage,
+        worked: WorkedBefore,
     ) -> None:
         self._spec = spec
         self._make_transport = transport
         self._welcome = welcome
         self._report = post
-        self._hear = hear
+        self._on_other_message = on_other_message
         self._worked = worked
         self._transport: Transport | None = None
         self._outbox: queue.SimpleQueue[list[Message] | None] | None = None
@@ -116,27 +116,27 @@ class Connection:
         if outbox is None:
             return
         if self._queued - self._written > UNSENT_MAX:
-            self.cut()
+            self.abort()
             return
         self._given.sent(batch)
         self._queued += len(batch)
         outbox.put(batch)
 
-    def check(self, now: float) -> None:
+    def check_silence(self, now: float) -> None:
         """Give up a connection that has been silent for too long (a partition drops packets, it says nothing)."""
         if self._heard or self._outbox is None:
             self._heard, self._quiet_since = False, now
         elif now - self._quiet_since > SILENCE_S:
             self._quiet_since = now
-            self.cut()
+            self.abort()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End the connection without a word; NodeDown follows."""
         channel = self._channel
         if channel is not None:
             channel.close()
 
-    def retire(self) -> None:
+    def stop_reporting(self) -> None:
         """Nothing more is reported of it, and what still waits to be taken is not current any more. Never blocks."""
         self._closing.set()
 
@@ -207,7 +207,7 @@ class Connection:
     def _session(self) -> End:
         transport = self._transport = self._make_transport(self._spec)
         try:
-            channel = transport.open(command(self._spec.python, self._spec.setup), first=self._worked.login)
+            channel = transport.open(bootstrap_command(self._spec.python, self._spec.setup), first=self._worked.login)
             self._worked.login = True
             self._channel = channel
             if self._closing.is_set():
@@ -216,10 +216,10 @@ class Connection:
             timer.daemon = True
             timer.start()
             try:
-                broken = _stream(channel, payload(dict(self._welcome(self._spec))))
+                broken = _stream(channel, bootstrap_input(dict(self._welcome(self._spec))))
                 decoder, hello, early = self._await_hello(channel)
                 if hello is None:
-                    return End(*explain_silence(channel, broken))
+                    return End(*explain_missing_hello(channel, broken))
                 if hello["t"] == "fatal":
                     return _fatal(hello)
                 return self._converse(channel, decoder, hello, early, timer.cancel)
@@ -288,7 +288,7 @@ class Connection:
     def _take(self, message: Message) -> None:
         event = event_of(self._spec.name, message)
         if event is None:
-            self._hear(self._spec.name, message)
+            self._on_other_message(self._spec.name, message)
         elif (event := self._given.known(event)) is not None:
             self._post(event)
 
@@ -326,7 +326,7 @@ def _stream(channel: Channel, data: bytes) -> str:
     return ""
 
 
-def explain_silence(channel: Channel, broken: str = "") -> tuple[str, bool]:
+def explain_missing_hello(channel: Channel, broken: str = "") -> tuple[str, bool]:
     """Why the agent never answered, from what the node's shell wrote; and whether that is for good."""
     stderr = channel.stderr().strip()
     for marker in ("harbor: no-python:", "harbor: python-too-old:"):

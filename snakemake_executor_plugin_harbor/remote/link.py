@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from ..core.model import NodeSpec
 from ..core.protocol import Message
-from .connection import CLOSE_S, SILENCE_S, Connection, Hear, Post, Worked
+from .connection import CLOSE_S, SILENCE_S, Connection, OnOtherMessage, Post, WorkedBefore
 from .transport import Transport
 
 __all__ = ["JITTER_S", "SILENCE_S", "Link"]
@@ -22,14 +22,14 @@ class Link:
         transport: Callable[[NodeSpec], Transport],
         welcome: Callable[[NodeSpec], Message],
         post: Post,
-        hear: Hear,
+        on_other_message: OnOtherMessage,
     ) -> None:
         self.spec = spec
         self._transport = transport
         self._welcome = welcome
         self._post = post
-        self._hear = hear
-        self._worked = Worked()
+        self._on_other_message = on_other_message
+        self._worked = WorkedBefore()
         self._connection: Connection | None = None
 
     def connect(self, before: Callable[[], object] | None = None) -> None:
@@ -39,10 +39,10 @@ class Link:
         """
         old = self._connection
         if old is not None:
-            old.retire()
+            old.stop_reporting()
             before = old.close
         delay = random.uniform(0.0, JITTER_S) if old is not None else 0.0
-        new = Connection(self.spec, self._transport, self._welcome, self._post, self._hear, self._worked)
+        new = Connection(self.spec, self._transport, self._welcome, self._post, self._on_other_message, self._worked)
         self._connection = new
         new.start(delay, before)
 
@@ -51,20 +51,20 @@ class Link:
         if self._connection is not None:
             self._connection.send(messages)
 
-    def check(self, now: float) -> None:
+    def check_silence(self, now: float) -> None:
         """Give up a connection that has been silent for too long."""
         if self._connection is not None:
-            self._connection.check(now)
+            self._connection.check_silence(now)
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End the connection without a word; NodeDown follows."""
         if self._connection is not None:
-            self._connection.cut()
+            self._connection.abort()
 
-    def retire(self) -> None:
+    def stop_reporting(self) -> None:
         """Nothing more is reported of the connection."""
         if self._connection is not None:
-            self._connection.retire()
+            self._connection.stop_reporting()
 
     def close(self, timeout: float = CLOSE_S) -> None:
         """End the connection, after what is queued has been sent; jobs on the node live on."""

@@ -44,10 +44,10 @@ class Links:
         if name in self._links:
             self._close(name, self._links[name])
 
-    def cut(self, name: str) -> None:
+    def abort(self, name: str) -> None:
         """End a connection that is of no more use; the link says so, and the pool has it made anew."""
         if name in self._links:
-            self._links[name].cut()
+            self._links[name].abort()
 
     def send(self, messages: Mapping[str, Iterable[Message]]) -> None:
         """Queue messages by node. For a node without a connection they are dropped: hello tells the truth later."""
@@ -55,10 +55,10 @@ class Links:
             if name in self._links:
                 self._links[name].send(batch)
 
-    def check(self, now: float) -> None:
+    def check_silence(self, now: float) -> None:
         """Give up connections that have been silent for too long. `now`: a clock that stands still while we do."""
         for link in self._links.values():
-            link.check(now)
+            link.check_silence(now)
 
     def close(self) -> None:
         """End all connections, side by side; what is queued is sent before."""
@@ -69,7 +69,7 @@ class Links:
             closer.join(max(0.0, deadline - time.monotonic()))
 
     def _close(self, name: str, link: Link) -> None:
-        link.retire()
+        link.stop_reporting()
         before = self._closers.get(name)
 
         def end() -> None:

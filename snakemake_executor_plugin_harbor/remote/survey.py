@@ -17,11 +17,12 @@ from ..core.model import Load, NodeFacts, NodeSpec
 from ..core.protocol import VERSION, Message
 from ..errors import HarborError
 from ..store.journal_reader import open_run
-from .connection import Current
-from .descriptors import raise_limit
+from .connect import make_transport
+from .connection import IsCurrent
 from .link import Link
 from .links import Links
-from .transport import SshSettings, Target, Transport, make_transport
+from .open_files import raise_open_file_limit
+from .transport import SshSettings, Target, Transport
 
 ANSWER_S = 30.0
 EACH_S = 0.2
@@ -97,7 +98,7 @@ def _profile(directory: Path) -> dict[str, Any]:
 
 def survey(config: PoolConfig) -> list[Answer]:
     """Connect to all nodes; returns when each has answered or failed, or after half a minute (more for many nodes)."""
-    raise_limit(len(config.nodes), config.transport)
+    raise_open_file_limit(len(config.nodes), config.transport)
     inbox: queue.SimpleQueue[tuple[str, ev.Event, float]] = queue.SimpleQueue()
     answers = {spec.name: Answer(spec) for spec in config.nodes}
     token = secrets.token_hex(8)
@@ -124,7 +125,7 @@ def survey(config: PoolConfig) -> list[Answer]:
         }
 
     def make(spec: NodeSpec) -> Link:
-        def post(event: ev.Event, current: Current) -> None:
+        def post(event: ev.Event, current: IsCurrent) -> None:
             inbox.put((spec.name, event, time.time()))
 
         return Link(spec, transport, welcome, post, lambda *_: None)
