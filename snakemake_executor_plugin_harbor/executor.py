@@ -5,6 +5,7 @@ subclass exists, and harbor is told of every end the moment it comes.
 """
 
 import gc
+import os
 import signal
 import sys
 import threading
@@ -56,6 +57,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if not self._begun:
             self._begun = True
             self._mend_signals()
+            self._heed_signals()
             _quicken(self.workflow.scheduler)
         self.session.submit(jobs)
 
@@ -150,6 +152,26 @@ class Executor(RealExecutor):  # type: ignore[misc]
             signal.signal(signal.SIGINT, self._on_sigint)
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
             signal.signal(signal.SIGHUP, lambda *_: _aside("harbor-sighup", self.session.detach))
+
+    def _heed_signals(self) -> None:
+        """Python runs handlers on the main thread only, and only a signal that interrupts its wait wakes it. One that
+        comes the moment before, or that another thread takes, would be heeded after the next end of a job. So each
+        signal also has Snakemake's main thread come round once.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        arrived, note = os.pipe()
+        os.set_blocking(note, False)
+        others = signal.set_wakeup_fd(note, warn_on_full_buffer=False)
+        if others != -1:  # the event loop of a program that uses Snakemake's API: it wakes the main thread itself
+            signal.set_wakeup_fd(others)
+            return
+
+        def wake() -> None:
+            while os.read(arrived, 64):
+                self.workflow.scheduler._open_jobs.release()
+
+        _aside("harbor-signals", wake)
 
     def _on_sigint(self, *_: object) -> None:
         """The first is Snakemake's. Others do not cut the ending short, neither while it goes on nor on the way to it:
