@@ -18,7 +18,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from .core.capacity import Rooms
+from .core.capacity import HandOverLimits
 from .core.model import Request
 from .jobs import snakemake_command as spawned
 
@@ -87,9 +87,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """All jobs have ended."""
         self.session.close("ended")
 
-    def rooms(self) -> Rooms:
+    def hand_over_limits(self) -> HandOverLimits:
         """For the scheduler plugin: how many jobs of each class may still be handed over."""
-        return self.session.rooms()
+        return self.session.hand_over_limits()
 
     def request(self, job: Any) -> Request:
         """For the scheduler plugin: what a job asks of a node."""
