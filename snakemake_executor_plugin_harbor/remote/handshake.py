@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import events as ev
-from ..core.protocol import Decoder, Message, known_of
+from ..core.protocol import Decoder, Message, record_of
 from .bootstrap import bootstrap_input
 from .transport import Channel
 
@@ -63,7 +63,7 @@ def start_agent(
     while True:
         for message in messages:
             if message["t"] == "known":
-                record = known_of(message)
+                record = record_of(message)
                 if record is not None:
                     records.append(record)
                 if len(records) > RECORDS_MAX:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from ..core.model import NodeSpec
-from ..core.node_table import same_way
+from ..core.node_table import same_connection
 from ..core.protocol import Message
 from .link import Link
 
@@ -24,7 +24,7 @@ class Links:
     def connect(self, spec: NodeSpec) -> None:
         """Open a connection to the node, after its earlier connection was closed. NodeUp or NodeDown is reported."""
         link = self._links.get(spec.name)
-        if link is not None and not same_way(link.spec, spec):
+        if link is not None and not same_connection(link.spec, spec):
             self.disconnect(spec.name)
             link = None
         if link is None:

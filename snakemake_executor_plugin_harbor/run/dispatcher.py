@@ -21,7 +21,7 @@ from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
 from ..core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
-from ..core.protocol import Message, known_of
+from ..core.protocol import Message, record_of
 from ..remote.connection import IsCurrent
 from ..remote.link import Link
 from ..remote.links import Links
@@ -31,7 +31,7 @@ from ..store.workdir import Workdir
 from .clock import AwakeClock
 from .node_records import NodeRecords
 from .output_reader import Outputs
-from .wait_recorder import Stuck, WaitRecorder
+from .wait_recorder import WaitingJobs, WaitRecorder
 from .workers import Listener, Preparer, PrepareThreads, ReportThread
 
 TICK_S = 1.0
@@ -61,10 +61,10 @@ class Client(Preparer, Listener, Protocol):
     def grown(self) -> None:
         """The pool has other nodes than it had, or nodes that were away are back."""
 
-    def news(self, change: act.NodeChanged | act.Stalled) -> None:
+    def news(self, change: act.NodeChanged | act.JobStalled) -> None:
         """What the user should hear of."""
 
-    def waits(self, groups: Iterable[Stuck], now: float) -> None:
+    def waits(self, groups: Iterable[WaitingJobs], now: float) -> None:
         """Jobs that wait, and why."""
 
     def warn(self, text: str) -> None:
@@ -270,7 +270,7 @@ class Dispatcher:
             self._client.broken(error)
 
     def _dispatch(self) -> None:
-        self._perform(self._pool.start())
+        self._perform(self._pool.connect_all())
         next_tick = 0.0
         while True:
             items = self._take(max(0.0, next_tick - time.monotonic()))
@@ -340,9 +340,9 @@ class Dispatcher:
                 return [*self._read_notices(), event, *(self._reunite() if known else ())]
             case ev.Submitted(jobs):
                 # Their node may have answered, or left a notice, since Snakemake's thread looked.
-                former = [spec.id for spec in jobs if spec.former]
-                notices = self._read_notices() if former else []
-                return [*notices, event, *self._client.reunite(former)]
+                earlier_ids = [spec.id for spec in jobs if spec.earlier_ids]
+                notices = self._read_notices() if earlier_ids else []
+                return [*notices, event, *self._client.reunite(earlier_ids)]
             case ev.Adopted(job, attempt, node):
                 # It may have ended between the look at the index and now.
                 return [replace(event, exit=event.exit or self.known.exit(node, job, attempt))]
@@ -364,7 +364,7 @@ class Dispatcher:
             self._beat_node(name, now)
         self._record_waiting()
         events = self._read_notices()
-        events += [ev.Fenced(job, attempt, written=True) for job, attempt in self._project.retry()]
+        events += [ev.FenceResult(job, attempt, written=True) for job, attempt in self._project.retry()]
         listed = self._client.hosts()
         return events if listed is None else [*events, ev.HostListChanged(listed)]
 
@@ -378,7 +378,7 @@ class Dispatcher:
         events: list[ev.Event] = []
         added = False
         for message in self._project.words():
-            record = known_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
+            record = record_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
             name = str(message["node"]) if record is not None and "node" in message else ""
             if record is None or record.exit is None or not name:
                 continue
@@ -429,26 +429,26 @@ class Dispatcher:
                     if node_state == NodeState.REJECTED:
                         later.append(lambda name=name: self._links.reject(name))  # type: ignore[misc]
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
-                case act.Stalled():
+                case act.JobStalled():
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
                 case act.SendStart(job, attempt, node):
                     outgoing.setdefault(node, []).append(self._launcher.message(job, attempt))
-                case act.Send(node, message):
+                case act.SendMessage(node, message):
                     outgoing.setdefault(node, []).append(message)
                 case act.Connect(spec):
                     later.append(lambda spec=spec: self._links.connect(spec))  # type: ignore[misc]
                 case act.Disconnect(name):
                     self.known.drop(name)
                     later.append(lambda name=name: self._links.disconnect(name))  # type: ignore[misc]
-                case act.Cut(name):
+                case act.Reconnect(name):
                     later.append(lambda name=name: self._links.abort(name))  # type: ignore[misc]
                 case act.Prepare():
                     launches.append(action)
                 case act.Fence(job, fenced):
                     if not self._project.fence(job, fenced):
-                        self.post(ev.Fenced(job, fenced, written=False))
-                case act.Renamed(job, known_as):
-                    self._journal.renamed(job, known_as)
+                        self.post(ev.FenceResult(job, fenced, written=False))
+                case act.JobRenamed(job, submitted_as):
+                    self._journal.renamed(job, submitted_as)
                 case act.JobEnded(outcome):
                     self.logs.pop(outcome.job, None)
                     outcomes.append(outcome)

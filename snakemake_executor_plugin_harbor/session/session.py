@@ -14,8 +14,8 @@ from ..config.hostfile_watch import HostfileWatch
 from ..config.settings import host_list, pool_config, pop_password
 from ..core import actions as act
 from ..core import events as ev
-from ..core.capacity import Rooms
-from ..core.dag_depth import Depths
+from ..core.capacity import HandOverLimits
+from ..core.dag_depth import DagDepths
 from ..core.model import JobId, NodeFacts, NodeSpec, Outcome, Request
 from ..core.pool import Pool
 from ..core.protocol import VERSION, Message
@@ -38,7 +38,7 @@ from ..remote.open_files import raise_open_file_limit
 from ..remote.transport import SshSettings, Target, Transport
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
-from ..run.wait_recorder import Stuck
+from ..run.wait_recorder import WaitingJobs
 from ..snakemake_internals.shadow import install as install_shadow
 from ..store.attempt_notes import AttemptNotes
 from ..store.journal_writer import Journal
@@ -75,7 +75,7 @@ class Session:
         self._needs: dict[str, tuple[str, ...]] = {}
         self._news = Notices(self._logger, self._entries)
         self._waits = WaitingNotices(self._logger)
-        self._depths = Depths(self._workflow.dag.job_dependencies)
+        self._depths = DagDepths(self._workflow.dag.job_dependencies)
         self._same = cmd.shareable_paths()
         self.project = Workdir(Path(self._workdir), self.run, self.warn)
         self.project.acquire()
@@ -195,9 +195,9 @@ class Session:
         found = self._find(job, digest, prepared is not None)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
-        places = {} if found else self.adoption.former(job, digest)
-        spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
-        spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
+        locations = {} if found else self.adoption.earlier_locations(job, digest)
+        spec = spec_of(job, id, attempt, self._depths.depth_of(job), needs)
+        spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._entries.failed_on(job))
         entry = InFlightJob(job, id, digest, prepared, request=spec.request)
         self._needs[job.name] = spec.request.needs
         self._entries.add(entry)
@@ -223,7 +223,7 @@ class Session:
             found = self._find(entry.job, entry.hash, entry.command is not None)
             if found is not None:
                 self._entries.rename(entry, found.known.job)
-                adopted.append(replace(self._adopt(entry, found), known_as=id))
+                adopted.append(replace(self._adopt(entry, found), submitted_as=id))
         return adopted
 
     def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
@@ -271,9 +271,9 @@ class Session:
         self.dispatcher.post(ev.Halt())
         self.dispatcher.abandon()
 
-    def rooms(self) -> Rooms:
+    def hand_over_limits(self) -> HandOverLimits:
         """How many jobs of each class may still be handed over: twice the slots that can hold it, less what is here."""
-        return Rooms(self.dispatcher.capacity, self._entries.handed())
+        return HandOverLimits(self.dispatcher.capacity, self._entries.handed())
 
     def request(self, job: Any) -> Request:
         """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
@@ -290,7 +290,7 @@ class Session:
         self.dispatcher.post(ev.CancelAll(grace))
         self.dispatcher.abandon()
         if not self.dispatcher.wait(self.dispatcher.idle, timeout):
-            self.dispatcher.post(ev.GiveUp())
+            self.dispatcher.post(ev.FenceAll())
         self.close("cancelled")
 
     def detach(self) -> int:
@@ -424,13 +424,13 @@ class Session:
         if scheduler is not None:
             scheduler._open_jobs.release()
 
-    def news(self, change: act.NodeChanged | act.Stalled) -> None:
+    def news(self, change: act.NodeChanged | act.JobStalled) -> None:
         """Tell the user of a node that comes or goes, and of a job that seems to hang."""
         self._news.tell(change)
         if isinstance(change, act.NodeChanged) and change.node in self.pool.nodes:
             self._news.check_memory(self.pool.nodes[change.node])
 
-    def waits(self, groups: Iterable[Stuck], now: float) -> None:
+    def waits(self, groups: Iterable[WaitingJobs], now: float) -> None:
         """Tell the user which jobs wait, and why."""
         self._waits.tell(groups, now)
         for node in self.pool.nodes.values():  # an edit of the host list changes no state

@@ -9,7 +9,7 @@ FORGET = {"t": "forget", "job": "r/1", "attempt": 1}
 
 def test_an_attempt_is_allowed_from_its_start_until_it_is_gone():
     attempts = AttemptFilter()
-    gone = ev.Gone("ada", "r/1", 1)
+    gone = ev.AttemptUnknown("ada", "r/1", 1)
     assert attempts.allowed_part(gone) is None
     attempts.messages_sent([{"t": "load"}, START])
     assert attempts.allowed_part(gone) is gone
@@ -19,22 +19,22 @@ def test_an_attempt_is_allowed_from_its_start_until_it_is_gone():
 def test_a_forgotten_attempt_is_not_allowed():
     attempts = AttemptFilter()
     attempts.messages_sent([START, FORGET])
-    assert attempts.allowed_part(ev.Gone("ada", "r/1", 1)) is None
+    assert attempts.allowed_part(ev.AttemptUnknown("ada", "r/1", 1)) is None
 
 
 def test_only_the_allowed_part_of_an_event_is_left():
     attempts = AttemptFilter()
     attempts.messages_sent([START])
-    alive = attempts.allowed_part(ev.Alive("ada", (("r/1", 1), ("r/1", 2), ("r/2", 1))))
-    assert alive == ev.Alive("ada", (("r/1", 1),))
-    assert attempts.allowed_part(ev.Alive("ada", (("r/2", 1),))) is None
+    alive = attempts.allowed_part(ev.AttemptsActive("ada", (("r/1", 1), ("r/1", 2), ("r/2", 1))))
+    assert alive == ev.AttemptsActive("ada", (("r/1", 1),))
+    assert attempts.allowed_part(ev.AttemptsActive("ada", (("r/2", 1),))) is None
 
 
 def test_what_the_node_lists_replaces_what_was_sent():
     attempts = AttemptFilter()
     attempts.messages_sent([START])
     attempts.node_listed([])
-    assert attempts.allowed_part(ev.Gone("ada", "r/1", 1)) is None
+    assert attempts.allowed_part(ev.AttemptUnknown("ada", "r/1", 1)) is None
 
 
 def test_events_about_the_node_itself_pass():

@@ -221,6 +221,7 @@ def test_warnings(here):
 
 def test_a_parameter_called_like_a_resource_reserves_nothing(here):
     sweep = here("echo {threads} {mem_mb}", [{"threads": 4, "mem_mb": 100}])
-    assert [warning.split(":")[0] for warning in sweep_config.warnings(sweep)] == ["sweeps.s.threads", "sweeps.s.mem_mb"]
+    keys = [warning.split(":")[0] for warning in sweep_config.warnings(sweep)]
+    assert keys == ["sweeps.s.threads", "sweeps.s.mem_mb"]
     assert sweep_config.warnings(here(8, [{"threads": 8}], key="threads")) == []
     assert "a column `case` would name" in sweep_config.warnings(here("true", [{"Case": 1}]))[0]
