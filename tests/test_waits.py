@@ -17,8 +17,9 @@ from snakemake_executor_plugin_harbor.run.wait_recorder import WaitRecorder
 from snakemake_executor_plugin_harbor.session.notices import Notices
 from snakemake_executor_plugin_harbor.session.waiting_notices import FORGET_S, LONG_S, PAUSE_S, WaitingNotices
 from snakemake_executor_plugin_harbor.store import journal_writer as journals
-from snakemake_executor_plugin_harbor.store.journal_reader import Reader, find_job, reason_of, status
+from snakemake_executor_plugin_harbor.store.journal_reader import Reader, find_job, reason_of
 from snakemake_executor_plugin_harbor.store.journal_writer import Journal
+from snakemake_executor_plugin_harbor.views.status import status
 
 IDLE = Load(mem_available_mb=8000, disk_free_mb=9000, workdir_free_mb=480)
 

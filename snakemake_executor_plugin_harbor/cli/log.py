@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HarborError
-from ..run.control import ask
+from ..store.control_socket import ask
 from ..store.journal_reader import ENDED, Reader, find_job, open_run
 
 PIECE = 1 << 20
