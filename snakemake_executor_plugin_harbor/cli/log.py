@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import HarborError
 from ..store.control_socket import ask
-from ..store.journal_reader import ENDED, Reader, find_job, open_run
+from ..store.journal_reader import ENDED, JournalReader, find_job, open_run
 
 PIECE = 1 << 20
 
@@ -66,7 +66,7 @@ def _file(job: dict[str, Any], offset: int) -> Iterator[bytes]:
         raise HarborError(f"the log of job {job['jobid']} cannot be read: {error}.") from error
 
 
-def _live(reader: Reader, job: dict[str, Any], offset: int) -> bytes | None:
+def _live(reader: JournalReader, job: dict[str, Any], offset: int) -> bytes | None:
     """The output so far from `offset` on, read on the node through the running controller's connection."""
     if job["state"] not in ("running", "cancelling"):
         return None

@@ -17,7 +17,7 @@ ENDED = {state.value for state in TERMINAL}
 
 
 @dataclass(frozen=True)
-class Reader:
+class JournalReader:
     """An open journal of the working directory's run."""
 
     run: str
@@ -39,7 +39,7 @@ class Reader:
         return {row["key"]: json.loads(row["value"]) for row in self.rows("SELECT key, value FROM run")}
 
 
-def open_run(workdir: Path) -> Reader:
+def open_run(workdir: Path) -> JournalReader:
     """The latest run of a working directory. HarborError if there was none, or its journal is elsewhere or gone."""
     pointer = workdir / ".snakemake" / "harbor" / "run.json"
     try:
@@ -64,7 +64,7 @@ def open_run(workdir: Path) -> Reader:
         raise HarborError(
             f"the journal {path} of run {run} is of another version of harbor ({version}, not {VERSION})."
         )
-    return Reader(run, path, db, workdir)
+    return JournalReader(run, path, db, workdir)
 
 
 def _unreadable(path: Path, run: str, error: Exception) -> HarborError:
@@ -76,7 +76,7 @@ def reason_of(row: dict[str, Any]) -> str:
     return (row["state"] == JobState.QUEUED and row["waiting"]) or row["reason"] or ""
 
 
-def find_job(reader: Reader, text: str) -> dict[str, Any]:
+def find_job(reader: JournalReader, text: str) -> dict[str, Any]:
     """The row of the job that the user names: its id, its log's name (12.1), an output's rule, or RUN/JOB."""
     rows = reader.rows(f"{JOBS} WHERE jobid = ? OR id = ?", text.split(".")[0], text)
     if not rows:

@@ -6,13 +6,13 @@ from typing import Any
 
 from ..core.lifecycle import ON_NODE
 from ..core.progress import Progress, progress_of
-from ..store.journal_reader import ENDED, JOBS, Reader, reason_of
+from ..store.journal_reader import ENDED, JOBS, JournalReader, reason_of
 from ..store.workdir import read_lock
 
 LAST_FAILED = 5
 
 
-def status(reader: Reader, whole: bool = True) -> dict[str, Any]:
+def status(reader: JournalReader, whole: bool = True) -> dict[str, Any]:
     """The object that `harbor status --json` prints. Without `whole`, its jobs are those that a screen shows: what is
     on nodes, and the last that failed.
     """
@@ -39,7 +39,7 @@ def status(reader: Reader, whole: bool = True) -> dict[str, Any]:
     }
 
 
-def _state(reader: Reader, facts: dict[str, Any], counts: dict[str, int]) -> str:
+def _state(reader: JournalReader, facts: dict[str, Any], counts: dict[str, int]) -> str:
     unfinished = any(count for state, count in counts.items() if state not in ENDED)
     if facts.get("state") == "detached" and unfinished:
         return "detached"
