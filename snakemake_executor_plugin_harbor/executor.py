@@ -67,11 +67,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def handle_job_success(self, job: Any) -> None:
         """Snakemake has the job's outputs on record: the node may forget it."""
-        self.session.settled(job)
+        self.session.result_recorded(job)
 
     def handle_job_error(self, job: Any) -> None:
         """Snakemake counted the job as failed: after its last retry nothing more starts."""
-        self.session.settled(job)
+        self.session.result_recorded(job)
         if not self.workflow.execution_settings.keep_going and job.restart_times <= job.attempt - 1:
             self.session.halt()
 
