@@ -11,28 +11,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from ..core import actions as act
 from ..core import events as ev
 from ..core.capacity import Capacity
 from ..core.job import exit_event
 from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
-from ..core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
+from ..core.model import JobId, JobState, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
 from ..core.protocol import Message, known_of
 from ..remote.connection import Current
 from ..remote.link import Link
 from ..remote.links import Links
-from ..remote.transport import Transport
 from ..store.journal_writer import Journal
 from ..store.workdir import Workdir
+from .client import Client
 from .clock import AwakeClock
 from .node_records import NodeRecords
 from .output_reader import Outputs
-from .wait_recorder import Stuck, WaitRecorder
-from .workers import Listener, Preparer, PrepareThreads, ReportThread
+from .wait_recorder import WaitRecorder
+from .workers import PrepareThreads, ReportThread
 
 TICK_S = 1.0
 PACE_S = 0.015
@@ -44,34 +43,6 @@ NODES_PER_BEAT = 250
 """Rows of nodes that are written each second. A thousand take 20 ms, in which nothing is decided."""
 INBOX_MAX = 20_000
 """Events that may wait to be taken before nodes have to; each is below a kilobyte."""
-
-
-class Client(Preparer, Listener, Protocol):
-    """Whom the dispatcher works for: the session. These calls come from the dispatcher's thread."""
-
-    def accept(self, node: str, facts: NodeFacts) -> str | None:
-        """Why a node that answered cannot be used; None if it can."""
-
-    def reunite(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
-        """Those of the jobs that an earlier run started, and that a node knows by now."""
-
-    def hosts(self) -> tuple[NodeSpec, ...] | None:
-        """The host list, if it has changed."""
-
-    def grown(self) -> None:
-        """The pool has other nodes than it had, or nodes that were away are back."""
-
-    def news(self, change: act.NodeChanged | act.Stalled) -> None:
-        """What the user should hear of."""
-
-    def waits(self, groups: Iterable[Stuck], now: float) -> None:
-        """Jobs that wait, and why."""
-
-    def warn(self, text: str) -> None:
-        """Trouble that the user should know of."""
-
-    def broken(self, error: BaseException) -> None:
-        """A thread of the dispatcher failed: nothing will ever be reported again."""
 
 
 @dataclass(frozen=True)
@@ -119,18 +90,15 @@ class Dispatcher:
         pool: Pool,
         journal: Journal,
         project: Workdir,
-        client: Client,
-        transport: Callable[[NodeSpec], Transport],
-        welcome: Callable[[NodeSpec], Message],
     ) -> None:
         self._pool = pool
         self._journal = journal
         self._project = project
-        self._client = client
+        self._client: Client
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._clock = AwakeClock()
-        self._launcher = PrepareThreads(client, self.post, self._guard)
-        self._reporter = ReportThread(client)
+        self._launcher: PrepareThreads
+        self._reporter: ReportThread
         self._outputs = Outputs()
         self._unhurried: deque[_Post] = deque()
         self._hurry = threading.Event()
@@ -145,8 +113,17 @@ class Dispatcher:
         self._waits = WaitRecorder(pool.waiting, journal)
         self.logs: dict[JobId, str] = {}
         self.known = NodeRecords()
-        self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear))
-        self._threads = [
+        self._links: Links
+        self._threads: list[threading.Thread] = []
+
+    def start(self, client: Client) -> None:
+        """Begin to connect to the nodes. The client's objects may need the dispatcher, so they come after it."""
+        self._client = client
+        self._launcher = PrepareThreads(client.start_messages, self.post, self._guard)
+        self._reporter = ReportThread(client.end_reports)
+        nodes = client.nodes
+        self._links = Links(lambda spec: Link(spec, nodes.transport, nodes.welcome, self._from_node, self._hear))
+        self._threads += [
             threading.Thread(target=self._guard, args=(target,), name=f"harbor-{name}", daemon=True)
             for name, target in (
                 ("dispatch", self._dispatch),
@@ -155,8 +132,6 @@ class Dispatcher:
             )
         ]
 
-    def start(self) -> None:
-        """Begin to connect to the nodes."""
         for thread in self._threads:
             thread.start()
 
@@ -267,7 +242,7 @@ class Dispatcher:
             target()
         except BaseException as error:
             self._failed = error
-            self._client.broken(error)
+            self._client.failed(error)
 
     def _dispatch(self) -> None:
         self._perform(self._pool.start())
@@ -305,7 +280,7 @@ class Dispatcher:
         before, self.capacity = self.capacity, Capacity(self._pool.nodes.values(), self._pool.policy)
         self.slots = self._pool.slots()
         if not self.capacity.same(before):
-            self._client.grown()
+            self._client.jobs.capacity_changed()
 
     def _take(self, timeout: float) -> list[_Item]:
         items: list[_Item] = []
@@ -328,11 +303,11 @@ class Dispatcher:
                 if job in self._pool.jobs:
                     self._journal.progress(job, done, total)
             case ev.NodeUp(node, facts, known):
-                event = replace(event, unusable=self._client.accept(node, facts) or "")
+                event = replace(event, unusable=self._client.nodes.refusal(node, facts) or "")
                 self.known.take(node, known)
                 foreign = sum(1 for record in known if record.foreign and record.running)
                 if foreign:
-                    self._client.warn(
+                    self._client.notices.warn(
                         f"node {node} still runs {foreign} jobs that were started in this directory before its "
                         ".snakemake was deleted or replaced; they are ended before anything starts"
                     )
@@ -342,7 +317,7 @@ class Dispatcher:
                 # Their node may have answered, or left a notice, since Snakemake's thread looked.
                 former = [spec.id for spec in jobs if spec.former]
                 notices = self._read_notices() if former else []
-                return [*notices, event, *self._client.reunite(former)]
+                return [*notices, event, *self._client.jobs.adopt_waiting(former)]
             case ev.Adopted(job, attempt, node):
                 # It may have ended between the look at the index and now.
                 return [replace(event, exit=event.exit or self.known.exit(node, job, attempt))]
@@ -365,13 +340,13 @@ class Dispatcher:
         self._record_waiting()
         events = self._read_notices()
         events += [ev.Fenced(job, attempt, written=True) for job, attempt in self._project.retry()]
-        listed = self._client.hosts()
+        listed = self._client.nodes.changed_hosts()
         return events if listed is None else [*events, ev.HostListChanged(listed)]
 
     def _reunite(self) -> list[ev.Adopted]:
         """Waiting jobs that nodes have from earlier runs, also those whose fence is waited for."""
         waiting = [id for id, job in self._pool.jobs.items() if job.state == JobState.QUEUED]
-        return self._client.reunite(waiting)
+        return self._client.jobs.adopt_waiting(waiting)
 
     def _read_notices(self) -> list[ev.Event]:
         """What follows from the notices of ends that nodes have left since the last time."""
@@ -428,9 +403,9 @@ class Dispatcher:
                         self._beat_node(name, now)
                     if node_state == NodeState.REJECTED:
                         later.append(lambda name=name: self._links.reject(name))  # type: ignore[misc]
-                    later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
+                    later.append(lambda change=action: self._client.notices.report_change(change))  # type: ignore[misc]
                 case act.Stalled():
-                    later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
+                    later.append(lambda change=action: self._client.notices.report_change(change))  # type: ignore[misc]
                 case act.SendStart(job, attempt, node):
                     outgoing.setdefault(node, []).append(self._launcher.message(job, attempt))
                 case act.Send(node, message):
@@ -468,7 +443,7 @@ class Dispatcher:
         self._waits.record(self._pool.jobs, len(self._pool.nodes))
         stuck = self._waits.stuck(self._clock.now())
         if stuck is not None:
-            self._client.waits(stuck, self._clock.now())
+            self._client.notices.report_waiting(stuck, self._clock.now())
 
     def _hear(self, node: str, message: Message) -> None:
         """Messages that are no event of the pool: a piece of a job's output."""

@@ -36,6 +36,7 @@ from ..jobs.start_message import StartMessages
 from ..jobs.thread_limit import ThreadLimit, complete_handover, largest
 from ..remote.descriptors import raise_limit
 from ..remote.transport import SshSettings, Target, Transport, make_transport
+from ..run.client import Client
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
 from ..run.wait_recorder import Stuck
@@ -101,7 +102,7 @@ class Session:
             total=sum(1 for _ in dag.jobs_for_nodes(self._workflow)),
         )
         self.pool = Pool(self.config.nodes, self.config.policy, self.config.timeouts, boot_id())
-        self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
+        self.dispatcher = Dispatcher(self.pool, self._journal, self.project)
         self._notes = AttemptNotes(self.project.directory / "notes", self.warn)
         self._starter = StartMessages(
             self._executor,
@@ -118,11 +119,11 @@ class Session:
         )
         self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project, self._notes)
         self._reports = EndReports(self._executor, self._entries, self.dispatcher, self._notes)
+        shadow.install(self._workflow)
+        self.dispatcher.start(Client(self, self, self, self, self, self.broken))
         self._control = Control(
             self._journal.directory, ControlRequests(self.dispatcher, self.pool, self.detach).answer
         )
-        shadow.install(self._workflow)
-        self.dispatcher.start()
         try:
             ready = await_nodes(
                 self.dispatcher,
@@ -148,12 +149,12 @@ class Session:
         absolute = {key: str(Path(path).absolute()) if path else None for key, path in paths.items()}
         return {"hosts": given.hosts, "transport": given.transport, "scratch": given.scratch, **absolute}
 
-    def _transport(self, node: NodeSpec) -> Transport:
+    def transport(self, node: NodeSpec) -> Transport:
         target = Target(node.name, node.host, node.user, node.port, node.local)
         settings = SshSettings(self.config.ssh_config, self._password)
         return make_transport(target, self.config.transport, settings)
 
-    def _welcome(self, node: NodeSpec) -> Message:
+    def welcome(self, node: NodeSpec) -> Message:
         umask = os.umask(0o077)
         os.umask(umask)
         return {
@@ -212,7 +213,7 @@ class Session:
         if self._limit is not None and job.is_group():
             self._limit.group(job)
 
-    def reunite(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
+    def adopt_waiting(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
         """On the dispatcher's thread: waiting jobs that a node, which answers only now, has from an earlier run."""
         adopted = []
         for id in jobs:
@@ -396,7 +397,7 @@ class Session:
         """Tell the user of trouble that harbor goes on with. (Any thread.)"""
         self._logger.warning(f"harbor: {text}")
 
-    def hosts(self) -> tuple[NodeSpec, ...] | None:
+    def changed_hosts(self) -> tuple[NodeSpec, ...] | None:
         """The host list, if it was edited; a bad edit is a warning, and the list stays as it is."""
         try:
             return self._hostlist.changed()
@@ -404,7 +405,7 @@ class Session:
             self._logger.warning(f"harbor: the edited host list is not used: {error}")
             return None
 
-    def accept(self, node: str, facts: NodeFacts) -> str | None:
+    def refusal(self, node: str, facts: NodeFacts) -> str | None:
         """Why a node that answered cannot be used; None if it can."""
         if facts.shared:
             return None
@@ -413,17 +414,17 @@ class Session:
             "on every node, or take the node out of the host list"
         )
 
-    def grown(self) -> None:
+    def capacity_changed(self) -> None:
         """Snakemake has handed over what the slots before could hold: have it come again."""
         scheduler.request_round(self._workflow)
 
-    def news(self, change: act.NodeChanged | act.Stalled) -> None:
+    def report_change(self, change: act.NodeChanged | act.Stalled) -> None:
         """Tell the user of a node that comes or goes, and of a job that seems to hang."""
         self._news.tell(change)
         if isinstance(change, act.NodeChanged) and change.node in self.pool.nodes:
             self._news.check_memory(self.pool.nodes[change.node])
 
-    def waits(self, groups: Iterable[Stuck], now: float) -> None:
+    def report_waiting(self, groups: Iterable[Stuck], now: float) -> None:
         """Tell the user which jobs wait, and why."""
         self._waits.tell(groups, now)
         for node in self.pool.nodes.values():  # an edit of the host list changes no state
