@@ -31,7 +31,7 @@ class _Store(threading.Thread):
 
 
 class EndReports:
-    """Used on the reporter's thread, but for `fail` and `settled`, which are for Snakemake's."""
+    """Used on the reporter's thread, but for `report_error` and `result_recorded`, which are for Snakemake's."""
 
     def __init__(self, executor: Any, entries: InFlight, dispatcher: Dispatcher, notes: AttemptNotes) -> None:
         self._executor = executor
@@ -89,7 +89,7 @@ class EndReports:
             self._executor.success(job)
         return True
 
-    def batched(self) -> None:
+    def merge_scheduling_rounds(self) -> None:
         """Let Snakemake run one scheduling round for the batch instead of one for each job in it: the first takes in
         all of them (1,900 of 2,100 rounds over 2,000 jobs found nothing, at 1.5 to 4 ms each). One permit is put
         back after the last report, so nothing is missed.
@@ -101,11 +101,11 @@ class EndReports:
         if drained:
             permits.release()
 
-    def fail(self, job: Any, error: BaseException) -> None:
+    def report_error(self, job: Any, error: BaseException) -> None:
         """A job that could not be handed over."""
         self._executor.error(job, _text(error))
 
-    def settled(self, job: Any) -> None:
+    def result_recorded(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
         ended = self._reported.pop(str(job.jobid), None)
         if ended is not None:
