@@ -5,6 +5,7 @@ import threading
 import traceback
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from ..remote.transport import SshSettings, Target, Transport, make_transport
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
 from ..run.wait_recorder import Stuck
-from ..snakemake_internals.shadow import install as install_shadow
+from ..snakemake_internals import dag, scheduler, shadow
 from ..store.attempt_notes import AttemptNotes
 from ..store.journal_writer import Journal
 from ..store.workdir import Workdir, boot_id, new_run
@@ -74,7 +75,7 @@ class Session:
         self._needs: dict[str, tuple[str, ...]] = {}
         self._news = Notices(self._logger, self._entries)
         self._waits = WaitingNotices(self._logger)
-        self._depths = Depths(self._workflow.dag.job_dependencies)
+        self._depths = Depths(partial(dag.dependencies, self._workflow))
         self._same = cmd.shareable_paths()
         self.project = Workdir(Path(self._workdir), self.run, self.warn)
         self.project.acquire()
@@ -97,7 +98,7 @@ class Session:
             state="running",
             started=self.project.started,
             settings=self._shown_settings(),
-            total=sum(1 for job in self._workflow.dag.needrun_jobs() if not job.is_local),
+            total=sum(1 for _ in dag.jobs_for_nodes(self._workflow)),
         )
         self.pool = Pool(self.config.nodes, self.config.policy, self.config.timeouts, boot_id())
         self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
@@ -120,7 +121,7 @@ class Session:
         self._control = Control(
             self._journal.directory, ControlRequests(self.dispatcher, self.pool, self.detach).answer
         )
-        install_shadow(str(self._workflow.persistence.shadow_path))
+        shadow.install(self._workflow)
         self.dispatcher.start()
         try:
             ready = await_nodes(
@@ -303,25 +304,21 @@ class Session:
             f"harbor: detaching. {len(entries)} jobs stay on the nodes or in their queue; the same command again takes "
             "over what runs or has ended by then."
         )
-        out.leave_directories(self._workflow)
-        # Snakemake knows only success and failure; exit code 1 tells scripts enough.
-        self._workflow._onerror = lambda log: None
-        self._logger.addFilter(lambda record: "job did not complete successfully" not in record.getMessage())
-        scheduler = self._workflow.scheduler
-        scheduler._user_kill = "detach"
+        dag.keep_output_directories(self._workflow)
+        scheduler.stop_detached(self._workflow, self._logger)
         for entry in entries:
             if self._entries.remove(entry):
-                out.give_back(self._workflow, entry.job)
-        scheduler._open_jobs.release()
+                scheduler.give_back(self._workflow, entry.job)
+        scheduler.request_round(self._workflow)
         return len(entries)
 
     def close(self, state: str) -> None:
         """End connections and threads. Jobs that still run live on."""
         self._closing = True
-        out.abandon_loops(self._workflow, self.dispatcher.preparing())
+        dag.keep_event_loops(self._workflow, self.dispatcher.preparing())
         try:
             over = state == "ended" and not self.detached
-            whole = over and not self._workflow.scheduler.remaining_jobs
+            whole = over and not scheduler.has_unfinished_jobs(self._workflow)
             if over:
                 self.sources.remove(everything=whole)
             if whole:
@@ -372,14 +369,13 @@ class Session:
 
     def busy(self) -> bool:
         """Whether Snakemake will hand over more in the round that the last end has set off."""
-        return bool(self._workflow.dag._ready_jobs)
+        return dag.has_ready_jobs(self._workflow)
 
     def _stopping(self) -> bool:
         """Whether nothing is to start any more."""
-        scheduler = self._workflow.scheduler
         if self._executor.cancelling or self._closing or self._halted:
             return True
-        if not (scheduler._user_kill or (scheduler._errors and not self._workflow.execution_settings.keep_going)):
+        if not scheduler.is_stopping(self._workflow):
             return False
         self.halt()
         return True
@@ -392,7 +388,7 @@ class Session:
 
     def reported(self) -> None:
         """All of a batch were told."""
-        self._reports.merge_scheduling_rounds()
+        scheduler.merge_requests(self._workflow)
 
     # --- from the dispatcher's thread ---------------------------------------------------------------------------
 
@@ -419,9 +415,7 @@ class Session:
 
     def grown(self) -> None:
         """Snakemake has handed over what the slots before could hold: have it come again."""
-        scheduler = self._workflow.scheduler
-        if scheduler is not None:
-            scheduler._open_jobs.release()
+        scheduler.request_round(self._workflow)
 
     def news(self, change: act.NodeChanged | act.Stalled) -> None:
         """Tell the user of a node that comes or goes, and of a job that seems to hang."""
@@ -437,17 +431,17 @@ class Session:
 
     def broken(self, error: BaseException) -> None:
         """A bug of ours on one of harbor's threads: the workflow ends with the traceback instead of waiting."""
-        scheduler = self._workflow.scheduler
-        out.leave_directories(self._workflow)
+        dag.keep_output_directories(self._workflow)
         if isinstance(error, HarborError):
             failure: WorkflowError = error
         else:
             text = "".join(traceback.format_exception(error))
             failure = WorkflowError(f"harbor: internal error, please report it. Running jobs live on.\n{text}")
-        if scheduler is None:
-            self._logger.error(str(failure))
+        if scheduler.is_built(self._workflow):
+            stop = partial(scheduler.stop_with_error, self._workflow, failure)
+            threading.Thread(target=stop, name="harbor-error", daemon=True).start()
         else:
-            threading.Thread(target=scheduler.executor_error_callback, args=(failure,), daemon=True).start()
+            self._logger.error(str(failure))
 
 
 def _workdir() -> str:
