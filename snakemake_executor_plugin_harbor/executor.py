@@ -128,14 +128,14 @@ class Executor(RealExecutor):  # type: ignore[misc]
         return ExecMode.REMOTE
 
     def get_python_executable(self) -> str:
-        return spawned.interpreter(self.workflow)
+        return spawned.python_executable(self.workflow)
 
     def get_job_args(self, job: Any, **kwargs: Any) -> str:
         arguments = super().get_job_args(job, **{"cores": spawned.cores(self.workflow, job), **kwargs})
-        return f"{arguments} {self.session.sources.waiting(spawned.awaited(self.workflow, job))}"
+        return f"{arguments} {self.session.sources.wait_option(spawned.files_to_wait_for(self.workflow, job))}"
 
     def additional_general_args(self) -> str:
-        return spawned.arguments(self.workflow)
+        return spawned.general_arguments(self.workflow)
 
     # --- signals --------------------------------------------------------------------------------------------
 

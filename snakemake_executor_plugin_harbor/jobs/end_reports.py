@@ -32,7 +32,7 @@ class _Store(threading.Thread):
 
 
 class EndReports:
-    """Used on the reporter's thread, but for `fail` and `settled`, which are for Snakemake's."""
+    """Used on the reporter's thread, but for `report_error` and `result_recorded`, which are for Snakemake's."""
 
     def __init__(self, executor: Any, entries: InFlight, dispatcher: Dispatcher, notes: AttemptNotes) -> None:
         self._executor = executor
@@ -90,11 +90,11 @@ class EndReports:
             self._executor.success(job)
         return True
 
-    def fail(self, job: Any, error: BaseException) -> None:
+    def report_error(self, job: Any, error: BaseException) -> None:
         """A job that could not be handed over."""
         self._executor.error(job, _text(error))
 
-    def settled(self, job: Any) -> None:
+    def result_recorded(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
         ended = self._reported.pop(str(job.jobid), None)
         if ended is not None:

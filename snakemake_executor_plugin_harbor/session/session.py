@@ -24,16 +24,16 @@ from ..errors import HarborError
 from ..jobs import command as cmd
 from ..jobs import outcome as out
 from ..jobs import snakemake_command as spawned
-from ..jobs import start_files as startfiles
-from ..jobs.adoption import Adoption, Found, Memory
+from ..jobs import start_files
+from ..jobs.adoption import Adoption, CheckedMeta, FoundRecord
 from ..jobs.end_reports import EndReports
 from ..jobs.in_flight import InFlight, InFlightJob
 from ..jobs.job_hash import job_hash
 from ..jobs.launch_context import load_factory
-from ..jobs.source_files import Sources
+from ..jobs.source_files import SourceFiles
 from ..jobs.spec import progress_pattern, spec_of
 from ..jobs.start_message import StartMessages
-from ..jobs.thread_limit import ThreadLimit, complete_handover, largest
+from ..jobs.thread_limit import ThreadLimit, largest_node, set_handover_cores
 from ..remote.descriptors import raise_limit
 from ..remote.transport import SshSettings, Target, Transport, make_transport
 from ..run.client import Client
@@ -81,7 +81,7 @@ class Session:
         self.project = Workdir(Path(self._workdir), self.run, self.warn)
         self.project.acquire()
         try:
-            self.sources = Sources(self._workflow, self.project.directory / "sources")
+            self.sources = SourceFiles(self._workflow, self.project.directory / "sources")
             self._journal = Journal(self.run, self.warn)
             self._begin()
         except BaseException:
@@ -104,7 +104,7 @@ class Session:
         self.pool = Pool(self.config.nodes, self.config.policy, self.config.timeouts, boot_id())
         self.dispatcher = Dispatcher(self.pool, self._journal, self.project)
         self._notes = AttemptNotes(self.project.directory / "notes", self.warn)
-        self._starter = StartMessages(
+        self._start_messages = StartMessages(
             self._executor,
             self.config,
             self._factory,
@@ -134,8 +134,8 @@ class Session:
             )
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
-            complete_handover(self._workflow)
-            slots = largest(self.pool.nodes.values())
+            set_handover_cores(self._workflow)
+            slots = largest_node(self.pool.nodes.values())
             self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
             check_jobs(self._workflow, self.pool)
         except BaseException:
@@ -171,7 +171,7 @@ class Session:
             "load_every": 1.0,
             "probe": {"file": str(self.project.probe), "token": self.project.token},
             "same": self._same,
-            "environment": cmd.odd_variables() if node.local else {},
+            "environment": cmd.variables_shells_drop() if node.local else {},
         }
 
     # --- from Snakemake's main thread -------------------------------------------------------------------------
@@ -182,21 +182,21 @@ class Session:
             try:
                 self._submit(job)
             except (Exception, SystemExit) as error:  # functions of the Snakefile may call sys.exit()
-                self._reports.fail(job, error)
+                self._reports.report_error(job, error)
         self.dispatcher.launch()
 
     def _submit(self, job: Any) -> None:
         self._fit(job)
-        way = cmd.way(self._workflow, job, self.config.dispatch)
+        mode = cmd.dispatch_mode(self._workflow, job, self.config.dispatch)
         progress_pattern(job)
-        prepared = spawned.on_node(self._executor, job) if way == "snakemake" else None
+        prepared = spawned.command(self._executor, job) if mode == "snakemake" else None
         needs = prepared.needs if prepared else cmd.direct_needs(self._workflow, job)
         # A hash evaluates params, which may be slow functions: for all other jobs that is left to the preparation.
-        digest = job_hash(job, self.project.id) if self.adoption.possible(job) else ""
+        digest = job_hash(job, self.project.id) if self.adoption.may_have_record(job) else ""
         found = self._find(job, digest, prepared is not None)
-        id = found.known.job if found else f"{self.run}/{job.jobid}"
-        attempt = found.known.attempt if found else self._entries.first_attempt(id)
-        places = {} if found else self.adoption.former(job, digest)
+        id = found.record.job if found else f"{self.run}/{job.jobid}"
+        attempt = found.record.attempt if found else self._entries.next_attempt(id)
+        places = {} if found else self.adoption.earlier_places(job, digest)
         spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
         spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
         entry = InFlightJob(job, id, digest, prepared, request=spec.request)
@@ -211,41 +211,41 @@ class Session:
     def _fit(self, job: Any) -> None:
         """Cut a group down to the largest node; single jobs are cut down by their rules."""
         if self._limit is not None and job.is_group():
-            self._limit.group(job)
+            self._limit.limit_group(job)
 
     def adopt_waiting(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
         """On the dispatcher's thread: waiting jobs that a node, which answers only now, has from an earlier run."""
         adopted = []
         for id in jobs:
             entry = self._entries.get(id)
-            if entry is None or not (entry.hash or self.adoption.possible(entry.job)):
+            if entry is None or not (entry.hash or self.adoption.may_have_record(entry.job)):
                 continue
             entry.hash = entry.hash or job_hash(entry.job, self.project.id)
             found = self._find(entry.job, entry.hash, entry.command is not None)
             if found is not None:
-                self._entries.rename(entry, found.known.job)
+                self._entries.rename(entry, found.record.job)
                 adopted.append(replace(self._adopt(entry, found), known_as=id))
         return adopted
 
-    def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
+    def _find(self, job: Any, digest: str, spawned: bool) -> FoundRecord | None:
         """The record of an earlier run that is this job. If its node has left the host list, only the notice of its end
         is left, and that is worth something only while the outputs are there.
         """
         found = self.adoption.find(job, digest, spawned)
-        if found is None or self.dispatcher.has(found.node) or (found.known.exit or {}).get("code") != 0:
+        if found is None or self.dispatcher.has(found.node) or (found.record.exit or {}).get("code") != 0:
             return found
         shadow, job.shadow_dir = job.shadow_dir, self._memory(found).shadow_dir
         missing = out.missing_outputs(job)
         job.shadow_dir = shadow
         if missing:
-            self._notes.over(found.known.job)
+            self._notes.over(found.record.job)
             return None
         return found
 
-    def _memory(self, found: Found) -> Memory:
-        return found.memory(Path(self._workflow.persistence.shadow_path), self.config.log_dir)
+    def _memory(self, found: FoundRecord) -> CheckedMeta:
+        return found.checked_meta(Path(self._workflow.persistence.shadow_path), self.config.log_dir)
 
-    def _adopt(self, entry: InFlightJob, found: Found) -> ev.Adopted:
+    def _adopt(self, entry: InFlightJob, found: FoundRecord) -> ev.Adopted:
         """Take over what the first controller knew of the job."""
         job, meta = entry.job, self._memory(found)
         if meta.snakemake_attempt is not None:
@@ -253,18 +253,18 @@ class Session:
         if meta.shadow_dir is not None:
             job.shadow_dir = meta.shadow_dir
         entry.log, entry.temp_files = meta.log, meta.temp_files
-        entry.printed = entry.prepared = True
+        entry.logged = entry.prepared = True
         if meta.proc_id is not None:
-            self._entries.number(entry, meta.proc_id)
+            self._entries.assign_proc_id(entry, meta.proc_id)
         self.dispatcher.logs[entry.id] = entry.log or ""
         self._executor.submitted(job, entry.id)
-        where = "runs" if found.known.running else "has ended"
+        where = "runs" if found.record.running else "has ended"
         self._logger.info(f"harbor: job {job.jobid} ({job.name}) of an earlier run {where} on {found.node}: adopted")
-        return ev.Adopted(entry.id, found.known.attempt, found.node, found.reservation, found.known.exit)
+        return ev.Adopted(entry.id, found.record.attempt, found.node, found.reservation, found.record.exit)
 
     def settled(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
-        self._reports.settled(job)
+        self._reports.result_recorded(job)
 
     def halt(self) -> None:
         """Start nothing more."""
@@ -274,14 +274,14 @@ class Session:
 
     def rooms(self) -> Rooms:
         """How many jobs of each class may still be handed over: twice the slots that can hold it, less what is here."""
-        return Rooms(self.dispatcher.capacity, self._entries.handed())
+        return Rooms(self.dispatcher.capacity, self._entries.requested_cores())
 
     def request(self, job: Any) -> Request:
         """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
         self._fit(job)
         try:
             if self._limit is not None and job.is_group():
-                self._limit.group(job)
+                self._limit.limit_group(job)
             return spec_of(job, "", 1, 0, self._needs.get(job.name, ())).request
         except Exception:  # it is reported when the job is handed over
             return Request()
@@ -326,8 +326,8 @@ class Session:
                 self._tidy()
             for found in self.adoption.leftovers() if over else ():
                 # Of a run that failed only its own: a later one may still want those of earlier ones.
-                if whole or found.known.job.startswith(f"{self.run}/"):
-                    self.dispatcher.forget(found.node, found.known.job, found.known.attempt)
+                if whole or found.record.job.startswith(f"{self.run}/"):
+                    self.dispatcher.forget(found.node, found.record.job, found.record.attempt)
             self._control.close()
             self.dispatcher.close("detached" if self.detached else state)
             self._notes.close()
@@ -339,7 +339,7 @@ class Session:
         try:
             self.project.point_to(self._journal.path, complete=True)
             self._notes.clear()
-            startfiles.clear()
+            start_files.remove_all()
             self.project.clear_words()
         except OSError as error:
             self.warn(
@@ -353,7 +353,7 @@ class Session:
         entry = None if self._stopping() else self._entries.get(launch.job)
         if entry is None:
             return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
-        return self._starter.start(entry, launch)
+        return self._start_messages.make(entry, launch)
 
     def rule(self, job: JobId) -> str:
         """The rule (or group) of a job."""
@@ -365,7 +365,7 @@ class Session:
         entry = self._entries.get(launch.job)
         if entry is not None and entry.preparing:
             job = entry.job
-            what = self._starter.activity(entry)
+            what = self._start_messages.describe_step(entry)
             self._logger.warning(f"harbor: job {job.jobid} ({job.name}): preparing for {seconds:.0f} s: {what}")
 
     def busy(self) -> bool:
