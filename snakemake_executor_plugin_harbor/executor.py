@@ -67,11 +67,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def handle_job_success(self, job: Any) -> None:
         """Snakemake has the job's outputs on record: the node may forget it."""
-        self.session.settled(job)
+        self.session.result_recorded(job)
 
     def handle_job_error(self, job: Any) -> None:
         """Snakemake counted the job as failed: after its last retry nothing more starts."""
-        self.session.settled(job)
+        self.session.result_recorded(job)
         if scheduler.is_last_try(job) and not scheduler.keeps_going(self.workflow):
             self.session.halt()
 

@@ -71,9 +71,9 @@ class Adoption:
     """The records of other runs that nodes listed, by hash."""
 
     def __init__(
-        self, dispatcher: Dispatcher, persistence: Any, run: str, project: Workdir, notes: AttemptNotes
+        self, dispatcher: Dispatcher, persistence: Any, run: str, workdir: Workdir, notes: AttemptNotes
     ) -> None:
-        self._project = project
+        self._workdir = workdir
         self._notes = notes
         self._lock = threading.RLock()
         self._dispatcher = dispatcher
@@ -121,7 +121,7 @@ class Adoption:
         """
         markers = [path for path in Path(".snakemake/incomplete").rglob("*") if path.is_file()]
         marked = "".join(path.read_text(errors="replace") for path in markers)
-        found = [FoundRecord(node, record) for node, record in self._dispatcher.known.all()]
+        found = [FoundRecord(node, record) for node, record in self._dispatcher.node_records.all()]
         return [one for one in found if f'"harbor:{one.record.job}"' not in marked]
 
     def earlier_places(self, job: Any, digest: str) -> dict[JobId, Place]:
@@ -131,8 +131,8 @@ class Adoption:
             note = self._notes.get(id)
             if note is None:
                 found[id] = Place()
-            elif not note.over:
-                found[id] = replace(note.place, given_up=self._project.fenced(id, note.attempt))
+            elif not note.ended:
+                found[id] = replace(note.place, given_up=self._workdir.fences.is_fenced(id, note.attempt))
         return found
 
     def _ids(self, job: Any, digest: str = "") -> tuple[JobId, ...]:
@@ -146,8 +146,8 @@ class Adoption:
         ours = [id.removeprefix("harbor:") for id in ids if id.startswith("harbor:")]
         if self._notes.any:
             for member in members:
-                own = digest if digest and not job.is_group() else job_hash(member, self._project.id)
-                notes = self._notes.of(own)
+                own = digest if digest and not job.is_group() else job_hash(member, self._workdir.id)
+                notes = self._notes.with_hash(own)
                 if notes and marked(self._persistence, member):
                     ours += [note.job for note in notes]
         return tuple(sorted({id for id in ours if not id.startswith(self._prefix)}))
@@ -158,11 +158,13 @@ class Adoption:
         """
         record = found.record
         if record.exit is not None:
-            return record.exit.get("reason") not in LOST and not self._project.settled(record.job, record.attempt)
-        return not self._project.fenced(record.job, record.attempt)
+            return record.exit.get("reason") not in LOST and not self._workdir.fences.is_result_recorded(
+                record.job, record.attempt
+            )
+        return not self._workdir.fences.is_fenced(record.job, record.attempt)
 
     def _refresh(self) -> None:
-        listing = self._dispatcher.known
+        listing = self._dispatcher.node_records
         if self._seen == listing.version:
             return
         self._seen, self._by_hash = listing.version, {}

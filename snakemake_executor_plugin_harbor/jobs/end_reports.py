@@ -98,9 +98,9 @@ class EndReports:
         """Snakemake is done with a job's end: the node's record of it can go."""
         ended = self._reported.pop(str(job.jobid), None)
         if ended is not None:
-            self._notes.settled(ended.job)
+            self._notes.result_recorded(ended.job)
         if ended is not None and ended.node is not None:
-            self._dispatcher.settled(ended.node, ended.job, ended.attempt)
+            self._dispatcher.result_recorded(ended.node, ended.job, ended.attempt)
 
     def _close(self, entry: InFlightJob, outcome: Outcome, failed: bool) -> bool:
         if not self._entries.remove(entry, outcome, failed):
@@ -110,7 +110,7 @@ class EndReports:
         self._reported[str(entry.job.jobid)] = outcome
         nothing_runs = outcome.exit is not None or outcome.node is None or outcome.state == JobState.WITHDRAWN
         if nothing_runs and (self._executor.cancelling or outcome.state == JobState.WITHDRAWN):
-            self._notes.over(outcome.job)
+            self._notes.nothing_runs(outcome.job)
         if self._executor.cancelling and outcome.node is not None:
             self._dispatcher.forget(outcome.node, outcome.job, outcome.attempt)
         return True
