@@ -203,11 +203,11 @@ def test_entries_are_removed_without_a_look_at_all(tmp_path):
         entries.add(entry)
     entries.rename(made[7], "old/7")
     assert entries.get("run/7") is entries.get("old/7") is made[7]
-    assert entries.handed() == {Request(cores=2): 100_000}
+    assert entries.requested_cores() == {Request(cores=2): 100_000}
     started = time.thread_time()
     assert all(entries.remove(entry) for entry in made)
     assert time.thread_time() - started < 2
-    assert not entries.remove(made[7]) and not entries.all() and entries.handed() == {}
+    assert not entries.remove(made[7]) and not entries.all() and entries.requested_cores() == {}
     assert entries.get("run/7") is None and entries.get("old/7") is None
 
 

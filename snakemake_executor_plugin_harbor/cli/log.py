@@ -67,7 +67,10 @@ def _file(job: dict[str, Any], offset: int) -> Iterator[bytes]:
 
 
 def _live(reader: JournalReader, job: dict[str, Any], offset: int) -> bytes | None:
-    """The output so far from `offset` on, read on the node through the running controller's connection."""
+    """Return a running job's output from the byte `offset` on, or None if the job does not run.
+
+    The running controller reads it on the node, through its own connection.
+    """
     if job["state"] not in ("running", "cancelling"):
         return None
     answer = ask(reader.path.parent, {"op": "read", "job": job["id"], "offset": offset})

@@ -17,14 +17,13 @@ from ..core import events as ev
 from ..core.capacity import Capacity
 from ..core.job import exit_event
 from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
-from ..core.model import JobId, JobState, NodeSpec, NodeState, Outcome
+from ..core.model import JobId, JobState, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
 from ..core.protocol import Message, record_of
 from ..remote.connection import IsCurrent
 from ..remote.link import Link
 from ..remote.links import Links
-from ..remote.transport import Transport
 from ..store.journal_writer import Journal
 from ..store.workdir import Workdir
 from .client import Client
@@ -92,18 +91,15 @@ class Dispatcher:
         pool: Pool,
         journal: Journal,
         workdir: Workdir,
-        client: Client,
-        transport: Callable[[NodeSpec], Transport],
-        welcome: Callable[[NodeSpec], Message],
     ) -> None:
         self._pool = pool
         self._journal = journal
         self._workdir = workdir
-        self._client = client
+        self._client: Client
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._clock = AwakeClock()
-        self._launcher = PrepareThreads(client, self.post, self._guard)
-        self._reporter = ReportThread(client)
+        self._launcher: PrepareThreads
+        self._reporter: ReportThread
         self._output_reader = OutputReader()
         self._unhurried: deque[_Post] = deque()
         self._hurry = threading.Event()
@@ -118,8 +114,17 @@ class Dispatcher:
         self._waits = WaitRecorder(pool.waiting, journal)
         self.logs: dict[JobId, str] = {}
         self.node_records = NodeRecords()
-        self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._on_message))
-        self._threads = [
+        self._links: Links
+        self._threads: list[threading.Thread] = []
+
+    def start(self, client: Client) -> None:
+        """Begin to connect to the nodes. The client's objects may need the dispatcher, so they come after it."""
+        self._client = client
+        self._launcher = PrepareThreads(client.start_messages, self.post, self._guard)
+        self._reporter = ReportThread(client.end_reports)
+        nodes = client.nodes
+        self._links = Links(lambda spec: Link(spec, nodes.transport, nodes.welcome, self._from_node, self._on_message))
+        self._threads += [
             threading.Thread(target=self._guard, args=(target,), name=f"harbor-{name}", daemon=True)
             for name, target in (
                 ("dispatch", self._dispatch),
@@ -127,9 +132,6 @@ class Dispatcher:
                 ("report", self._reporter.run),
             )
         ]
-
-    def start(self) -> None:
-        """Begin to connect to the nodes."""
         for thread in self._threads:
             thread.start()
 
@@ -278,7 +280,7 @@ class Dispatcher:
         before, self.capacity = self.capacity, Capacity(self._pool.nodes.values(), self._pool.policy)
         self.slots = self._pool.slots()
         if not self.capacity.same(before):
-            self._client.capacity_grown()
+            self._client.jobs.capacity_grown()
 
     def _take(self, timeout: float) -> list[_Item]:
         items: list[_Item] = []
@@ -301,11 +303,11 @@ class Dispatcher:
                 if job in self._pool.jobs:
                     self._journal.set_progress(job, done, total)
             case ev.NodeUp(node, facts, known):
-                event = replace(event, unusable=self._client.why_unusable(node, facts) or "")
+                event = replace(event, unusable=self._client.nodes.why_unusable(node, facts) or "")
                 self.node_records.node_listed(node, known)
                 foreign = sum(1 for record in known if record.foreign and record.running)
                 if foreign:
-                    self._client.warn(
+                    self._client.notices.warn(
                         f"node {node} still runs {foreign} jobs that were started in this directory before its "
                         ".snakemake was deleted or replaced; they are ended before anything starts"
                     )
@@ -315,7 +317,7 @@ class Dispatcher:
                 # Their node may have answered, or left a notice, since Snakemake's thread looked.
                 earlier_ids = [spec.id for spec in jobs if spec.earlier_ids]
                 notices = self._read_notices() if earlier_ids else []
-                return [*notices, event, *self._client.adoptable_jobs(earlier_ids)]
+                return [*notices, event, *self._client.jobs.adopt_waiting(earlier_ids)]
             case ev.Adopted(job, attempt, node):
                 # It may have ended between the look at the index and now.
                 return [replace(event, exit=event.exit or self.node_records.exit_of(node, job, attempt))]
@@ -338,13 +340,13 @@ class Dispatcher:
         self._record_waiting()
         events = self._read_notices()
         events += [ev.FenceResult(job, attempt, written=True) for job, attempt in self._workdir.fences.write_missing()]
-        listed = self._client.changed_host_list()
+        listed = self._client.nodes.changed_host_list()
         return events if listed is None else [*events, ev.HostListChanged(listed)]
 
     def _reunite(self) -> list[ev.Adopted]:
         """Waiting jobs that nodes have from earlier runs, also those whose fence is waited for."""
         waiting = [id for id, job in self._pool.jobs.items() if job.state == JobState.QUEUED]
-        return self._client.adoptable_jobs(waiting)
+        return self._client.jobs.adopt_waiting(waiting)
 
     def _read_notices(self) -> list[ev.Event]:
         """What follows from the notices of ends that nodes have left since the last time."""
@@ -401,9 +403,9 @@ class Dispatcher:
                         self._beat_node(name, now)
                     if node_state == NodeState.REJECTED:
                         later.append(lambda name=name: self._links.reject(name))  # type: ignore[misc]
-                    later.append(lambda change=action: self._client.notify(change))  # type: ignore[misc]
+                    later.append(lambda change=action: self._client.notices.notify(change))  # type: ignore[misc]
                 case act.JobStalled():
-                    later.append(lambda change=action: self._client.notify(change))  # type: ignore[misc]
+                    later.append(lambda change=action: self._client.notices.notify(change))  # type: ignore[misc]
                 case act.SendStart(job, attempt, node):
                     outgoing.setdefault(node, []).append(self._launcher.message(job, attempt))
                 case act.SendMessage(node, message):
@@ -441,7 +443,7 @@ class Dispatcher:
         self._waits.record(self._pool.jobs, len(self._pool.nodes))
         stuck = self._waits.stuck(self._clock.now())
         if stuck is not None:
-            self._client.jobs_wait(stuck, self._clock.now())
+            self._client.notices.report_waiting(stuck, self._clock.now())
 
     def _on_message(self, node: str, message: Message) -> None:
         """Messages that are no event of the pool: a piece of a job's output."""
