@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ..process import clean_environment
+from ..process_channel import clean_environment
 from ..transport import ConnectError, SshSettings, Target
 from .host_options import HOME, HostOptions, host_options
 

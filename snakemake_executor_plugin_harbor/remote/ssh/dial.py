@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..process import END_GRACE_S, STDERR_KEPT, clean_environment
+from ..process_channel import END_GRACE_S, STDERR_KEPT, clean_environment
 from .errors import ConnectErrors, kind_of_error
 from .host_options import HostOptions
 

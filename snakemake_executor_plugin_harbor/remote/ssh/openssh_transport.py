@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..process import ProcessChannel, clean_environment
+from ..process_channel import ProcessChannel, clean_environment
 from ..transport import Channel, ConnectError, SshSettings, Target
 from .config import read_host_options, target_arguments
 from .errors import ConnectErrors, kind_of_text, most_relevant_line

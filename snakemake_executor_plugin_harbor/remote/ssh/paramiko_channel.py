@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..process import AFTERMATH_S, READ_SIZE, Tail
+from ..process_channel import AFTERMATH_S, READ_SIZE, Tail
 
 if TYPE_CHECKING:
     import paramiko
