@@ -14,7 +14,7 @@ from ..core.protocol import Message
 
 
 class AttemptFilter:
-    """The attempts that one connection may report about.
+    """Keeps the attempts that one connection may report about.
 
     Any thread may call messages_sent(). Only the thread that reads the connection calls the other methods.
     """
