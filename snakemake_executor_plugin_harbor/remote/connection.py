@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import events as ev
+from ..core.codec import Decoder, Message, encode
 from ..core.model import NodeSpec
-from ..core.protocol import Decoder, Message, encode, event_of, facts_of, printable, record_of
+from ..core.protocol import event_of, facts_of, printable, record_of
 from .attempt_filter import AttemptFilter
 from .bootstrap import command, payload
 from .transport import Channel, ConnectError, Transport

@@ -13,8 +13,9 @@ import yaml
 
 from ..config.settings import ExecutorSettings, PoolConfig, pool_config
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import Load, NodeFacts, NodeSpec
-from ..core.protocol import VERSION, Message
+from ..core.protocol import VERSION
 from ..errors import HarborError
 from ..store.journal_reader import open_run
 from .connection import Current

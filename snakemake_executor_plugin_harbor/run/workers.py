@@ -14,8 +14,8 @@ from typing import Protocol
 
 from ..core import actions as act
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import JobId, Outcome
-from ..core.protocol import Message
 
 PACE_S = 0.015
 """Under load, reports are made together at this interval: each hand-over between threads costs Python's lock."""
