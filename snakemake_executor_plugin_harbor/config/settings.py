@@ -16,7 +16,7 @@ from ..errors import HarborError
 if TYPE_CHECKING:
     from ..core.job_table import Timeouts
     from ..core.model import NodeSpec
-    from ..core.placement import Policy
+    from ..core.policy import Policy
 
 PASSWORD_VARIABLE = "SNAKEMAKE_HARBOR_PASSWORD"
 STALL_MIN_S = 5
@@ -200,7 +200,7 @@ class PoolConfig:
 def pool_config(settings: ExecutorSettings) -> PoolConfig:
     """Check every setting and read the host list. Raises HarborError for the first that is wrong."""
     from ..core.job_table import Timeouts
-    from ..core.placement import Policy
+    from ..core.policy import Policy
 
     _check_numbers(settings)
     if settings.staging == "always":

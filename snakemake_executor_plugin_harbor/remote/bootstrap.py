@@ -4,7 +4,7 @@ import shlex
 from functools import cache
 from importlib.resources import files
 
-from ..core.protocol import Message, encode
+from ..core.codec import Message, encode
 
 # Reads "N\n", then exactly N bytes, from fd 0 unbuffered: what follows (the welcome line) is the agent's to read.
 # Python 2 must be able to parse it, to say that it is too old.
