@@ -1,1 +1,1 @@
-"""Settings and host lists as the user wrote them, validated and frozen."""
+"""The settings and host lists that the user wrote, after validation."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 
-from ..config.settings import PoolConfig
+from ..config.pool_config import PoolConfig
 from ..core import actions as act
 from ..core import events as ev
 from ..core.codec import Message

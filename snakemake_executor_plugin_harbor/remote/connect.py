@@ -4,7 +4,7 @@ The two SSH transports are imported only when they are used, because `import par
 """
 
 from .open_files import inherited_limit_command
-from .process import ProcessChannel, clean_environment
+from .process_channel import ProcessChannel, clean_environment
 from .transport import Channel, ConnectError, SshSettings, Target, Transport
 
 

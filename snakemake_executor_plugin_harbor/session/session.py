@@ -12,7 +12,8 @@ from typing import Any
 from snakemake_interface_common.exceptions import WorkflowError
 
 from ..config.hostfile_watch import HostfileWatch
-from ..config.settings import host_list, pool_config, pop_password
+from ..config.password import pop_password
+from ..config.pool_config import host_list, pool_config
 from ..core import actions as act
 from ..core import events as ev
 from ..core.capacity import HandOverLimits

@@ -7,7 +7,8 @@ import pytest
 
 from snakemake_executor_plugin_harbor.config.host import parse_host, with_unique_names
 from snakemake_executor_plugin_harbor.config.hostfile import parse_hosts, read_hostfile
-from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings, host_list
+from snakemake_executor_plugin_harbor.config.pool_config import host_list
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
 from snakemake_executor_plugin_harbor.core.protocol import MAX_CORES
 from snakemake_executor_plugin_harbor.errors import HarborError

@@ -1,1 +1,1 @@
-"""Two ways over SSH: paramiko and the ssh program."""
+"""The two SSH transports: by paramiko and by the ssh program."""
