@@ -31,14 +31,14 @@ class Scene:
         monkeypatch.setattr(journals, "runs_directory", lambda: tmp_path)
         self.journal = Journal("run")
         self.pool = Pool(specs)
-        self.pool.start()
+        self.pool.connect_all()
         facts = [ev.NodeUp(s.name, NodeFacts(cores=2, mem_mb=8000, boot_id=s.name)) for s in specs]
         self.now = 0.0
         self.lines = []
         logger = logging.Logger("test")
         logger.addHandler(SimpleNamespace(level=0, handle=self.lines.append))
         self.waits, self.recorder = WaitingNotices(logger), WaitRecorder(self.pool.waiting, self.journal)
-        self.handle(*facts, *(ev.Measured(s.name, load) for s in specs))
+        self.handle(*facts, *(ev.LoadMeasured(s.name, load) for s in specs))
 
     def handle(self, *events):
         actions = self.pool.handle(events, self.now)
@@ -93,24 +93,24 @@ def test_jobs_that_wait_for_long_are_told_of_once_with_the_reason(scene):
     assert "the job needs 1000" in line and "harbor explain" in line
     # Another number each second is no other reason.
     for free in range(100, 400):
-        assert not pool.wait(1, ev.Measured("ada", replace(IDLE, workdir_free_mb=free)))
+        assert not pool.wait(1, ev.LoadMeasured("ada", replace(IDLE, workdir_free_mb=free)))
 
 
 def test_another_reason_is_told_but_at_most_once_a_minute(scene):
     pool = scene(node("ada"))
     pool.submit(3, disk_mb=1000)
     assert len(pool.wait(40)) == 1
-    pool.handle(ev.Drain("ada", "new disk"))
+    pool.handle(ev.DrainChanged("ada", "new disk"))
     assert not pool.wait(PAUSE_S - 20)
     (line,) = pool.wait(30)
     assert "is drained: new disk" in line
-    pool.handle(ev.Drain("ada", ""))
+    pool.handle(ev.DrainChanged("ada", ""))
     assert not pool.wait(200), "told already"
-    pool.handle(ev.Drain("ada", "new disk"))
+    pool.handle(ev.DrainChanged("ada", "new disk"))
     assert not pool.wait(100), "told already"
-    pool.handle(ev.Drain("ada", ""))
+    pool.handle(ev.DrainChanged("ada", ""))
     pool.wait(FORGET_S + 100)
-    pool.handle(ev.Drain("ada", "new disk"))
+    pool.handle(ev.DrainChanged("ada", "new disk"))
     assert pool.wait(100), "that was long ago"
 
 
@@ -125,7 +125,7 @@ def test_who_waits_for_our_own_jobs_is_told_without_alarm(scene):
 def test_nobody_waits_nothing_is_said(scene):
     pool = scene(node("ada"))
     pool.submit(2)
-    assert not pool.wait(300, ev.Measured("ada", IDLE))
+    assert not pool.wait(300, ev.LoadMeasured("ada", IDLE))
 
 
 def test_jobs_of_many_requests_with_one_reason_are_one_line(scene):
@@ -146,8 +146,8 @@ def test_many_nodes_with_one_reason_are_named_once(scene):
 def test_jobs_that_wait_for_a_silent_node_are_told_of(scene):
     pool = scene(node("ada"))
     pool.handle(ev.HostListChanged((node("ada"), node("gone"))), ev.NodeDown("gone", "no route"))
-    places = (JobSpec("run/1", Request(), former=("old/1",)),)
-    pool.handle(ev.Submitted(places))
+    specs = (JobSpec("run/1", Request(), earlier_ids=("old/1",)),)
+    pool.handle(ev.Submitted(specs))
     (line,) = pool.wait(60)
     assert "1 job waits: node gone does not answer, and may still run it since an earlier run" in line
 

@@ -15,8 +15,8 @@ from typing import Any
 from snakemake.persistence.file import FilePersistence
 
 from ..core import events as ev
-from ..core.job import LOST, seat_of
-from ..core.model import JobId, Place, Reservation
+from ..core.job import LOST_REASONS, reservation_of
+from ..core.model import AttemptLocation, JobId, Reservation
 from ..run.dispatcher import Dispatcher
 from ..store.attempt_notes import AttemptNotes
 from ..store.workdir import Workdir
@@ -48,7 +48,7 @@ class FoundRecord:
     @property
     def reservation(self) -> Reservation:
         """What it holds there, as its first controller placed it."""
-        return seat_of(self.record.meta)
+        return reservation_of(self.record.meta)
 
     def checked_meta(self, shadow: Path, logs: Path) -> CheckedMeta:
         """The rest of what it was given to keep; `shadow` and `logs` are the directories of this run."""
@@ -124,15 +124,15 @@ class Adoption:
         found = [FoundRecord(node, record) for node, record in self._dispatcher.node_records.all()]
         return [one for one in found if f'"harbor:{one.record.job}"' not in marked]
 
-    def earlier_places(self, job: Any, digest: str) -> dict[JobId, Place]:
+    def earlier_locations(self, job: Any, digest: str) -> dict[JobId, AttemptLocation]:
         """The ids under which earlier runs started a job whose end is not known, with the place of each."""
         found = {}
         for id in self._ids(job, digest):
             note = self._notes.get(id)
             if note is None:
-                found[id] = Place()
+                found[id] = AttemptLocation()
             elif not note.ended:
-                found[id] = replace(note.place, given_up=self._workdir.fences.is_fenced(id, note.attempt))
+                found[id] = replace(note.place, fenced=self._workdir.fences.is_fenced(id, note.attempt))
         return found
 
     def _ids(self, job: Any, digest: str = "") -> tuple[JobId, ...]:
@@ -158,7 +158,7 @@ class Adoption:
         """
         record = found.record
         if record.exit is not None:
-            return record.exit.get("reason") not in LOST and not self._workdir.fences.is_result_recorded(
+            return record.exit.get("reason") not in LOST_REASONS and not self._workdir.fences.is_result_recorded(
                 record.job, record.attempt
             )
         return not self._workdir.fences.is_fenced(record.job, record.attempt)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core import events as ev
 from ..core.model import NodeSpec
-from ..core.protocol import Decoder, Message, encode, event_of, facts_of, known_of, printable
+from ..core.protocol import Decoder, Message, encode, event_of, facts_of, printable, record_of
 from .attempt_filter import AttemptFilter
 from .bootstrap import command, payload
 from .transport import Channel, ConnectError, Transport
@@ -252,7 +252,7 @@ class Connection:
             self._heard = True
             for message in messages:
                 if not ready and message["t"] == "known":
-                    record = known_of(message)
+                    record = record_of(message)
                     if record is not None:
                         known.append(record)
                     if len(known) > KNOWN_MAX:

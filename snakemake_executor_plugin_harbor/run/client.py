@@ -70,7 +70,7 @@ class JobSource(Protocol):
 class Notices(Protocol):
     """Messages for the user. The dispatcher's thread calls it."""
 
-    def notify(self, change: act.NodeChanged | act.Stalled) -> None:
+    def notify(self, change: act.NodeChanged | act.JobStalled) -> None:
         """Report a node that comes or goes, or a job that seems to hang."""
 
     def report_waiting(self, groups: Iterable[WaitingGroup], now: float) -> None:

@@ -20,7 +20,7 @@ from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
 from ..core.model import JobId, JobState, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
-from ..core.protocol import Message, known_of
+from ..core.protocol import Message, record_of
 from ..remote.connection import Current
 from ..remote.link import Link
 from ..remote.links import Links
@@ -245,7 +245,7 @@ class Dispatcher:
             self._client.internal_error(error)
 
     def _dispatch(self) -> None:
-        self._perform(self._pool.start())
+        self._perform(self._pool.connect_all())
         next_tick = 0.0
         while True:
             items = self._take(max(0.0, next_tick - time.monotonic()))
@@ -315,9 +315,9 @@ class Dispatcher:
                 return [*self._read_notices(), event, *(self._reunite() if known else ())]
             case ev.Submitted(jobs):
                 # Their node may have answered, or left a notice, since Snakemake's thread looked.
-                former = [spec.id for spec in jobs if spec.former]
-                notices = self._read_notices() if former else []
-                return [*notices, event, *self._client.jobs.adopt_waiting(former)]
+                earlier_ids = [spec.id for spec in jobs if spec.earlier_ids]
+                notices = self._read_notices() if earlier_ids else []
+                return [*notices, event, *self._client.jobs.adopt_waiting(earlier_ids)]
             case ev.Adopted(job, attempt, node):
                 # It may have ended between the look at the index and now.
                 return [replace(event, exit=event.exit or self.node_records.exit_of(node, job, attempt))]
@@ -339,7 +339,7 @@ class Dispatcher:
             self._beat_node(name, now)
         self._record_waiting()
         events = self._read_notices()
-        events += [ev.Fenced(job, attempt, written=True) for job, attempt in self._workdir.fences.write_missing()]
+        events += [ev.FenceResult(job, attempt, written=True) for job, attempt in self._workdir.fences.write_missing()]
         listed = self._client.nodes.changed_host_list()
         return events if listed is None else [*events, ev.HostListChanged(listed)]
 
@@ -353,7 +353,7 @@ class Dispatcher:
         events: list[ev.Event] = []
         added = False
         for message in self._workdir.fences.new_exit_notices():
-            record = known_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
+            record = record_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
             name = str(message["node"]) if record is not None and "node" in message else ""
             if record is None or record.exit is None or not name:
                 continue
@@ -404,26 +404,26 @@ class Dispatcher:
                     if node_state == NodeState.REJECTED:
                         later.append(lambda name=name: self._links.reject(name))  # type: ignore[misc]
                     later.append(lambda change=action: self._client.notices.notify(change))  # type: ignore[misc]
-                case act.Stalled():
+                case act.JobStalled():
                     later.append(lambda change=action: self._client.notices.notify(change))  # type: ignore[misc]
                 case act.SendStart(job, attempt, node):
                     outgoing.setdefault(node, []).append(self._launcher.message(job, attempt))
-                case act.Send(node, message):
+                case act.SendMessage(node, message):
                     outgoing.setdefault(node, []).append(message)
                 case act.Connect(spec):
                     later.append(lambda spec=spec: self._links.connect(spec))  # type: ignore[misc]
                 case act.Disconnect(name):
                     self.node_records.remove_node(name)
                     later.append(lambda name=name: self._links.disconnect(name))  # type: ignore[misc]
-                case act.Cut(name):
+                case act.Reconnect(name):
                     later.append(lambda name=name: self._links.cut(name))  # type: ignore[misc]
                 case act.Prepare():
                     launches.append(action)
                 case act.Fence(job, fenced):
                     if not self._workdir.fences.fence(job, fenced):
-                        self.post(ev.Fenced(job, fenced, written=False))
-                case act.Renamed(job, known_as):
-                    self._journal.rename_job(job, known_as)
+                        self.post(ev.FenceResult(job, fenced, written=False))
+                case act.JobRenamed(job, submitted_as):
+                    self._journal.rename_job(job, submitted_as)
                 case act.JobEnded(outcome):
                     self.logs.pop(outcome.job, None)
                     outcomes.append(outcome)

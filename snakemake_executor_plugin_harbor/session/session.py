@@ -15,8 +15,8 @@ from ..config.hostfile_watch import HostfileWatch
 from ..config.settings import host_list, pool_config, take_password
 from ..core import actions as act
 from ..core import events as ev
-from ..core.capacity import Rooms
-from ..core.dag_depth import Depths
+from ..core.capacity import HandOverLimits
+from ..core.dag_depth import DagDepths
 from ..core.model import JobId, NodeFacts, NodeSpec, Outcome, Request
 from ..core.pool import Pool
 from ..core.protocol import VERSION, Message
@@ -76,7 +76,7 @@ class Session:
         self._needs: dict[str, tuple[str, ...]] = {}
         self._news = Notices(self._logger, self._entries)
         self._waits = WaitingNotices(self._logger)
-        self._depths = Depths(partial(dag.dependencies, self._workflow))
+        self._depths = DagDepths(partial(dag.dependencies, self._workflow))
         self._same = cmd.shareable_paths()
         self.workdir = Workdir(Path(self._workdir_path), self.run, self.warn)
         self.workdir.acquire()
@@ -196,9 +196,9 @@ class Session:
         found = self._find(job, digest, prepared is not None)
         id = found.record.job if found else f"{self.run}/{job.jobid}"
         attempt = found.record.attempt if found else self._entries.next_attempt(id)
-        places = {} if found else self.adoption.earlier_places(job, digest)
-        spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
-        spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
+        locations = {} if found else self.adoption.earlier_locations(job, digest)
+        spec = spec_of(job, id, attempt, self._depths.depth_of(job), needs)
+        spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._entries.failed_on(job))
         entry = InFlightJob(job, id, digest, prepared, request=spec.request)
         self._needs[job.name] = spec.request.needs
         self._entries.add(entry)
@@ -224,7 +224,7 @@ class Session:
             found = self._find(entry.job, entry.hash, entry.command is not None)
             if found is not None:
                 self._entries.rename(entry, found.record.job)
-                adopted.append(replace(self._adopt(entry, found), known_as=id))
+                adopted.append(replace(self._adopt(entry, found), submitted_as=id))
         return adopted
 
     def _find(self, job: Any, digest: str, spawned: bool) -> FoundRecord | None:
@@ -272,9 +272,9 @@ class Session:
         self.dispatcher.post(ev.Halt())
         self.dispatcher.abandon()
 
-    def rooms(self) -> Rooms:
+    def hand_over_limits(self) -> HandOverLimits:
         """How many jobs of each class may still be handed over: twice the slots that can hold it, less what is here."""
-        return Rooms(self.dispatcher.capacity, self._entries.requested_cores())
+        return HandOverLimits(self.dispatcher.capacity, self._entries.requested_cores())
 
     def request(self, job: Any) -> Request:
         """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
@@ -291,7 +291,7 @@ class Session:
         self.dispatcher.post(ev.CancelAll(grace))
         self.dispatcher.abandon()
         if not self.dispatcher.wait(self.dispatcher.idle, timeout):
-            self.dispatcher.post(ev.GiveUp())
+            self.dispatcher.post(ev.FenceAll())
         self.close("cancelled")
 
     def detach(self) -> int:
@@ -418,7 +418,7 @@ class Session:
         """Snakemake has handed over what the slots before could hold: have it come again."""
         scheduler.request_round(self._workflow)
 
-    def notify(self, change: act.NodeChanged | act.Stalled) -> None:
+    def notify(self, change: act.NodeChanged | act.JobStalled) -> None:
         """Tell the user of a node that comes or goes, and of a job that seems to hang."""
         self._news.tell(change)
         if isinstance(change, act.NodeChanged) and change.node in self.pool.nodes:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.placement import Why, summary
+from ..core.placement import NodeReason, list_reasons
 from ..run.wait_recorder import WaitingGroup
 
 LONG_S = 30.0
@@ -49,11 +49,11 @@ class WaitingNotices:
         names = f"{', '.join(rules[:3])}{', ...' if len(rules) > 3 else ''}"
         who = "1 job waits" if len(jobs) == 1 else f"{len(jobs)} jobs wait"
         number = jobs[0].spec.id.rpartition("/")[2]
-        text = f"harbor: {who}: {'; '.join(summary(whys, most=4))}   # {names}: harbor explain {number}"
-        if all(why.busy or why.never for why in whys.values()):
+        text = f"harbor: {who}: {'; '.join(list_reasons(whys, most=4))}   # {names}: harbor explain {number}"
+        if all(why.busy or why.permanent for why in whys.values()):
             self._logger.info(text)
         else:
             self._logger.warning(text)
 
 
-BUSY = frozenset({Why("", (), busy=True).kind})
+BUSY = frozenset({NodeReason("", (), busy=True).kind})

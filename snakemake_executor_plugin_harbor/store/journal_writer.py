@@ -117,9 +117,9 @@ class Journal:
         """A job took a transition."""
         self._changes.append((id, attempt, state, node, _text(reason), at, log))
 
-    def rename_job(self, id: str, known_as: str) -> None:
+    def rename_job(self, id: str, submitted_as: str) -> None:
         """A job goes on under another id."""
-        self._renamed.append((id, known_as))
+        self._renamed.append((id, submitted_as))
 
     def set_progress(self, id: str, done: float, total: float) -> None:
         """A job said how far it is."""

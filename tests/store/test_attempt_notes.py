@@ -5,11 +5,11 @@ import os
 
 import pytest
 
-from snakemake_executor_plugin_harbor.core.model import Place
+from snakemake_executor_plugin_harbor.core.model import AttemptLocation
 from snakemake_executor_plugin_harbor.errors import HarborError
 from snakemake_executor_plugin_harbor.store.attempt_notes import AttemptNotes
 
-ADA = Place("ada", "ada.example", "boot", "/scratch")
+ADA = AttemptLocation("ada", "ada.example", "boot", "/scratch")
 
 
 def again(path):
@@ -52,7 +52,7 @@ def test_another_attempt_is_not_over(tmp_path):
     notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)
     notes.nothing_runs("r/1")
-    notes.start("r/1", 2, ["h"], Place("grace"))
+    notes.start("r/1", 2, ["h"], AttemptLocation("grace"))
     note = again(path).get("r/1")
     assert (note.attempt, note.place.node, note.ended) == (2, "grace", False)
 
