@@ -35,7 +35,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
     """`snakemake --executor harbor`."""
 
     def __post_init__(self) -> None:
-        from .config.settings import pool_config, take_password
+        from .config.settings import pool_config, pop_password
         from .session.session import Session
 
         self.cancelling = False
@@ -49,7 +49,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         else:
             # Snakemake says "Nothing to be done", and does not shut an executor down that had nothing to do.
             pool_config(self.executor_settings)
-            take_password(self.executor_settings)
+            pop_password(self.executor_settings)
 
     # --- what Snakemake calls -------------------------------------------------------------------------------
 

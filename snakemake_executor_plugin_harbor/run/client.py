@@ -9,7 +9,7 @@ from ..core import events as ev
 from ..core.model import JobId, NodeFacts, NodeSpec, Outcome
 from ..core.protocol import Message
 from ..remote.transport import Transport
-from .wait_recorder import WaitingGroup
+from .wait_recorder import WaitingJobs
 
 
 class Preparer(Protocol):
@@ -73,7 +73,7 @@ class Notices(Protocol):
     def notify(self, change: act.NodeChanged | act.JobStalled) -> None:
         """Report a node that comes or goes, or a job that seems to hang."""
 
-    def report_waiting(self, groups: Iterable[WaitingGroup], now: float) -> None:
+    def report_waiting(self, groups: Iterable[WaitingJobs], now: float) -> None:
         """Report jobs that wait, and why."""
 
     def warn(self, text: str) -> None:

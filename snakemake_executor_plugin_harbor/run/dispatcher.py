@@ -21,7 +21,7 @@ from ..core.model import JobId, JobState, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
 from ..core.protocol import Message, record_of
-from ..remote.connection import Current
+from ..remote.connection import IsCurrent
 from ..remote.link import Link
 from ..remote.links import Links
 from ..store.journal_writer import Journal
@@ -70,7 +70,7 @@ class _Heard:
     """An event of a connection. It counts only while that connection is still its node's (`current`)."""
 
     event: ev.Event
-    current: Current
+    current: IsCurrent
 
 
 _Item = tuple[ev.Event, ...] | _Heard | _Note | _Post | threading.Event | None
@@ -143,7 +143,7 @@ class Dispatcher:
         """
         self._inbox.put(events)
 
-    def _from_node(self, event: ev.Event, current: Current) -> None:
+    def _from_node(self, event: ev.Event, current: IsCurrent) -> None:
         """A link's event. A node that sends faster than we take waits, and with it its connection."""
         while self._inbox.qsize() > INBOX_MAX and not self._closed and self._failed is None:
             with self._changed:
@@ -333,7 +333,7 @@ class Dispatcher:
     def _beat(self) -> list[ev.Event]:
         """Once a second: who is silent, what `harbor status` shows, and whether the host list is another one."""
         self._workdir.heartbeat()
-        self._links.check(self._clock.now())
+        self._links.check_silence(self._clock.now())
         now = time.time()
         for name in self._some_nodes():
             self._beat_node(name, now)
@@ -416,7 +416,7 @@ class Dispatcher:
                     self.node_records.remove_node(name)
                     later.append(lambda name=name: self._links.disconnect(name))  # type: ignore[misc]
                 case act.Reconnect(name):
-                    later.append(lambda name=name: self._links.cut(name))  # type: ignore[misc]
+                    later.append(lambda name=name: self._links.abort(name))  # type: ignore[misc]
                 case act.Prepare():
                     launches.append(action)
                 case act.Fence(job, fenced):

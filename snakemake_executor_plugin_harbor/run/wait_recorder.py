@@ -18,7 +18,7 @@ SHOWN = 12
 
 
 @dataclass(frozen=True)
-class WaitingGroup:
+class WaitingJobs:
     """Jobs that wait for the same reasons, by node."""
 
     jobs: Iterable[Job]
@@ -64,9 +64,9 @@ class WaitRecorder:
                 self._texts[number] = text
                 self._journal.set_reasons(number, text)
 
-    def stuck(self, now: float) -> list[WaitingGroup] | None:
+    def stuck(self, now: float) -> list[WaitingJobs] | None:
         """All waiting jobs with the reasons as last seen; None between two looks."""
         if self._beat % AGAIN_BEATS:
             return None
         groups = self._waiting.groups()
-        return [WaitingGroup(group.jobs(), self._whys[group.number]) for group in groups if group.number in self._whys]
+        return [WaitingJobs(group.jobs(), self._whys[group.number]) for group in groups if group.number in self._whys]

@@ -12,7 +12,7 @@ from typing import Any
 from snakemake_interface_common.exceptions import WorkflowError
 
 from ..config.hostfile_watch import HostfileWatch
-from ..config.settings import host_list, pool_config, take_password
+from ..config.settings import host_list, pool_config, pop_password
 from ..core import actions as act
 from ..core import events as ev
 from ..core.capacity import HandOverLimits
@@ -34,12 +34,13 @@ from ..jobs.source_files import SourceFiles
 from ..jobs.spec import progress_pattern, spec_of
 from ..jobs.start_message import StartMessages
 from ..jobs.thread_limit import ThreadLimit, largest_node, set_handover_cores
-from ..remote.descriptors import raise_limit
-from ..remote.transport import SshSettings, Target, Transport, make_transport
+from ..remote.connect import make_transport
+from ..remote.open_files import raise_open_file_limit
+from ..remote.transport import SshSettings, Target, Transport
 from ..run.client import Client
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
-from ..run.wait_recorder import WaitingGroup
+from ..run.wait_recorder import WaitingJobs
 from ..snakemake_internals import dag, scheduler, shadow
 from ..store.attempt_notes import AttemptNotes
 from ..store.journal_writer import Journal
@@ -57,9 +58,9 @@ class Session:
         self._executor = executor
         self._workflow = executor.workflow
         self._logger = executor.logger
-        self._password = take_password(executor.executor_settings)
+        self._password = pop_password(executor.executor_settings)
         self.config = pool_config(executor.executor_settings)
-        few = raise_limit(len(self.config.nodes), self.config.transport)
+        few = raise_open_file_limit(len(self.config.nodes), self.config.transport)
         if few is not None:
             self._logger.warning(f"harbor: {few}")
         factory = self.config.command_factory
@@ -424,7 +425,7 @@ class Session:
         if isinstance(change, act.NodeChanged) and change.node in self.pool.nodes:
             self._news.check_memory(self.pool.nodes[change.node])
 
-    def report_waiting(self, groups: Iterable[WaitingGroup], now: float) -> None:
+    def report_waiting(self, groups: Iterable[WaitingJobs], now: float) -> None:
         """Tell the user which jobs wait, and why."""
         self._waits.tell(groups, now)
         for node in self.pool.nodes.values():  # an edit of the host list changes no state

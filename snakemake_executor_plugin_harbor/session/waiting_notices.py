@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..core.placement import NodeReason, list_reasons
-from ..run.wait_recorder import WaitingGroup
+from ..run.wait_recorder import WaitingJobs
 
 LONG_S = 30.0
 """A job that could not be placed for this long is told of."""
@@ -22,14 +22,14 @@ class WaitingNotices:
         self._told: dict[frozenset[tuple[str, ...]], float] = {}
         self._last = -PAUSE_S
 
-    def tell(self, groups: Iterable[WaitingGroup], now: float) -> None:
+    def tell(self, groups: Iterable[WaitingJobs], now: float) -> None:
         """Write a line for each reason that was not told yet."""
-        found: dict[frozenset[tuple[str, ...]], list[WaitingGroup]] = {}
+        found: dict[frozenset[tuple[str, ...]], list[WaitingJobs]] = {}
         for group in groups:
             jobs = [job for job in group.jobs if now - job.since >= LONG_S]
             if jobs:
                 key = frozenset(why.kind for why in group.whys.values())
-                found.setdefault(key, []).append(WaitingGroup(jobs, group.whys))
+                found.setdefault(key, []).append(WaitingJobs(jobs, group.whys))
         new = [key for key in found if key not in self._told]
         if new and now - self._last >= PAUSE_S:
             self._last = now
@@ -42,7 +42,7 @@ class WaitingNotices:
             elif now - at >= FORGET_S and key != BUSY:
                 del self._told[key]
 
-    def _line(self, groups: list[WaitingGroup]) -> None:
+    def _line(self, groups: list[WaitingJobs]) -> None:
         jobs = [job for group in groups for job in group.jobs]
         whys = groups[0].whys
         rules = sorted({job.spec.rule for job in jobs if job.spec.rule})
