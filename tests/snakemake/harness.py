@@ -12,8 +12,10 @@ from pathlib import Path
 
 import psutil
 
+from tests.snakemake import preloaded
 from tests.sshd import wait_until
 
+Process = subprocess.Popen[str] | preloaded.Process
 LIMITS = ("--max-jobs-per-timespan", "100000/1s")
 
 
@@ -24,14 +26,20 @@ class Project:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "Snakefile").write_text(textwrap.dedent(snakefile))
-        self.runs: list[subprocess.Popen[str]] = []
+        self.runs: list[Process] = []
         self._count = 0
 
     def start(self, *options: str, env: dict[str, str] | None = None) -> "Run":
-        """Start Snakemake; its output goes to a file, as a test that does not read a pipe would block it."""
+        """Start Snakemake; its output goes to a file, as a test that does not read a pipe would block it. With
+        variables or signals of its own, it is a new process from the beginning.
+        """
         self._count += 1
         log = self.directory / f"snakemake.{self._count}.log"
-        command = [sys.executable, "-m", "snakemake", "--nocolor", *LIMITS, *options]
+        arguments = ["--nocolor", *LIMITS, *options]
+        if env is None and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            self.runs.append(preloaded.start(arguments, self.directory, log, dict(os.environ)))
+            return Run(self.runs[-1], log)
+        command = [sys.executable, "-m", "snakemake", *arguments]
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             # Tests that run in the background of a script: Snakemake would inherit it, and be deaf to Ctrl-C.
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -78,7 +86,7 @@ class Project:
 class Run:
     """One Snakemake process."""
 
-    def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
+    def __init__(self, process: Process, log: Path) -> None:
         self.process = process
         self.log = log
 
