@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -29,16 +30,18 @@ class Project:
         self.runs: list[Process] = []
         self._count = 0
 
-    def start(self, *options: str, env: dict[str, str] | None = None) -> "Run":
+    def start(self, *options: str, env: dict[str, str] | None = None, before: str = "") -> "Run":
         """Start Snakemake; its output goes to a file, as a test that does not read a pipe would block it. With
-        variables or signals of its own, it is a new process from the beginning.
+        variables or signals of its own, it is a new process from the beginning; otherwise it may run Python code
+        `before` all else.
         """
         self._count += 1
         log = self.directory / f"snakemake.{self._count}.log"
         arguments = ["--nocolor", *LIMITS, *options]
         if env is None and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-            self.runs.append(preloaded.start(arguments, self.directory, log, dict(os.environ)))
+            self.runs.append(preloaded.start(arguments, self.directory, log, dict(os.environ), before))
             return Run(self.runs[-1], log)
+        assert not before
         command = [sys.executable, "-m", "snakemake", *arguments]
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             # Tests that run in the background of a script: Snakemake would inherit it, and be deaf to Ctrl-C.
@@ -57,9 +60,9 @@ class Project:
         self.runs.append(process)
         return Run(process, log)
 
-    def run(self, *options: str, env: dict[str, str] | None = None, timeout: float = 60) -> "Run":
+    def run(self, *options: str, env: dict[str, str] | None = None, before: str = "", timeout: float = 60) -> "Run":
         """Run Snakemake to its end."""
-        run = self.start(*options, env=env)
+        run = self.start(*options, env=env, before=before)
         run.wait(timeout)
         return run
 
@@ -122,6 +125,15 @@ class Run:
             wait_until(lambda: re.search(pattern, self.text), timeout)
         except TimeoutError:
             raise AssertionError(f"Snakemake did not say {pattern!r} in {timeout} s:\n{self.text[-6000:]}") from None
+
+
+def setting(name: str, value: float) -> str:
+    """Code that gives a constant of harbor another value, for `before`: `session.startup.BOOTING_S`, say. What
+    harbor does after half a minute can be seen in a second or two.
+    """
+    module, _, constant = f"snakemake_executor_plugin_harbor.{name}".rpartition(".")
+    assert hasattr(import_module(module), constant), name
+    return f"import {module} as module\nmodule.{constant} = {value!r}\n"
 
 
 def processes_in(directory: Path) -> list[psutil.Process]:

@@ -56,11 +56,11 @@ class Process:
             os.kill(self.pid, signal.SIGKILL)
 
 
-def start(arguments: list[str], cwd: Path, log: Path, env: dict[str, str]) -> Process:
-    """Start `python -m snakemake ARGUMENTS`; its output goes to the file `log`."""
+def start(arguments: list[str], cwd: Path, log: Path, env: dict[str, str], before: str = "") -> Process:
+    """Start `python -m snakemake ARGUMENTS`; its output goes to the file `log`. It runs the code `before` first."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs, log.open("w") as out:
-        request = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": env}).encode()
+        request = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": env, "before": before}).encode()
         socket.send_fds(_server(), [request], [theirs.fileno(), out.fileno()])
     return Process(ours)
 
@@ -120,6 +120,7 @@ def become(request: dict[str, Any], log: int) -> None:
     os.environ.update(request["env"])
     sys.path[0] = request["cwd"]
     sys.argv[1:] = request["arguments"]
+    exec(request["before"], {})
 
 
 if __name__ == "__main__":
