@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.model import JobSpec, JobState, Load, NodeFacts, NodeSpec, Request
 from snakemake_executor_plugin_harbor.core.pool import Pool
@@ -41,12 +42,12 @@ class Simulation:
         self._future: list[tuple[float, int, ev.Event]] = []
         self._count = 0
         self._tick_at = 0.0
-        self.pool.start()
+        self.pool.connect_all()
         up = [ev.NodeUp(name, self._facts(name)) for name in self.pool.nodes]
         self.pool.handle(up, self.now)
-        self.pool.handle([ev.Measured(name, self._load(name)) for name in self.pool.nodes], self.now)
+        self.pool.handle([ev.LoadMeasured(name, self._load(name)) for name in self.pool.nodes], self.now)
         for name in self.pool.nodes:
-            self._later(self.random.uniform(0, sample_every), ev.Measured(name, Load()))
+            self._later(self.random.uniform(0, sample_every), ev.LoadMeasured(name, Load()))
 
     def _request(self, index: int) -> Request:
         return Request(cores=1 + index % 4, mem_mb=500 + 7 * index)
@@ -57,9 +58,9 @@ class Simulation:
     def _load(self, name: str) -> Load:
         """What the node measures: our jobs use what they asked for, others use up to one core."""
         node = self.pool.nodes[name]
-        ours = {key: float(request.cores) for key, (request, _) in node.held.items()}
+        ours = {key: float(request.cores) for key, (request, _) in node.reservations.items()}
         busy = sum(ours.values()) + self.random.random()
-        free = MEM_MB - 2_000 - node.held.mem_mb
+        free = MEM_MB - 2_000 - node.reservations.mem_mb
         return Load(busy, ours, mem_available_mb=max(0, free), disk_free_mb=90_000, workdir_free_mb=900_000)
 
     def _later(self, seconds: float, event: ev.Event) -> None:
@@ -73,13 +74,13 @@ class Simulation:
         self.costs.setdefault(type(events[0]).__name__, []).append(time.thread_time() - started)
         for action in actions:
             match action:
-                case ev.Launch(job, attempt):
+                case act.Prepare(job, attempt):
                     self.placed += 1
                     self._later(0.01, ev.Prepared(job, attempt))
-                case ev.Start(job, attempt, node):
+                case act.SendStart(job, attempt, node):
                     self._later(0.02, ev.Started(node, job, attempt))
                     self._later(self.random.expovariate(1 / 60) + 0.1, ev.Exited(node, job, attempt, 0, None))
-                case ev.Settle(outcome):
+                case act.JobEnded(outcome):
                     self.ended += 1
                     if outcome.state != JobState.SUCCEEDED:
                         self.failed.append(outcome.reason)
@@ -113,9 +114,9 @@ class Simulation:
         if self.now >= self._tick_at:
             self._tick_at = self.now + 1.0
             self.handle(ev.Tick(12))
-        if isinstance(event, ev.Measured):
+        if isinstance(event, ev.LoadMeasured):
             self._later(self.sample_every, event)
-            event = ev.Measured(event.node, self._load(event.node))
+            event = ev.LoadMeasured(event.node, self._load(event.node))
         self.handle(event)
         if isinstance(event, ev.Exited):
             self.submit(1)
@@ -169,7 +170,7 @@ def growth(requests: int, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str, 
         simulation.start_all()
         simulation.costs.clear()
         before = simulation.pool.waiting.asked
-        while min(len(simulation.costs.get(kind, ())) for kind in ("Measured", "Exited", "Submitted")) < TIMED:
+        while min(len(simulation.costs.get(kind, ())) for kind in ("LoadMeasured", "Exited", "Submitted")) < TIMED:
             simulation.step()
         count = sum(len(seconds) for seconds in simulation.costs.values())
         asked = (simulation.pool.waiting.asked - before) / count

@@ -18,7 +18,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from .core.capacity import Rooms
+from .core.capacity import HandOverLimits
 from .core.model import Request
 from .jobs import snakemake_command as spawned
 
@@ -56,9 +56,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """Queue a batch. What is wrong with a job is reported for that job: an exception would end the workflow."""
         if not self._begun:
             self._begun = True
-            self._mend_signals()
-            self._heed_signals()
-            _quicken(self.workflow.scheduler)
+            self._install_signal_handlers()
+            self._wake_for_signals()
+            _tune_process(self.workflow.scheduler)
         self.session.submit(jobs)
 
     def run_job(self, job: Any) -> None:
@@ -87,9 +87,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """All jobs have ended."""
         self.session.close("ended")
 
-    def rooms(self) -> Rooms:
+    def hand_over_limits(self) -> HandOverLimits:
         """For the scheduler plugin: how many jobs of each class may still be handed over."""
-        return self.session.rooms()
+        return self.session.hand_over_limits()
 
     def request(self, job: Any) -> Request:
         """For the scheduler plugin: what a job asks of a node."""
@@ -139,7 +139,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     # --- signals --------------------------------------------------------------------------------------------
 
-    def _mend_signals(self) -> None:
+    def _install_signal_handlers(self) -> None:
         """SIGTERM: Snakemake's own handler takes the scheduler's lock in the main thread, which may hold it: a deadlock
         in 2 of 3 tries. On a thread it cannot. SIGHUP, when the terminal is closed, detaches. Set here because the
         scheduler's constructor sets its handler later than ours.
@@ -151,19 +151,21 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
             signal.signal(signal.SIGINT, self._on_sigint)
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
-            signal.signal(signal.SIGHUP, lambda *_: _aside("harbor-sighup", self.session.detach))
+            signal.signal(signal.SIGHUP, lambda *_: _run_in_thread("harbor-sighup", self.session.detach))
 
-    def _heed_signals(self) -> None:
-        """Python runs handlers on the main thread only, and only a signal that interrupts its wait wakes it. One that
-        comes the moment before, or that another thread takes, would be heeded after the next end of a job. So each
-        signal also has Snakemake's main thread come round once.
+    def _wake_for_signals(self) -> None:
+        """Wake Snakemake's main thread at each signal, so that Python runs the handler at once.
+
+        Python runs signal handlers only on the main thread, and only a signal that interrupts the wait of that thread
+        wakes it. A signal that comes just before the wait, or that the kernel delivers to another thread, would be
+        handled after the next end of a job.
         """
         if threading.current_thread() is not threading.main_thread():
             return
         arrived, note = os.pipe()
         os.set_blocking(note, False)
         others = signal.set_wakeup_fd(note, warn_on_full_buffer=False)
-        if others != -1:  # the event loop of a program that uses Snakemake's API: it wakes the main thread itself
+        if others != -1:  # a program that uses Snakemake's API has an event loop, which wakes the main thread itself
             signal.set_wakeup_fd(others)
             return
 
@@ -171,7 +173,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             while os.read(arrived, 64):
                 self.workflow.scheduler._open_jobs.release()
 
-        _aside("harbor-signals", wake)
+        _run_in_thread("harbor-signals", wake)
 
     def _on_sigint(self, *_: object) -> None:
         """The first is Snakemake's. Others do not cut the ending short, neither while it goes on nor on the way to it:
@@ -179,7 +181,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """
         now = time.monotonic()
         if now - self._interrupted < UNWIND_S or (self.cancelling and not self._cancelled):
-            _aside("harbor-sigint", lambda: self.logger.info("harbor: ending jobs on the nodes, a few seconds more."))
+            _run_in_thread(
+                "harbor-sigint", lambda: self.logger.info("harbor: ending jobs on the nodes, a few seconds more.")
+            )
             return
         self._interrupted = now
         raise KeyboardInterrupt
@@ -189,14 +193,14 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if self._stopping:
             self._on_sigint()  # a script's background job would ignore the signal itself
         self._stopping = True
-        _aside("harbor-sigterm", self._stop_gracefully)
+        _run_in_thread("harbor-sigterm", self._stop_gracefully)
 
     def _stop_gracefully(self) -> None:
         self.workflow.scheduler.exit_gracefully()
         self.session.halt()
 
 
-def _quicken(scheduler: Any) -> None:
+def _tune_process(scheduler: Any) -> None:
     """Settings of this process that trivial jobs gain from (a tenth of the time of 2,000 on 2 cores)."""
     # The DAG stays until the end: the collector need not look at it again and again.
     gc.freeze()
@@ -209,6 +213,6 @@ def _quicken(scheduler: Any) -> None:
         scheduler.resources["_job_count"] = sys.maxsize
 
 
-def _aside(name: str, act: Callable[[], object]) -> None:
+def _run_in_thread(name: str, act: Callable[[], object]) -> None:
     """Out of a signal handler, which may have interrupted anything, into a thread of its own."""
     threading.Thread(target=act, name=name, daemon=True).start()

@@ -116,10 +116,10 @@ class Sshd:
             if name.startswith("sshd"):
                 children.setdefault(int(parent), []).append(int(pid))
         # A session is one process or two, the second for the user's own rights.
-        doomed = children.get(self.pid, [])
-        for pid in doomed:
-            doomed.extend(children.get(pid, []))
-        for pid in reversed(doomed):
+        cancel_requested = children.get(self.pid, [])
+        for pid in cancel_requested:
+            cancel_requested.extend(children.get(pid, []))
+        for pid in reversed(cancel_requested):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

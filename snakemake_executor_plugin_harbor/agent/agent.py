@@ -288,7 +288,7 @@ class Agent(Endings):
         self.empty_trash()
         for record in self.records.values():
             if record.exit is not None:
-                self.leave_word(record)  # it was sent, and may not have arrived
+                self.leave_exit_notice(record)  # it was sent, and may not have arrived
         self.next_look = 0.0
 
     # --- messages ---
@@ -489,12 +489,12 @@ class Agent(Endings):
             if record.runs:
                 record.end("fenced", 1.0)
             elif record.exit is not None:
-                self.leave_word(record)
+                self.leave_exit_notice(record)
 
-    def leave_word(self, record):
+    def leave_exit_notice(self, record):
         found = read_record(record.base + RECORD)
         if found and not found.get("forgotten"):  # else the controller knows, by way of another agent
-            self.fence.leave_word(record, dict(self.known(record), node=self.welcome.get("node")))
+            self.fence.leave_exit_notice(record, dict(self.known(record), node=self.welcome.get("node")))
 
     def look(self, running, now):
         """Progress and signs of life, for the controller."""

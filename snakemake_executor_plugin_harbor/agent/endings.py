@@ -149,4 +149,4 @@ class Endings:
         if self.greeted:
             self.send(dict(record.exit, t="exited"))
         if self.wire.closed:
-            self.leave_word(record)
+            self.leave_exit_notice(record)

@@ -50,7 +50,7 @@ class Fence:
         found = found.get("id") if isinstance(found, dict) else None
         return found if isinstance(found, str) and self.owner else None
 
-    def leave_word(self, record, message):
+    def leave_exit_notice(self, record, message):
         """How an attempt ended, once."""
         if record.word_left or not self.directory or record.exit.get("reason") in VOID:
             return

@@ -1,6 +1,6 @@
-"""The command `harbor`: one file per command, works on the run of the current directory.
+"""The command `harbor`. Each file is one command, and all of them work on the run of the current directory.
 
-Exit codes: 0 all is well, 1 something is wrong (said on stderr), 2 wrong usage.
+Exit codes: 0 if all is well, 1 if something is wrong (the message is on stderr), 2 for wrong usage.
 """
 
 import argparse
@@ -14,7 +14,7 @@ COMMANDS = (status, nodes, log, explain, doctor, detach, drain, resume)
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+    """Return the parser of all commands and their options."""
     top = argparse.ArgumentParser(
         prog="harbor", description="Look at the run of the current directory and at the nodes of its pool."
     )
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The console script."""
+    """Run the console script `harbor` and return its exit code."""
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"harbor: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # `harbor log 3 | head`: the reader has seen enough.
+        # In `harbor log 3 | head`, the reader of the pipe ends first. This is no error.
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""End the running controller; its jobs go on, and the next run takes them over."""
+"""End the running controller. Its jobs go on, and the next run takes them over."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from ..store.journal_reader import open_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """It has none of its own."""
+    """Add nothing, because the command has no options of its own."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -17,5 +17,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(answer))
     else:
-        print(f"detached: {answer['jobs']} jobs go on or wait. The same snakemake command again takes them over.")
+        print(f"detached: {answer['jobs']} jobs go on or wait. The same snakemake command takes them over.")
     return 0

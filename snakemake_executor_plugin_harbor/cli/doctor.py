@@ -1,4 +1,4 @@
-"""Check every node before a run: what is wrong, where, and the next command to type."""
+"""Check every node before a run, and show the next command to type where something is wrong."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ LOW_MB = 1024
 
 @dataclass(frozen=True)
 class Finding:
-    """One check of one node. `level` is ok, warning or error."""
+    """The result of one check of one node. `level` is ok, warning or error."""
 
     node: str
     level: str
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def examine(answer: Answer) -> list[Finding]:
-    """Everything worth saying of a node, the worst first."""
+    """Return the findings about a node, the worst first."""
     name, facts, load = answer.spec.name, answer.facts, answer.load
     if facts is None:
         return [Finding(name, "error", answer.reason)]
@@ -43,11 +43,12 @@ def examine(answer: Answer) -> list[Finding]:
     if not facts.shared:
         here = Path.cwd()
         text = (
-            f"the working directory {here} is not there, or is another one.\n  Try: mount it at the same path on {name}"
+            f"the working directory {here} is missing there, or it is another directory.\n"
+            f"  Try: mount it at the same path on {name}"
         )
         findings.append(Finding(name, "error", text))
     if answer.skew is not None and abs(answer.skew) > SKEW_S:
-        text = f"its clock is off by {answer.skew:+.0f} s, so times in its logs mislead."
+        text = f"its clock is off by {answer.skew:+.0f} s, so the times in its logs are wrong."
         text += f"\n  Try: ssh {name} timedatectl status"
         findings.append(Finding(name, "warning", text))
     if load is not None and load.disk_free_mb is not None and load.disk_free_mb < LOW_MB:

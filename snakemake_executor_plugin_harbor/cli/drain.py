@@ -1,4 +1,4 @@
-"""Place nothing more on a node; what runs there may finish."""
+"""Place no more jobs on a node. Jobs that run there may finish."""
 
 import argparse
 import json
@@ -19,5 +19,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"node": arguments.node, **answer}))
     else:
-        print(f"{arguments.node} is {answer['state']}; harbor resume {arguments.node} opens it again")
+        print(f"{arguments.node} is {answer['state']}. harbor resume {arguments.node} opens it again")
     return 0

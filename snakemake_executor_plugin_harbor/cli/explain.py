@@ -1,4 +1,4 @@
-"""Why a job is where it is, or why it waits: its story, from the journal."""
+"""Explain why a job is where it is, or why it waits, from the events in the journal."""
 
 import argparse
 import json

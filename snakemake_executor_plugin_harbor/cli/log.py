@@ -1,4 +1,4 @@
-"""A job's output: stdout and stderr of its latest attempt."""
+"""Show a job's output, which is stdout and stderr of its latest attempt."""
 
 import argparse
 import json
@@ -54,7 +54,7 @@ def _write(data: bytes) -> None:
 
 
 def _file(job: dict[str, Any], offset: int) -> Iterator[bytes]:
-    """The log of a job that has ended, from `offset` on, in pieces."""
+    """Yield the log of a job that has ended in pieces, from the byte `offset` on."""
     if not job["log"]:
         return
     try:
@@ -67,7 +67,10 @@ def _file(job: dict[str, Any], offset: int) -> Iterator[bytes]:
 
 
 def _live(reader: Reader, job: dict[str, Any], offset: int) -> bytes | None:
-    """The output so far from `offset` on, read on the node through the running controller's connection."""
+    """Return a running job's output from the byte `offset` on, or None if the job does not run.
+
+    The running controller reads it on the node, through its own connection.
+    """
     if job["state"] not in ("running", "cancelling"):
         return None
     answer = ask(reader.path.parent, {"op": "read", "job": job["id"], "offset": offset})

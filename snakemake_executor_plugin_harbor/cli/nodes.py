@@ -1,4 +1,4 @@
-"""Connect to each node and show it: state, cores, busy, mine and others', memory, GPUs, why unusable."""
+"""Connect to each node and show its state, cores, load, memory and GPUs, and why it is not usable."""
 
 import argparse
 import json
@@ -21,12 +21,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def usable(answer: Answer) -> bool:
-    """Whether jobs could run there now."""
+    """Return True if jobs can run on the node now."""
     return answer.facts is not None and answer.facts.shared
 
 
 def describe(answer: Answer) -> dict[str, Any]:
-    """One node for --json; the same keys as in `harbor status --json`."""
+    """Return one node for --json. The keys are those of `harbor status --json`."""
     facts, load = answer.facts, answer.load
     shared = facts is None or facts.shared
     return {
@@ -42,7 +42,7 @@ def describe(answer: Answer) -> dict[str, Any]:
         "users": list(load.users) if load else [],
         "running": len(load.ours) if load else 0,
         "python": facts.python if facts else None,
-        "reason": answer.reason if shared else "this working directory is not there, or is another one",
+        "reason": answer.reason if shared else "this working directory is missing there, or it is another directory",
     }
 
 

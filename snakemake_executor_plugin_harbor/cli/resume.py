@@ -1,4 +1,4 @@
-"""Use a drained node again; one that is not connected is tried at once."""
+"""Use a drained node again, and connect at once to a node that is not connected."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Jobs by state, running jobs with node and progress, nodes, time left."""
+"""Show jobs by state, running jobs with node and progress, the nodes, and the time left."""
 
 import argparse
 import json
@@ -10,12 +10,12 @@ from ..store.journal_reader import open_run, status
 
 ORDER = ("running", "starting", "placed", "queued", "unreachable", "cancelling", "succeeded", "failed", "cancelled")
 SHOWN = 30
-"""Running jobs in the table; a pool of hundreds of slots does not fit a screen."""
+"""The table shows at most this many running jobs, because a pool of hundreds of slots does not fit a screen."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--watch", action="store_true", help="show it until the run ends; Ctrl-C stops watching")
-    parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between looks (default 1)")
+    parser.add_argument("--watch", action="store_true", help="repeat until the run ends; Ctrl-C stops watching")
+    parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between refreshes (default 1)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def picture(now: dict[str, Any], at: float) -> Any:
-    """The screen: a head line, the nodes, the jobs that run, and what failed."""
+    """Return the screen: a head line, the nodes, the running jobs and the failed jobs."""
     from rich.console import Group
 
     parts = [_head(now, at), _nodes(now)]
@@ -133,19 +133,19 @@ def _failed(jobs: list[dict[str, Any]]) -> Any:
         text.append(f"failed: job {job['id']} ({job['rule']}) on {job['node'] or 'no node'}: ", style="red")
         text.append(f"{job['reason'].splitlines()[0] if job['reason'] else ''}\n")
     last = jobs[-1]["id"]
-    text.append(f"harbor log {last}   # its output      harbor explain {last}   # its story", style="dim")
+    text.append(f"harbor log {last}   # its output      harbor explain {last}   # its events", style="dim")
     return text
 
 
 def clock(seconds: float) -> str:
-    """`1:02:03`, or `2:03` below an hour."""
+    """Format seconds as `1:02:03`, or as `2:03` below an hour."""
     whole = max(0, int(seconds))
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def memory(mb: int | None) -> str:
-    """MiB as GiB with one decimal."""
+    """Format MiB as GiB with one decimal."""
     return "-" if mb is None else f"{mb / 1024:.1f} GiB"
 
 

@@ -8,7 +8,7 @@ from ..core.model import NodeSpec
 from ..errors import HarborError
 
 
-class HostList:
+class HostfileWatch:
     """Looks at the host file; `read` makes the whole host list."""
 
     def __init__(self, path: Path | None, read: Callable[[], tuple[NodeSpec, ...]]) -> None:

@@ -14,7 +14,7 @@ from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 from ..errors import HarborError
 
 if TYPE_CHECKING:
-    from ..core.job_table import Patience
+    from ..core.job_table import Timeouts
     from ..core.model import NodeSpec
     from ..core.placement import Policy
 
@@ -186,7 +186,7 @@ class PoolConfig:
 
     nodes: "tuple[NodeSpec, ...]"
     policy: "Policy"
-    patience: "Patience"
+    timeouts: "Timeouts"
     ssh_config: Path | None
     transport: str
     dispatch: str
@@ -199,7 +199,7 @@ class PoolConfig:
 
 def pool_config(settings: ExecutorSettings) -> PoolConfig:
     """Check every setting and read the host list. Raises HarborError for the first that is wrong."""
-    from ..core.job_table import Patience
+    from ..core.job_table import Timeouts
     from ..core.placement import Policy
 
     _check_numbers(settings)
@@ -211,7 +211,7 @@ def pool_config(settings: ExecutorSettings) -> PoolConfig:
     return PoolConfig(
         nodes=host_list(settings),
         policy=Policy(settings.max_load, settings.min_free_mem_mb, settings.ntasks_per_node),
-        patience=Patience(
+        timeouts=Timeouts(
             settings.lost_after, settings.fence_wait, settings.stall_after, kill_stalled=settings.on_stall == "kill"
         ),
         ssh_config=settings.ssh_config,

@@ -2,8 +2,8 @@
 
 An attempt of an earlier run is in one of these states:
 - A node lists it as running, and no job adopts it: it is cancelled, and its end is waited for (`Job.blockers`).
-- No node lists it, and the node where it was started has not answered: that node is waited for (`Job.suspects`), for
-  `lost_after` seconds. Then the attempt is fenced, and the job starts `fence_wait` seconds later.
+- No node lists it, and the node where it was started has not answered: that node (`Job.maybe_running_on`) is waited for
+  for `lost_after` seconds. Then the attempt is fenced, and the job starts `fence_wait` seconds later.
 - No node lists it, and no node of the pool is the place where it was started (another host list, another scratch
   directory): it is fenced at once, and the job starts `fence_wait` seconds later.
 - No node lists it, and the place where it was started has answered: it is over. It is fenced all the same, because a
@@ -17,18 +17,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
+from . import actions as act
 from . import events as ev
-from .job import Attempt, Job
-from .model import JobId, JobState, Place
-from .placement import NodeView, Why
+from .job import Job, NodeAttempt
+from .model import AttemptLocation, JobId, JobState
+from .placement import NodeReason, NodeView
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL, for an attempt of an earlier run."""
 FOREIGN = "still runs {} jobs that were started here before .snakemake was deleted or replaced; they are being ended"
-RUNS = Why("still runs an earlier attempt of the job, which writes the same outputs; it is being ended")
-SILENT = Why("does not answer, and may still run it since an earlier run")
-UNFENCED = Why("waits for the fence of a lost attempt, which cannot be written now")
-FENCED = Why("waits until a lost attempt has ended (--harbor-fence-wait)")
+RUNS = NodeReason("still runs an earlier attempt of the job, which writes the same outputs; it is being ended")
+SILENT = NodeReason("does not answer, and may still run it since an earlier run")
+UNFENCED = NodeReason("waits for the fence of a lost attempt, which cannot be written now")
+FENCED = NodeReason("waits until a lost attempt has ended (--harbor-fence-wait)")
 
 
 class Times(Protocol):
@@ -41,7 +42,7 @@ class Times(Protocol):
     def fence_wait(self) -> float: ...
 
 
-class Former:
+class EarlierAttempts:
     """Part of the ledger: `jobs` and `nodes` are its own, `emit` takes the actions."""
 
     def __init__(
@@ -49,7 +50,7 @@ class Former:
         jobs: Mapping[JobId, Job],
         nodes: Mapping[str, NodeView],
         times: Times,
-        emit: Callable[[ev.Action], None],
+        emit: Callable[[act.Action], None],
     ) -> None:
         self._jobs = jobs
         self._nodes = nodes
@@ -59,24 +60,24 @@ class Former:
         self._doubtful = False
         self._names: set[str] = set()
         self._listed: dict[str, set[JobId]] = {}
-        self._running: dict[JobId, set[Attempt]] = {}
-        self._foreign: set[Attempt] = set()
+        self._running: dict[JobId, set[NodeAttempt]] = {}
+        self._foreign: set[NodeAttempt] = set()
         self._not_before = 0.0
-        self._cancelled: set[Attempt] = set()
-        self._lost: set[Attempt] = set()
+        self._cancelled: set[NodeAttempt] = set()
+        self._lost: set[NodeAttempt] = set()
         self._away: dict[str, float] = {}
 
     # --- what the reactor tells -----------------------------------------------------------------------------
 
     def submitted(self, job: Job) -> None:
         """A job came in."""
-        if job.spec.former:
+        if job.spec.earlier_ids:
             self._concerned[job.spec.id] = job
             self._doubtful = True
         else:
-            job.cleared = True
+            job.earlier_decided = True
 
-    def node_up(self, node: str, records: Iterable[ev.Known]) -> None:
+    def node_up(self, node: str, records: Iterable[ev.NodeRecord]) -> None:
         """A node listed these records, which are of no job here."""
         self._forget(node)
         self._away.pop(node, None)
@@ -111,9 +112,9 @@ class Former:
 
     def adopted(self, job: Job, node: str, attempt: int) -> None:
         """The job goes on as that attempt."""
-        job.suspects.clear()
+        job.maybe_running_on.clear()
         job.blockers.clear()
-        job.cleared = True
+        job.earlier_decided = True
         self._running.get(job.spec.id, set()).discard((node, job.spec.id, attempt))
 
     def block(self, job: Job, node: str, attempt: int) -> None:
@@ -126,16 +127,16 @@ class Former:
 
     def give_up(self, job: Job) -> None:
         """The job is cancelled: whatever an earlier run started of it is to end, wherever that is."""
-        if not job.cleared:
+        if not job.earlier_decided:
             self._clear(job, None)
         for _, id, attempt in [key for key in job.blockers if key[0] in self._away]:
-            self._emit(ev.Fence(id, attempt))
+            self._emit(act.Fence(id, attempt))
 
-    def fenced(self, event: ev.Fenced, now: float) -> None:
+    def fenced(self, event: ev.FenceResult, now: float) -> None:
         """A fence could not be written, or was written late."""
         fence = (event.job, event.attempt)
         for job in {id(job): job for job in [*self._all(), *filter(None, [self._jobs.get(event.job)])]}.values():
-            if not event.written and (job.spec.id == event.job or event.job in job.spec.former):
+            if not event.written and (job.spec.id == event.job or event.job in job.spec.earlier_ids):
                 job.unfenced.add(fence)
             elif event.written and fence in job.unfenced:
                 job.unfenced.discard(fence)
@@ -145,14 +146,14 @@ class Former:
     def hold(self, now: float) -> None:
         """It may be us who are cut off: the time does not count."""
         for job in self._all():
-            if job.suspects:
+            if job.maybe_running_on:
                 job.since = now
         self._away = dict.fromkeys(self._away, now)
 
     def tick(self, now: float) -> None:
         """Give up what was waited for long enough."""
         for job in self._all():
-            if job.suspects and now - job.since >= self._times.lost_after:
+            if job.maybe_running_on and now - job.since >= self._times.lost_after:
                 self._clear(job, now)
         late = {node for node, since in self._away.items() if now - since >= self._times.lost_after}
         gone = self._names - self._nodes.keys()
@@ -174,22 +175,24 @@ class Former:
         answers = _Answers(self._nodes)
         listed = {id for ids in self._listed.values() for id in ids}
         for job in self._all():
-            running = {key for id in job.spec.former for key in self._running.get(id, ())}
+            running = {key for id in job.spec.earlier_ids for key in self._running.get(id, ())}
             for key in sorted(running - self._cancelled - self._lost):
                 self._cancel(key)
             if job.state == JobState.QUEUED:
                 job.blockers |= running - self._lost
-                if not job.cleared:
+                if not job.earlier_decided:
                     self._look(job, answers, listed, now)
 
-    def held_back(self, job: Job, now: float) -> dict[str, Why] | None:
+    def held_back(self, job: Job, now: float) -> dict[str, NodeReason] | None:
         """Why a job is not placed yet, by node, though a node may have room for it."""
         if self._foreign:
-            return {node: Why(FOREIGN, (n,)) for node, n in Counter(node for node, _, _ in self._foreign).items()}
+            return {
+                node: NodeReason(FOREIGN, (n,)) for node, n in Counter(node for node, _, _ in self._foreign).items()
+            }
         if job.blockers:
             return {node: RUNS for node, _, _ in job.blockers}
-        if job.suspects:
-            return dict.fromkeys(job.suspects, SILENT)
+        if job.maybe_running_on:
+            return dict.fromkeys(job.maybe_running_on, SILENT)
         if job.unfenced:
             return {"every node": UNFENCED}
         if max(job.not_before, self._not_before) > now:
@@ -203,29 +206,29 @@ class Former:
 
     def _look(self, job: Job, answers: "_Answers", listed: set[JobId], now: float) -> None:
         """Whom to ask about the attempts that no node has listed."""
-        unlisted = [id for id in job.spec.former if id not in listed]
-        awaited = [answers.awaited(job.spec.places.get(id)) for id in unlisted]
-        left = any(node not in self._nodes for node in job.suspects)
-        lost = any(key[1] in job.spec.former for key in self._lost)
-        job.unsure = job.unsure or left or lost or None in awaited
-        job.suspects = {node for nodes in awaited for node in nodes or ()}
-        if not job.suspects:
-            self._clear(job, now if job.unsure else None, listed)
+        unlisted = [id for id in job.spec.earlier_ids if id not in listed]
+        awaited = [answers.awaited(job.spec.locations.get(id)) for id in unlisted]
+        left = any(node not in self._nodes for node in job.maybe_running_on)
+        lost = any(key[1] in job.spec.earlier_ids for key in self._lost)
+        job.maybe_running_elsewhere = job.maybe_running_elsewhere or left or lost or None in awaited
+        job.maybe_running_on = {node for nodes in awaited for node in nodes or ()}
+        if not job.maybe_running_on:
+            self._clear(job, now if job.maybe_running_elsewhere else None, listed)
 
     def _clear(self, job: Job, now: float | None, listed: Collection[JobId] = ()) -> None:
         """Fence what no node has listed; with `now`, the job waits until the fence bites."""
-        job.suspects.clear()
-        job.cleared = True
-        for id in job.spec.former:
+        job.maybe_running_on.clear()
+        job.earlier_decided = True
+        for id in job.spec.earlier_ids:
             if id not in listed:
-                self._emit(ev.Fence(id, None))
+                self._emit(act.Fence(id, None))
         if now is not None:
             job.not_before = max(job.not_before, now + self._times.fence_wait)
 
-    def _cancel(self, key: Attempt) -> None:
+    def _cancel(self, key: NodeAttempt) -> None:
         node, id, attempt = key
         self._cancelled.add(key)
-        self._emit(ev.Send(node, {"t": "cancel", "job": id, "attempt": attempt, "grace": CANCEL_GRACE_S}))
+        self._emit(act.SendMessage(node, {"t": "cancel", "job": id, "attempt": attempt, "grace": CANCEL_GRACE_S}))
 
     def _lose(self, nodes: set[str], now: float) -> None:
         """Attempts on these nodes are not waited for any longer: a fence ends them."""
@@ -233,7 +236,7 @@ class Former:
             for key in [key for key in job.blockers if key[0] in nodes]:
                 job.blockers.discard(key)
                 job.not_before = max(job.not_before, now + self._times.fence_wait)
-                self._emit(ev.Fence(key[1], key[2]))
+                self._emit(act.Fence(key[1], key[2]))
         self._lost |= {key for keys in self._running.values() for key in keys if key[0] in nodes}
         foreign = {key for key in self._foreign if key[0] in nodes}
         if foreign:
@@ -251,7 +254,7 @@ class Former:
 
 
 class _Answers:
-    """Which nodes have answered, for many questions about places."""
+    """Which nodes have answered, for many questions about locations."""
 
     def __init__(self, nodes: Mapping[str, NodeView]) -> None:
         self._nodes = nodes
@@ -261,7 +264,7 @@ class _Answers:
             if (facts := node.facts) is not None and facts.boot_id:
                 self._spools |= {(facts.boot_id, facts.scratch, kind, who) for kind, who in _names(name, facts.host)}
 
-    def awaited(self, place: Place | None) -> set[str] | None:
+    def awaited(self, place: AttemptLocation | None) -> set[str] | None:
         """The nodes that may run what was started there: none if it is over, None if no node of the pool can tell."""
         if place is None:
             return self.unanswered
@@ -271,7 +274,7 @@ class _Answers:
         facts = node.facts if node is not None else None
         if facts is not None and facts.host == place.host and facts.boot_id != place.boot_id != "":
             return set()  # the same machine, which was rebooted since
-        if place.given_up:
+        if place.fenced:
             return None
         if not place.node:
             return self.unanswered or None

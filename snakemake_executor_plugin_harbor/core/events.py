@@ -1,12 +1,10 @@
-"""What happens to the pool (events) and what it wants done (actions). Frozen; the reactor is between them."""
+"""Events: what happens to the pool. Frozen; `pool.py` turns them into actions (`actions.py`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .model import JobId, JobSpec, JobState, Load, NodeFacts, NodeSpec, NodeState, Outcome, Seat
-
-# --- events ---------------------------------------------------------------------------------------------
+from .model import JobId, JobSpec, Load, NodeFacts, NodeSpec, Reservation
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Unprepared:
+class PrepareFailed:
     """Preparing an attempt failed on the controller, or ended it: `trigger` is one of lifecycle's."""
 
     job: JobId
@@ -38,20 +36,20 @@ class Unprepared:
 class Adopted:
     """A submitted job is one that an earlier controller started: it runs on a node, or ended there meanwhile.
 
-    It keeps its earlier id and attempt; `known_as` is its id here, if it was submitted under another one. `seat` is
-    what it holds there.
+    It keeps its earlier id and attempt. `submitted_as` is the id under which it was submitted in this run, if that is
+    another one. `reservation` is what it holds on the node.
     """
 
     job: JobId
     attempt: int
     node: str
-    seat: Seat
+    reservation: Reservation
     exit: Mapping[str, Any] | None = None
-    known_as: JobId | None = None
+    submitted_as: JobId | None = None
 
 
 @dataclass(frozen=True)
-class Known:
+class NodeRecord:
     """One spool record that a node listed after hello; `hash` says which job it is, `meta` is what we sent. `foreign`:
     it was started from the same working directory when that had another id.
     """
@@ -71,7 +69,7 @@ class NodeUp:
 
     node: str
     facts: NodeFacts
-    known: tuple[Known, ...] = ()
+    records: tuple[NodeRecord, ...] = ()
     unusable: str = ""
 
 
@@ -90,7 +88,7 @@ class NodeDown:
 
 
 @dataclass(frozen=True)
-class Measured:
+class LoadMeasured:
     """A load sample arrived."""
 
     node: str
@@ -134,7 +132,7 @@ class Progressed:
 
 
 @dataclass(frozen=True)
-class Alive:
+class AttemptsActive:
     """These attempts have written something since the last such message."""
 
     node: str
@@ -154,7 +152,7 @@ class Exited:
 
 
 @dataclass(frozen=True)
-class Gone:
+class AttemptUnknown:
     """The node does not know the attempt that we asked about."""
 
     node: str
@@ -177,12 +175,12 @@ class CancelAll:
 
 
 @dataclass(frozen=True)
-class GiveUp:
+class FenceAll:
     """The time for ending jobs is over: fence those whose end is not known."""
 
 
 @dataclass(frozen=True)
-class Fenced:
+class FenceResult:
     """A fence could not be written yet, or (`written`) was written after all: its time counts from now."""
 
     job: JobId
@@ -196,14 +194,14 @@ class Halt:
 
 
 @dataclass(frozen=True)
-class Listed:
+class HostListChanged:
     """The host list as it is now."""
 
     nodes: tuple[NodeSpec, ...]
 
 
 @dataclass(frozen=True)
-class Drain:
+class DrainChanged:
     """The user wants nothing more placed on a node, for `reason`; an empty one lifts that."""
 
     node: str
@@ -220,132 +218,23 @@ class Tick:
 Event = (
     Submitted
     | Prepared
-    | Unprepared
+    | PrepareFailed
     | Adopted
     | NodeUp
     | NodeDown
-    | Measured
+    | LoadMeasured
     | Started
     | Refused
     | Progressed
-    | Alive
+    | AttemptsActive
     | Exited
-    | Gone
+    | AttemptUnknown
     | CancelJob
     | CancelAll
-    | GiveUp
-    | Fenced
+    | FenceAll
+    | FenceResult
     | Halt
-    | Listed
-    | Drain
+    | HostListChanged
+    | DrainChanged
     | Tick
-)
-
-# --- actions --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Launch:
-    """Prepare this attempt for this node, then answer with Prepared or Unprepared."""
-
-    job: JobId
-    attempt: int
-    node: str
-    seat: Seat
-    why: str
-
-
-@dataclass(frozen=True)
-class Send:
-    """A message for a node's agent."""
-
-    node: str
-    message: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Start:
-    """Send the attempt that was prepared: the journal has it by now."""
-
-    job: JobId
-    attempt: int
-    node: str
-
-
-@dataclass(frozen=True)
-class Connect:
-    """Open a node's connection."""
-
-    node: NodeSpec
-
-
-@dataclass(frozen=True)
-class Disconnect:
-    """A node has left the pool: close its connection for good."""
-
-    node: str
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A node does not answer over its connection: end that, so that another one is made."""
-
-    node: str
-
-
-@dataclass(frozen=True)
-class Stalled:
-    """For the user: a job has shown no sign of life for `seconds`; `killed` says that it is ended for that."""
-
-    job: JobId
-    node: str
-    seconds: float
-    killed: bool
-
-
-@dataclass(frozen=True)
-class Fence:
-    """Make sure that an attempt which we cannot reach can do no more harm, before the next one starts. None: all."""
-
-    job: JobId
-    attempt: int | None
-
-
-@dataclass(frozen=True)
-class Settle:
-    """A job has ended for good: tell Snakemake."""
-
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Renamed:
-    """A job goes on under the id that an earlier run gave it."""
-
-    job: JobId
-    known_as: JobId
-
-
-@dataclass(frozen=True)
-class JobChanged:
-    """For the journal: a job's state."""
-
-    job: JobId
-    attempt: int
-    state: JobState
-    node: str | None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class NodeChanged:
-    """For the journal and the user: a node's state."""
-
-    node: str
-    state: NodeState
-    reason: str = ""
-
-
-Action = (
-    Launch | Start | Send | Connect | Disconnect | Cut | Stalled | Fence | Settle | Renamed | JobChanged | NodeChanged
 )

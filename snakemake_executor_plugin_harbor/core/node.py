@@ -3,21 +3,21 @@
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from .model import Load, NodeFacts, NodeSpec, NodeState, Request, Seat
+from .model import Load, NodeFacts, NodeSpec, NodeState, Request, Reservation
 
 
-class Reservations(MutableMapping[str, tuple[Request, Seat]]):
+class Reservations(MutableMapping[str, tuple[Request, Reservation]]):
     """What the attempts on one node hold, by attempt key. The sums are kept up to date: reading them is cheap."""
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[Request, Seat]] = {}
+        self._held: dict[str, tuple[Request, Reservation]] = {}
         self._slots: dict[int, int] = {}
         self._gpus: dict[int, int] = {}
         self.cores = 0
         self.mem_mb = 0
         self.disk_mb = 0
 
-    def __getitem__(self, key: str) -> tuple[Request, Seat]:
+    def __getitem__(self, key: str) -> tuple[Request, Reservation]:
         return self._held[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -29,7 +29,7 @@ class Reservations(MutableMapping[str, tuple[Request, Seat]]):
     def __contains__(self, key: object) -> bool:
         return key in self._held
 
-    def __setitem__(self, key: str, value: tuple[Request, Seat]) -> None:
+    def __setitem__(self, key: str, value: tuple[Request, Reservation]) -> None:
         if key in self._held:
             del self[key]
         self._held[key] = value
@@ -38,11 +38,11 @@ class Reservations(MutableMapping[str, tuple[Request, Seat]]):
     def __delitem__(self, key: str) -> None:
         self._count(*self._held.pop(key), -1)
 
-    def _count(self, request: Request, seat: Seat, sign: int) -> None:
+    def _count(self, request: Request, reservation: Reservation, sign: int) -> None:
         self.cores += sign * request.cores
         self.mem_mb += sign * request.mem_mb
         self.disk_mb += sign * request.disk_mb
-        for used, numbers in ((self._slots, seat.slots), (self._gpus, seat.gpus)):
+        for used, numbers in ((self._slots, reservation.slots), (self._gpus, reservation.gpus)):
             for number in numbers:
                 # Two holders of one number: an adopted attempt may name a slot that was given away meanwhile.
                 used[number] = used.get(number, 0) + sign
@@ -74,7 +74,7 @@ class NodeView:
     state: NodeState = NodeState.OFFLINE
     facts: NodeFacts | None = None
     load: Load | None = None
-    held: Reservations = field(default_factory=Reservations)
+    reservations: Reservations = field(default_factory=Reservations)
     idle_since: float = 0.0
     missing: set[str] = field(default_factory=set)
     had: set[str] = field(default_factory=set)
@@ -122,24 +122,24 @@ class NodeView:
         if available is None:
             self.mem_base_mb = None
             return
-        most = available + self.held.mem_mb
+        most = available + self.reservations.mem_mb
         self.mem_base_mb = most if self.mem_base_mb is None else min(max(self.mem_base_mb, available), most)
 
-    def hold(self, key: str, request: Request, seat: Seat) -> None:
+    def hold(self, key: str, request: Request, reservation: Reservation) -> None:
         """The attempt `key` takes its seat here."""
-        self.held[key] = (request, seat)
+        self.reservations[key] = (request, reservation)
 
     def release(self, key: str, now: float) -> None:
         """The attempt `key` holds nothing here any more; nothing happens if it held nothing."""
-        if self.held.pop(key, None) is not None and not self.held:
+        if self.reservations.pop(key, None) is not None and not self.reservations:
             self.idle_since = now
 
     def reserved(self) -> int:
         """Cores that our jobs here asked for."""
-        return self.held.cores
+        return self.reservations.cores
 
     def used_slots(self) -> set[int]:
-        return set(self.held.slots)
+        return set(self.reservations.slots)
 
     def used_gpus(self) -> set[int]:
-        return set(self.held.gpus)
+        return set(self.reservations.gpus)

@@ -6,6 +6,7 @@ Which jobs are on them is the reactor's business. Like the reactor, it changes o
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from . import actions as act
 from . import events as ev
 from .lifecycle import node_next
 from .model import NodeSpec, NodeState
@@ -23,10 +24,10 @@ OPENING_PAUSE_S = 1.5
 """As long as no node has answered: all of them may be booting, and the run waits for the first one."""
 
 
-class Roster:
+class NodeTable:
     """All nodes by name; `emit` takes the actions that follow from a change."""
 
-    def __init__(self, specs: Iterable[NodeSpec], emit: Callable[[ev.Action], None]) -> None:
+    def __init__(self, specs: Iterable[NodeSpec], emit: Callable[[act.Action], None]) -> None:
         self.views: dict[str, NodeView] = {spec.name: NodeView(spec) for spec in specs}
         self._emit = emit
         self._strikes: dict[str, list[str]] = {}
@@ -44,7 +45,7 @@ class Roster:
     def connect(self, node: NodeView) -> None:
         self._until.pop(node.spec.name, None)
         if self._move(node, "connect", node.why):
-            self._emit(ev.Connect(node.spec))
+            self._emit(act.Connect(node.spec))
 
     def up(self, name: str, now: float) -> NodeView | None:
         """The node, if it was awaited."""
@@ -121,7 +122,7 @@ class Roster:
         self._unanswered.pop(name, None)
         return True
 
-    def absolve(self, name: str) -> None:
+    def clear_strikes(self, name: str) -> None:
         """A job ended there as jobs do: the node's refusals are no longer in a row."""
         self._strikes.pop(name, None)
 
@@ -149,7 +150,7 @@ class Roster:
             node.leaving = spec is None
             if spec is None:
                 continue
-            if same_way(spec, node.spec) or (node.state == NodeState.REJECTED and not node.held):
+            if same_connection(spec, node.spec) or (node.state == NodeState.REJECTED and not node.reservations):
                 node.spec = spec
                 if node.state == NodeState.REJECTED:  # the edit may be what mends it
                     self.connect(node)
@@ -164,22 +165,22 @@ class Roster:
         node = self.get(name)
         if node is not None:
             node.drain = reason
-            self._emit(ev.NodeChanged(name, node.state, node.why))
+            self._emit(act.NodeChanged(name, node.state, node.why))
             if not reason and node.state in (NodeState.REJECTED, NodeState.BACKOFF):
                 self.connect(node)
 
-    def see_off(self) -> None:
+    def remove_departed(self) -> None:
         """Nodes that leave and hold nothing any more are gone."""
         if not self._some_leave:
             return
         for name, node in list(self.views.items()):
-            if node.leaving and not node.held:
+            if node.leaving and not node.reservations:
                 self._move(node, "removed", "taken out of the host list")
                 memories = (self.views, self._strikes, self._failures, self._until, self._up_at, self._unanswered)
                 for memory in memories:
                     memory.pop(name, None)
                 self._met.discard(name)
-                self._emit(ev.Disconnect(name))
+                self._emit(act.Disconnect(name))
                 if node.successor is not None:
                     self._join(node.successor)
 
@@ -192,11 +193,11 @@ class Roster:
         if after is None:
             return False
         node.state, node.why = after, why
-        self._emit(ev.NodeChanged(node.spec.name, after, why))
+        self._emit(act.NodeChanged(node.spec.name, after, why))
         return True
 
 
-def same_way(one: NodeSpec, other: NodeSpec) -> bool:
+def same_connection(one: NodeSpec, other: NodeSpec) -> bool:
     """Whether the connection that there is serves both: they differ at most in what placement asks."""
     shown = {"slots": None, "mem_mb": None, "gpus": None, "tags": frozenset[str](), "max_load": None, "hours": None}
     return replace(one, **shown) == replace(other, **shown)  # type: ignore[arg-type]

@@ -15,11 +15,11 @@ from typing import Any
 from snakemake.persistence.file import FilePersistence
 
 from ..core import events as ev
-from ..core.job import LOST, seat_of
-from ..core.model import JobId, Place, Seat
+from ..core.job import LOST_REASONS, reservation_of
+from ..core.model import AttemptLocation, JobId, Reservation
 from ..run.dispatcher import Dispatcher
-from ..store.attempt_notes import Notes
-from ..store.workdir import Project
+from ..store.attempt_notes import AttemptNotes
+from ..store.workdir import Workdir
 from .job_hash import job_hash
 
 
@@ -35,7 +35,7 @@ class Memory:
     shadow_dir: str | None = None
     proc_id: int | None = None
     log: str | None = None
-    litter: tuple[str, ...] = ()
+    temp_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class Found:
     """A record on a node that is a job of ours."""
 
     node: str
-    known: ev.Known
+    known: ev.NodeRecord
 
     @property
-    def seat(self) -> Seat:
+    def reservation(self) -> Reservation:
         """What it holds there, as its first controller placed it."""
-        return seat_of(self.known.meta)
+        return reservation_of(self.known.meta)
 
     def memory(self, shadow: Path, logs: Path) -> Memory:
         """The rest of what it was given to keep; `shadow` and `logs` are the directories of this run."""
         meta, snakemake = self.known.meta, Path(".snakemake")
         kept = meta.get("litter")
-        litter = (
+        temp_files = (
             _below(item, snakemake, r"scripts/[^/]+|shell_tmp\.[^/]+|harbor/start/[^/]+")
             for item in (kept if isinstance(kept, list) else [])
         )
@@ -63,14 +63,16 @@ class Found:
             _below(meta.get("shadow_dir"), shadow, "[^/]+"),
             _number(meta.get("proc_id"), 0),
             _below(meta.get("log"), logs, ".+"),
-            tuple(path for path in litter if path is not None),
+            tuple(path for path in temp_files if path is not None),
         )
 
 
 class Adoption:
     """The records of other runs that nodes listed, by hash."""
 
-    def __init__(self, dispatcher: Dispatcher, persistence: Any, run: str, project: Project, notes: Notes) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, persistence: Any, run: str, project: Workdir, notes: AttemptNotes
+    ) -> None:
         self._project = project
         self._notes = notes
         self._lock = threading.RLock()
@@ -122,15 +124,15 @@ class Adoption:
         found = [Found(node, record) for node, record in self._dispatcher.known.all()]
         return [one for one in found if f'"harbor:{one.known.job}"' not in marked]
 
-    def former(self, job: Any, digest: str) -> dict[JobId, Place]:
+    def earlier_locations(self, job: Any, digest: str) -> dict[JobId, AttemptLocation]:
         """The ids under which earlier runs started a job whose end is not known, with the place of each."""
         found = {}
         for id in self._ids(job, digest):
             note = self._notes.get(id)
             if note is None:
-                found[id] = Place()
+                found[id] = AttemptLocation()
             elif not note.over:
-                found[id] = replace(note.place, given_up=self._project.fenced(id, note.attempt))
+                found[id] = replace(note.place, fenced=self._project.fenced(id, note.attempt))
         return found
 
     def _ids(self, job: Any, digest: str = "") -> tuple[JobId, ...]:
@@ -156,7 +158,7 @@ class Adoption:
         """
         known = found.known
         if known.exit is not None:
-            return known.exit.get("reason") not in LOST and not self._project.settled(known.job, known.attempt)
+            return known.exit.get("reason") not in LOST_REASONS and not self._project.settled(known.job, known.attempt)
         return not self._project.fenced(known.job, known.attempt)
 
     def _refresh(self) -> None:

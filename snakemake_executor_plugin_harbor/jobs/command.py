@@ -37,7 +37,7 @@ _SHELL_TMP = re.compile(r"(/[^\"'\n]*/\.snakemake/shell_tmp\.[^/\"'\n]+)/script\
 class Command:
     """What a node is to run: `scripts` one after the other by `shell`, in `cwd`.
 
-    `env` is what is set beside the node's own environment (None: unset). `litter` are files on the controller that
+    `env` is what is set beside the node's own environment (None: unset). `temp_files` are files on the controller that
     Snakemake made for this command and that go when it has ended. `needs` are paths that the node must have.
     """
 
@@ -45,7 +45,7 @@ class Command:
     shell: str | None
     cwd: str
     env: Mapping[str, str | None]
-    litter: tuple[str, ...] = ()
+    temp_files: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
 
@@ -99,7 +99,7 @@ def _changes(env: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str 
 def _keep_quiet(record: logging.LogRecord) -> bool:
     """Drop Snakemake's note that it keeps the script file of a capture; remember the file instead."""
     if getattr(_local, "capturing", False) and str(record.msg).startswith("Not cleaning up "):
-        _local.litter.append(record.getMessage().removeprefix("Not cleaning up "))
+        _local.temp_files.append(record.getMessage().removeprefix("Not cleaning up "))
         return False
     return True
 
@@ -156,23 +156,23 @@ def direct(workflow: Any, job: Any, tmpdir: str, sources: Sources) -> Command:
     for name in ("input", "params"):
         arguments[name] = sources.moved(arguments[name])
     scripts: list[str] = []
-    litter: list[str] = []
+    temp_files: list[str] = []
     taken: _Taken | None = None
     for iteration in range(job.benchmark_repeats or 1 if job.benchmark else 1):
         taken = _capture(job.rule.run_func, {**arguments, "bench_iteration": iteration if job.benchmark else None})
         command = taken.command
-        litter += _local.litter
-        for path in _local.litter:
+        temp_files += _local.temp_files
+        for path in _local.temp_files:
             if job.shadow_dir:
                 # Snakemake would have written it inside the shadow directory, where this path is relative to.
                 command = command.replace(path, str(Path(path).absolute()))
-        litter += _SHELL_TMP.findall(command)
+        temp_files += _SHELL_TMP.findall(command)
         scripts.append(sources.moved(command))
     assert taken is not None
     cwd = os.getcwd()
     if job.shadow_dir and not arguments["container_img"]:
         cwd = str(Path(job.shadow_dir).absolute())
-    return Command(tuple(scripts), taken.executable, cwd, taken.env, tuple(litter), direct_needs(workflow, job))
+    return Command(tuple(scripts), taken.executable, cwd, taken.env, tuple(temp_files), direct_needs(workflow, job))
 
 
 def direct_needs(workflow: Any, job: Any) -> tuple[str, ...]:
@@ -190,7 +190,7 @@ def direct_needs(workflow: Any, job: Any) -> tuple[str, ...]:
 
 def _capture(run_func: Any, arguments: Mapping[str, Any]) -> _Taken:
     _local.environ = dict.fromkeys((*os.environ, *CONDA_CONFLICTS), _KEPT)
-    _local.capturing, _local.litter = True, []
+    _local.capturing, _local.temp_files = True, []
     try:
         run_func(*arguments.values())
     except _Taken as taken:

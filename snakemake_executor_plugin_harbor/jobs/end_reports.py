@@ -7,9 +7,9 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from ..core.model import JobState, Outcome
 from ..run.dispatcher import Dispatcher
-from ..store.attempt_notes import Notes
+from ..store.attempt_notes import AttemptNotes
 from . import outcome as out
-from .in_flight import Entries, Entry
+from .in_flight import InFlight, InFlightJob
 
 STORES = 4
 """So many jobs at most move their outputs to the between-workflow cache at the same time."""
@@ -30,10 +30,10 @@ class _Store(threading.Thread):
             self.error = error
 
 
-class Reports:
+class EndReports:
     """Used on the reporter's thread, but for `fail` and `settled`, which are for Snakemake's."""
 
-    def __init__(self, executor: Any, entries: Entries, dispatcher: Dispatcher, notes: Notes) -> None:
+    def __init__(self, executor: Any, entries: InFlight, dispatcher: Dispatcher, notes: AttemptNotes) -> None:
         self._executor = executor
         self._workflow = executor.workflow
         self._entries = entries
@@ -113,11 +113,11 @@ class Reports:
         if ended is not None and ended.node is not None:
             self._dispatcher.settled(ended.node, ended.job, ended.attempt)
 
-    def _close(self, entry: Entry, outcome: Outcome, failed: bool) -> bool:
+    def _close(self, entry: InFlightJob, outcome: Outcome, failed: bool) -> bool:
         if not self._entries.remove(entry, outcome, failed):
             return False
         if self._workflow.execution_settings.cleanup_scripts:
-            out.clean(entry.litter)
+            out.clean(entry.temp_files)
         self._reported[str(entry.job.jobid)] = outcome
         nothing_runs = outcome.exit is not None or outcome.node is None or outcome.state == JobState.WITHDRAWN
         if nothing_runs and (self._executor.cancelling or outcome.state == JobState.WITHDRAWN):

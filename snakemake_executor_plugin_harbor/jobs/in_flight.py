@@ -9,7 +9,7 @@ from .command import Command
 
 
 @dataclass
-class Entry:
+class InFlightJob:
     """A job that Snakemake handed over. `printed`: it is in Snakemake's log; `prepared`: an attempt of it was.
     `ids` are all under which it is known here: an adopted job has two.
 
@@ -22,7 +22,7 @@ class Entry:
     command: Command | None
     proc_id: int | None = None
     log: str | None = None
-    litter: tuple[str, ...] = ()
+    temp_files: tuple[str, ...] = ()
     printed: bool = False
     prepared: bool = False
     preparing: bool = False
@@ -36,18 +36,18 @@ class Entry:
         return {} if self.job.is_group() else dict(self.job.wildcards_dict)
 
 
-class Entries:
+class InFlight:
     """All of them, by id. Snakemake's main thread adds, the launcher's looks, the reporter's removes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, InFlightJob] = {}
         self._proc_ids: set[int] = set()
         self._attempts: dict[str, int] = {}
         self._failed_on: dict[str, frozenset[str]] = {}
         self._handed: dict[Request, int] = {}
 
-    def get(self, id: str) -> Entry | None:
+    def get(self, id: str) -> InFlightJob | None:
         return self._entries.get(id)
 
     def first_attempt(self, id: str) -> int:
@@ -58,13 +58,13 @@ class Entries:
         """The nodes where a job has failed in this run. Snakemake's next try (`--retries`) prefers others."""
         return self._failed_on.get(str(job.jobid), frozenset())
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: InFlightJob) -> None:
         with self._lock:
             self._entries[entry.id] = entry
             entry.ids.append(entry.id)
             self._handed[entry.request] = self._handed.get(entry.request, 0) + entry.request.cores
 
-    def number(self, entry: Entry, wanted: int | None = None) -> int:
+    def number(self, entry: InFlightJob, wanted: int | None = None) -> int:
         """The entry's HARBOR_PROC_ID: the lowest that no other job has, or the one that it had in an earlier run."""
         with self._lock:
             if entry.proc_id is None:
@@ -73,14 +73,14 @@ class Entries:
                 self._proc_ids.add(entry.proc_id)
             return entry.proc_id
 
-    def rename(self, entry: Entry, id: str) -> None:
+    def rename(self, entry: InFlightJob, id: str) -> None:
         """The job goes on under the id that an earlier run gave it. What is on its way still has the other one."""
         with self._lock:
             entry.id = id
             entry.ids.append(id)
             self._entries[id] = entry
 
-    def remove(self, entry: Entry, outcome: Outcome | None = None, failed: bool = False) -> bool:
+    def remove(self, entry: InFlightJob, outcome: Outcome | None = None, failed: bool = False) -> bool:
         """False if somebody else was first: only one thread may tell Snakemake what became of a job.
 
         `failed`: Snakemake is told of a failure, even if the command ended well (its outputs are missing).
@@ -109,7 +109,7 @@ class Entries:
         with self._lock:
             return dict(self._handed)
 
-    def all(self) -> list[Entry]:
+    def all(self) -> list[InFlightJob]:
         """Each once."""
         with self._lock:
             return list({id(entry): entry for entry in self._entries.values()}.values())

@@ -50,9 +50,9 @@ class Latency:
         self._since.pop(id, None)
 
 
-def clean(litter: Iterable[str]) -> None:
+def clean(temp_files: Iterable[str]) -> None:
     """Remove the script files that Snakemake made for a captured command."""
-    for path in litter:
+    for path in temp_files:
         target = Path(path)
         with contextlib.suppress(OSError):
             if target.is_dir():

@@ -1,6 +1,7 @@
 """What is too long for a `start` message: long scripts go into files, other things fail the job.
 
-The files lie in the shared working directory and are deleted with the job's other temporary files (`Entry.litter`).
+The files lie in the shared working directory and are deleted with the job's other temporary files
+(`InFlightJob.temp_files`).
 """
 
 import os

@@ -11,17 +11,18 @@ from typing import Any
 from snakemake_interface_common.exceptions import WorkflowError
 
 from ..config.settings import PoolConfig
+from ..core import actions as act
 from ..core import events as ev
-from ..core.model import Place
+from ..core.model import AttemptLocation
 from ..core.pool import Pool
 from ..core.protocol import Message
 from ..errors import HarborError
 from ..run.dispatcher import Dispatcher
-from ..store.attempt_notes import Notes
+from ..store.attempt_notes import AttemptNotes
 from . import command as cmd
 from . import outcome as out
 from . import start_files as startfiles
-from .in_flight import Entries, Entry
+from .in_flight import InFlight, InFlightJob
 from .job_hash import job_hash
 from .launch_context import CommandFactory, LaunchContext, log_path
 from .source_files import Sources
@@ -32,7 +33,7 @@ class _Over(Exception):
     """The run ends: the attempt is not started."""
 
 
-class Starter:
+class StartMessages:
     """Works for the launcher's threads."""
 
     def __init__(
@@ -41,10 +42,10 @@ class Starter:
         config: PoolConfig,
         factory: CommandFactory | None,
         workdir: str,
-        entries: Entries,
+        entries: InFlight,
         pool: Pool,
         dispatcher: Dispatcher,
-        notes: Notes,
+        notes: AttemptNotes,
         directory: str,
         sources: Sources,
         stopping: Callable[[], bool],
@@ -65,17 +66,17 @@ class Starter:
         self._order = {name: index for index, name in enumerate(pool.nodes)}
         self._order_lock = threading.Lock()
 
-    def start(self, entry: Entry, launch: ev.Launch) -> Message | ev.Unprepared:
+    def start(self, entry: InFlightJob, launch: act.Prepare) -> Message | ev.PrepareFailed:
         """The message, or why there is none. What is wrong with a job is printed as Snakemake prints it."""
         entry.preparing = True
         try:
             self._announce(entry)
             self._prepare(entry)
             if self._fetch(entry):
-                return ev.Unprepared(launch.job, launch.attempt, "cached")
+                return ev.PrepareFailed(launch.job, launch.attempt, "cached")
             return self._message(entry, launch)
         except _Over:
-            return ev.Unprepared(launch.job, launch.attempt, "withdraw")
+            return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
         except (Exception, SystemExit) as error:  # functions of the Snakefile may call sys.exit()
             return self._failed(launch, error)
         finally:
@@ -83,7 +84,7 @@ class Starter:
             if self._entries.get(entry.id) is not entry:
                 out.undo_unstarted(self._workflow, entry)
 
-    def activity(self, entry: Entry) -> str:
+    def activity(self, entry: InFlightJob) -> str:
         """In words: what the preparation of a job is at. It may look at files, and so may take long."""
         job = entry.job
         if entry.doing is not None:
@@ -101,7 +102,7 @@ class Starter:
         if self._stopping():
             raise _Over
 
-    def _failed(self, launch: ev.Launch, error: BaseException) -> ev.Unprepared:
+    def _failed(self, launch: act.Prepare, error: BaseException) -> ev.PrepareFailed:
         from snakemake.exceptions import print_exception
 
         if isinstance(error, SystemExit):
@@ -109,29 +110,29 @@ class Starter:
         if not isinstance(error, WorkflowError):
             error = _with_origin(error, self._workflow.linemaps)
         print_exception(error, self._workflow.linemaps)
-        return ev.Unprepared(launch.job, launch.attempt, "unprepared", "it could not be started; see above")
+        return ev.PrepareFailed(launch.job, launch.attempt, "unprepared", "it could not be started; see above")
 
-    def _announce(self, entry: Entry) -> None:
+    def _announce(self, entry: InFlightJob) -> None:
         """What comes before its files are touched."""
         if not entry.printed:
             entry.doing = "its message and command are formatted for the log (its params may be slow functions)"
             self._executor.run_job_pre(entry.job)
             entry.printed = True
         if entry.command is None:
-            out.clean(entry.litter)
+            out.clean(entry.temp_files)
 
-    def _fetch(self, entry: Entry) -> bool:
+    def _fetch(self, entry: InFlightJob) -> bool:
         """Whether the outputs of a `cache:` rule came from that cache."""
         entry.doing = "its outputs are fetched from the between-workflow cache"
         return self._prepares(entry) and out.from_cache(self._workflow, entry.job)
 
-    def _prepares(self, entry: Entry) -> bool:
+    def _prepares(self, entry: InFlightJob) -> bool:
         """Whether a job's files are prepared here: a Snakemake on the node does so itself, but may not know the cache,
         as `--cache` without names is not forwarded to it. The outputs that come from the cache need their directories.
         """
         return entry.command is None or (out.cached(self._workflow, entry.job) and not entry.job.is_shadow)
 
-    def _prepare(self, entry: Entry) -> None:
+    def _prepare(self, entry: InFlightJob) -> None:
         """Have Snakemake remove old outputs and make directories; a spawned Snakemake does so itself."""
         self._check()
         entry.doing = None
@@ -141,7 +142,7 @@ class Starter:
             entry.prepared = True
             self._workflow.async_run(entry.job.prepare())
 
-    def _message(self, entry: Entry, launch: ev.Launch) -> Message:
+    def _message(self, entry: InFlightJob, launch: act.Prepare) -> Message:
         job = entry.job
         facts = self._pool.nodes[launch.node].facts
         assert facts is not None
@@ -163,12 +164,12 @@ class Starter:
             **context.environment(),
         }
         if entry.command is None:
-            entry.litter = command.litter
+            entry.temp_files = command.temp_files
         entry.doing = f"--harbor-command-factory {self._config.command_factory} is called"
         scripts = [self._final(replace(context, command=script)) for script in command.scripts]
         name = f"{launch.job.replace('/', '.')}.{launch.attempt}"
         scripts, files = startfiles.shorten(scripts, command.shell, name)
-        entry.litter += tuple(files)
+        entry.temp_files += tuple(files)
         message = {
             "t": "start",
             "job": launch.job,
@@ -184,25 +185,25 @@ class Starter:
             "progress": progress_pattern(job),
             "hash": entry.hash,
             "meta": self._meta(entry, launch),
-            "cpus": max(1, len(launch.seat.slots)),
+            "cpus": max(1, len(launch.reservation.slots)),
         }
         startfiles.check(message)
         self._check()
-        place = Place(launch.node, facts.host, facts.boot_id, facts.scratch)
+        place = AttemptLocation(launch.node, facts.host, facts.boot_id, facts.scratch)
         self._notes.start(entry.id, launch.attempt, hashes, place)
         self._executor.submitted(job, entry.id)
         return message
 
-    def _meta(self, entry: Entry, launch: ev.Launch) -> dict[str, Any]:
+    def _meta(self, entry: InFlightJob, launch: act.Prepare) -> dict[str, Any]:
         """What adoption needs to go on with the job in another process. No command, no environment."""
         return {
             "snakemake_attempt": entry.job.attempt,
             "shadow_dir": None if entry.job.is_group() else entry.job.shadow_dir,
-            "slots": list(launch.seat.slots),
-            "gpus": list(launch.seat.gpus),
+            "slots": list(launch.reservation.slots),
+            "gpus": list(launch.reservation.gpus),
             "proc_id": entry.proc_id,
             "log": entry.log,
-            "litter": list(entry.litter),
+            "litter": list(entry.temp_files),
         }
 
     def _final(self, context: LaunchContext) -> str:
@@ -221,7 +222,7 @@ class Starter:
             raise HarborError(f"{option}: returned {line!r} for job {context.job_name}; it must return a command line.")
         return line
 
-    def _context(self, entry: Entry, launch: ev.Launch, command: cmd.Command) -> LaunchContext:
+    def _context(self, entry: InFlightJob, launch: act.Prepare, command: cmd.Command) -> LaunchContext:
         job = entry.job
         wildcards = entry.wildcards
         log = log_path(self._log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
@@ -232,7 +233,7 @@ class Starter:
         return LaunchContext(
             node_name=launch.node,
             node_id=node_id,
-            local_id=min(launch.seat.slots, default=0),
+            local_id=min(launch.reservation.slots, default=0),
             proc_id=self._entries.number(entry),
             nnodes=len(self._pool.nodes),
             cpus_on_node=self._pool.nodes[launch.node].slots,
@@ -242,7 +243,7 @@ class Starter:
             attempt=launch.attempt,
             output_dir=log.parent,
             wildcards=wildcards,
-            gpus=launch.seat.gpus,
+            gpus=launch.reservation.gpus,
         )
 
 

@@ -11,13 +11,13 @@ from ..core.model import attempt_key
 from ..core.protocol import Message
 
 
-class Given:
+class AttemptFilter:
     """Messages to a node come by any thread, events of it by the reader's."""
 
     def __init__(self) -> None:
         self._keys: set[str] = set()
 
-    def listed(self, records: Iterable[ev.Known]) -> None:
+    def listed(self, records: Iterable[ev.NodeRecord]) -> None:
         """The node's records, after hello: whatever it was given before is among them or lost."""
         self._keys = {attempt_key(record.job, record.attempt) for record in records}
 
@@ -31,14 +31,14 @@ class Given:
     def known(self, event: ev.Event) -> ev.Event | None:
         """The part of an event that speaks of such attempts; None if that is nothing."""
         match event:
-            case ev.Measured(load=load):
+            case ev.LoadMeasured(load=load):
                 return replace(event, load=replace(load, ours={k: v for k, v in load.ours.items() if k in self._keys}))
-            case ev.Alive(attempts=attempts):
+            case ev.AttemptsActive(attempts=attempts):
                 alive = tuple(pair for pair in attempts if attempt_key(*pair) in self._keys)
                 return replace(event, attempts=alive) if alive else None
             case ev.Started() | ev.Progressed():
                 return event if attempt_key(event.job, event.attempt) in self._keys else None
-            case ev.Exited() | ev.Refused() | ev.Gone():
+            case ev.Exited() | ev.Refused() | ev.AttemptUnknown():
                 key = attempt_key(event.job, event.attempt)
                 if key not in self._keys:
                     return None

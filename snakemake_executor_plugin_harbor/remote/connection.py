@@ -13,8 +13,8 @@ from typing import Any
 
 from ..core import events as ev
 from ..core.model import NodeSpec
-from ..core.protocol import Decoder, Message, encode, event_of, facts_of, known_of, printable
-from .attempt_filter import Given
+from ..core.protocol import Decoder, Message, encode, event_of, facts_of, printable, record_of
+from .attempt_filter import AttemptFilter
 from .bootstrap import command, payload
 from .transport import Channel, ConnectError, Transport
 
@@ -89,7 +89,7 @@ class Connection:
         self._transport: Transport | None = None
         self._outbox: queue.SimpleQueue[list[Message] | None] | None = None
         self._channel: Channel | None = None
-        self._given = Given()
+        self._given = AttemptFilter()
         self._queued = 0
         self._written = 0
         self._talked = 0.0
@@ -245,14 +245,14 @@ class Connection:
     def _converse(
         self, channel: Channel, decoder: Decoder, hello: Message, early: list[Message], on_ready: Callable[[], None]
     ) -> End:
-        known: list[ev.Known] = []
+        known: list[ev.NodeRecord] = []
         ready, said = False, 0
         messages = early
         while True:
             self._heard = True
             for message in messages:
                 if not ready and message["t"] == "known":
-                    record = known_of(message)
+                    record = record_of(message)
                     if record is not None:
                         known.append(record)
                     if len(known) > KNOWN_MAX:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from ..core.model import NodeSpec
-from ..core.node_table import same_way
+from ..core.node_table import same_connection
 from ..core.protocol import Message
 from .link import Link
 
@@ -24,7 +24,7 @@ class Links:
     def connect(self, spec: NodeSpec) -> None:
         """Open the node's connection; the news comes as an event. The one before it is closed first."""
         known = self._links.get(spec.name)
-        if known is not None and not same_way(known.spec, spec):
+        if known is not None and not same_connection(known.spec, spec):
             self.disconnect(spec.name)
             known = None
         if known is None:

@@ -159,7 +159,7 @@ def _gather(
             case ev.NodeUp(_, facts):
                 answer.facts, answer.took = facts, time.monotonic() - started
                 answer.skew = facts.time - at if facts.time else None
-            case ev.Measured(_, load):
+            case ev.LoadMeasured(_, load):
                 answer.load = load
             case ev.NodeDown(_, reason):
                 answer.reason = answer.reason or reason

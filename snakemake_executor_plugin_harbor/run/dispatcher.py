@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ..core import actions as act
 from ..core import events as ev
 from ..core.capacity import Capacity
 from ..core.job import exit_event
@@ -20,18 +21,18 @@ from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
 from ..core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
-from ..core.protocol import Message, known_of
+from ..core.protocol import Message, record_of
 from ..remote.connection import Current
 from ..remote.link import Link
 from ..remote.links import Links
 from ..remote.transport import Transport
 from ..store.journal_writer import Journal
-from ..store.workdir import Project
+from ..store.workdir import Workdir
 from .clock import AwakeClock
-from .node_records import Listing
+from .node_records import NodeRecords
 from .output_reader import Outputs
-from .wait_recorder import Stuck, WaitRecorder
-from .workers import Launcher, Listener, Preparer, Reporter
+from .wait_recorder import WaitingJobs, WaitRecorder
+from .workers import Listener, Preparer, PrepareThreads, ReportThread
 
 TICK_S = 1.0
 PACE_S = 0.015
@@ -60,10 +61,10 @@ class Client(Preparer, Listener, Protocol):
     def grown(self) -> None:
         """The pool has other nodes than it had, or nodes that were away are back."""
 
-    def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
+    def news(self, change: act.NodeChanged | act.JobStalled) -> None:
         """What the user should hear of."""
 
-    def waits(self, groups: Iterable[Stuck], now: float) -> None:
+    def waits(self, groups: Iterable[WaitingJobs], now: float) -> None:
         """Jobs that wait, and why."""
 
     def warn(self, text: str) -> None:
@@ -117,7 +118,7 @@ class Dispatcher:
         self,
         pool: Pool,
         journal: Journal,
-        project: Project,
+        project: Workdir,
         client: Client,
         transport: Callable[[NodeSpec], Transport],
         welcome: Callable[[NodeSpec], Message],
@@ -128,8 +129,8 @@ class Dispatcher:
         self._client = client
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._clock = AwakeClock()
-        self._launcher = Launcher(client, self.post, self._guard)
-        self._reporter = Reporter(client)
+        self._launcher = PrepareThreads(client, self.post, self._guard)
+        self._reporter = ReportThread(client)
         self._outputs = Outputs()
         self._unhurried: deque[_Post] = deque()
         self._hurry = threading.Event()
@@ -143,7 +144,7 @@ class Dispatcher:
         self._shown_next = 0
         self._waits = WaitRecorder(pool.waiting, journal)
         self.logs: dict[JobId, str] = {}
-        self.known = Listing()
+        self.known = NodeRecords()
         self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear))
         self._threads = [
             threading.Thread(target=self._guard, args=(target,), name=f"harbor-{name}", daemon=True)
@@ -202,7 +203,7 @@ class Dispatcher:
         """Whether the pool has a node of that name."""
         return node in self._pool.nodes
 
-    def nodes_settled(self) -> bool:
+    def all_nodes_answered(self) -> bool:
         """Whether every node has answered, one way or the other."""
         return all(n.state not in (NodeState.OFFLINE, NodeState.CONNECTING) for n in list(self._pool.nodes.values()))
 
@@ -269,7 +270,7 @@ class Dispatcher:
             self._client.broken(error)
 
     def _dispatch(self) -> None:
-        self._perform(self._pool.start())
+        self._perform(self._pool.connect_all())
         next_tick = 0.0
         while True:
             items = self._take(max(0.0, next_tick - time.monotonic()))
@@ -339,9 +340,9 @@ class Dispatcher:
                 return [*self._read_notices(), event, *(self._reunite() if known else ())]
             case ev.Submitted(jobs):
                 # Their node may have answered, or left a notice, since Snakemake's thread looked.
-                former = [spec.id for spec in jobs if spec.former]
-                notices = self._read_notices() if former else []
-                return [*notices, event, *self._client.reunite(former)]
+                earlier_ids = [spec.id for spec in jobs if spec.earlier_ids]
+                notices = self._read_notices() if earlier_ids else []
+                return [*notices, event, *self._client.reunite(earlier_ids)]
             case ev.Adopted(job, attempt, node):
                 # It may have ended between the look at the index and now.
                 return [replace(event, exit=event.exit or self.known.exit(node, job, attempt))]
@@ -363,9 +364,9 @@ class Dispatcher:
             self._beat_node(name, now)
         self._record_waiting()
         events = self._read_notices()
-        events += [ev.Fenced(job, attempt, written=True) for job, attempt in self._project.retry()]
+        events += [ev.FenceResult(job, attempt, written=True) for job, attempt in self._project.retry()]
         listed = self._client.hosts()
-        return events if listed is None else [*events, ev.Listed(listed)]
+        return events if listed is None else [*events, ev.HostListChanged(listed)]
 
     def _reunite(self) -> list[ev.Adopted]:
         """Waiting jobs that nodes have from earlier runs, also those whose fence is waited for."""
@@ -377,7 +378,7 @@ class Dispatcher:
         events: list[ev.Event] = []
         added = False
         for message in self._project.words():
-            record = known_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
+            record = record_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
             name = str(message["node"]) if record is not None and "node" in message else ""
             if record is None or record.exit is None or not name:
                 continue
@@ -389,7 +390,7 @@ class Dispatcher:
                 added = True
         return [*events, *(self._reunite() if added else ())]
 
-    def _is_listed(self, record: ev.Known) -> bool:
+    def _is_listed(self, record: ev.NodeRecord) -> bool:
         """Whether a connected node lists the attempt, and so says itself how it ended."""
         holders = [self._pool.nodes.get(node) for node in self.known.holders(record.job, record.attempt)]
         return any(node is not None and node.state in CONNECTED for node in holders)
@@ -407,20 +408,20 @@ class Dispatcher:
             self._journal.node(node, now)
 
     def _perform(
-        self, actions: Iterable[ev.Action], posts: Iterable[_Post] = (), rounds: Iterable[threading.Event] = ()
+        self, actions: Iterable[act.Action], posts: Iterable[_Post] = (), rounds: Iterable[threading.Event] = ()
     ) -> None:
         outgoing: dict[str, list[Message]] = {}
         later: list[Callable[[], None]] = []
-        launches: list[ev.Launch] = []
+        launches: list[act.Prepare] = []
         outcomes: list[Outcome] = []
         now = time.time()
         for action in actions:
             match action:
-                case ev.JobChanged(job, attempt, state, node, reason):
+                case act.JobChanged(job, attempt, state, node, reason):
                     if state == JobState.QUEUED:
                         self._waits.queued(job)
                     self._journal.changed(job, attempt, state.value, node, reason, now, self.logs.get(job))
-                case ev.NodeChanged(name, node_state):
+                case act.NodeChanged(name, node_state):
                     if node_state == NodeState.REMOVED:
                         self._journal.node_removed(name)
                     else:
@@ -428,27 +429,27 @@ class Dispatcher:
                     if node_state == NodeState.REJECTED:
                         later.append(lambda name=name: self._links.reject(name))  # type: ignore[misc]
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
-                case ev.Stalled():
+                case act.JobStalled():
                     later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
-                case ev.Start(job, attempt, node):
+                case act.SendStart(job, attempt, node):
                     outgoing.setdefault(node, []).append(self._launcher.message(job, attempt))
-                case ev.Send(node, message):
+                case act.SendMessage(node, message):
                     outgoing.setdefault(node, []).append(message)
-                case ev.Connect(spec):
+                case act.Connect(spec):
                     later.append(lambda spec=spec: self._links.connect(spec))  # type: ignore[misc]
-                case ev.Disconnect(name):
+                case act.Disconnect(name):
                     self.known.drop(name)
                     later.append(lambda name=name: self._links.disconnect(name))  # type: ignore[misc]
-                case ev.Cut(name):
+                case act.Reconnect(name):
                     later.append(lambda name=name: self._links.cut(name))  # type: ignore[misc]
-                case ev.Launch():
+                case act.Prepare():
                     launches.append(action)
-                case ev.Fence(job, fenced):
+                case act.Fence(job, fenced):
                     if not self._project.fence(job, fenced):
-                        self.post(ev.Fenced(job, fenced, written=False))
-                case ev.Renamed(job, known_as):
-                    self._journal.renamed(job, known_as)
-                case ev.Settle(outcome):
+                        self.post(ev.FenceResult(job, fenced, written=False))
+                case act.JobRenamed(job, submitted_as):
+                    self._journal.renamed(job, submitted_as)
+                case act.JobEnded(outcome):
                     self.logs.pop(outcome.job, None)
                     outcomes.append(outcome)
         for post in posts:
@@ -459,8 +460,8 @@ class Dispatcher:
         self._journal.commit()
         self._links.send(outgoing)
         self._reporter.put(outcomes)
-        for act in later:
-            act()
+        for deferred in later:
+            deferred()
 
     def _record_waiting(self) -> None:
         """Why jobs wait, for `harbor explain` and for Snakemake's log."""

@@ -8,20 +8,20 @@ from ..core import events as ev
 from ..core.model import JobId
 
 
-class Listing:
+class NodeRecords:
     """Written by the dispatcher's thread, read by any. `version` changes with every change."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, dict[tuple[JobId, int], ev.Known]] = {}
-        self._notices: dict[tuple[JobId, int], tuple[str, ev.Known]] = {}
+        self._nodes: dict[str, dict[tuple[JobId, int], ev.NodeRecord]] = {}
+        self._notices: dict[tuple[JobId, int], tuple[str, ev.NodeRecord]] = {}
         self.version = 0
 
-    def take(self, node: str, records: Iterable[ev.Known]) -> None:
+    def take(self, node: str, records: Iterable[ev.NodeRecord]) -> None:
         """A node said hello: this is all that it knows. Its notices of ends stay: it does not list these attempts."""
         self._nodes[node] = {(record.job, record.attempt): record for record in records}
         self.version += 1
 
-    def add(self, node: str, record: ev.Known) -> None:
+    def add(self, node: str, record: ev.NodeRecord) -> None:
         """A node left a notice of how an attempt has ended."""
         self._notices[(record.job, record.attempt)] = (node, record)
         self.version += 1
@@ -50,7 +50,7 @@ class Listing:
         """The nodes that listed an attempt."""
         return [node for node, records in list(self._nodes.items()) if (job, attempt) in records]
 
-    def all(self) -> list[tuple[str, ev.Known]]:
+    def all(self) -> list[tuple[str, ev.NodeRecord]]:
         """Every record with its node; of those with a notice, what a node lists comes first."""
         listed = [(node, record) for node, records in list(self._nodes.items()) for record in list(records.values())]
         known = {(record.job, record.attempt) for _, record in listed}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..core import actions as act
 from ..core import events as ev
 from ..core.model import JobId, Outcome
 from ..core.protocol import Message
@@ -39,17 +40,17 @@ TELL_AGAIN_S = 60.0
 class Preparer(Protocol):
     """Who makes start messages: the session."""
 
-    def prepare(self, launch: ev.Launch) -> Message | ev.Unprepared:
+    def prepare(self, launch: act.Prepare) -> Message | ev.PrepareFailed:
         """The `start` message of an attempt, or why there is none. Several threads call it, for different jobs."""
 
     def rule(self, job: JobId) -> str:
         """The rule of a job: if one of its jobs is slow to prepare, the others probably are, too."""
 
-    def slow(self, launch: ev.Launch, seconds: float) -> None:
+    def slow(self, launch: act.Prepare, seconds: float) -> None:
         """Tell the user that an attempt has been in preparation for this long."""
 
     def busy(self) -> bool:
-        """Whether Snakemake's own thread is at work and will come by with `Launcher.drain`."""
+        """Whether Snakemake's own thread is at work and will come by with `PrepareThreads.drain`."""
 
 
 class Listener(Protocol):
@@ -66,7 +67,7 @@ class Listener(Protocol):
 class _Worker:
     """A thread that prepares: what it is at, since when, and answers that it has not handed over yet."""
 
-    launch: ev.Launch | None = None
+    launch: act.Prepare | None = None
     rule: str = ""
     since: float = 0.0
     slow: bool = False
@@ -77,7 +78,7 @@ class _Worker:
     thread: int = 0
 
 
-class Launcher:
+class PrepareThreads:
     """Prepares attempts; `start` messages wait here until the pool has them sent.
 
     One thread, the leader, prepares one attempt after the other. Preparing is a hundred small file operations, each of
@@ -102,7 +103,7 @@ class Launcher:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._drained = threading.Condition(self._lock)
-        self._queue: deque[tuple[ev.Launch, str]] = deque()
+        self._queue: deque[tuple[act.Prepare, str]] = deque()
         self._workers: list[_Worker] = []
         self._parked = 0
         self._leader: _Worker | None = None
@@ -110,7 +111,7 @@ class Launcher:
         self._stopped = threading.Event()
         self._ready: dict[tuple[JobId, int], Message] = {}
 
-    def put(self, launches: list[ev.Launch]) -> None:
+    def put(self, launches: list[act.Prepare]) -> None:
         """Prepare these."""
         if launches:
             with self._lock:
@@ -138,7 +139,7 @@ class Launcher:
                     worker.abandoned = True
                     withdrawn.append(worker.launch)
             if withdrawn:
-                self._post(*(ev.Unprepared(launch.job, launch.attempt, "withdraw") for launch in withdrawn))
+                self._post(*(ev.PrepareFailed(launch.job, launch.attempt, "withdraw") for launch in withdrawn))
 
     def stop(self) -> None:
         """Prepare nothing more. What is in preparation now is left to its daemon thread, which posts no answer."""
@@ -213,7 +214,7 @@ class Launcher:
                     return
                 if worker.abandoned:
                     worker.abandoned = False
-                elif isinstance(answer, ev.Unprepared):
+                elif isinstance(answer, ev.PrepareFailed):
                     worker.answers.append(answer)
                 else:
                     self._ready[(launch.job, launch.attempt)] = answer
@@ -223,7 +224,7 @@ class Launcher:
                     self._publish(worker)
                 worker.slow = False
 
-    def _take(self, worker: _Worker) -> ev.Launch | None:
+    def _take(self, worker: _Worker) -> act.Prepare | None:
         """The next attempt for this thread, which leads from then on. Blocks; None at the end."""
         while not self._stopped.is_set():
             with self._lock:
@@ -271,7 +272,7 @@ class Launcher:
                 threading.Thread(target=self._preparer.slow, args=(launch, now - worker.since), daemon=True).start()
 
 
-class Reporter:
+class ReportThread:
     """Reports ends in batches; one whose outputs are not visible yet is asked about again."""
 
     def __init__(self, listener: Listener) -> None:

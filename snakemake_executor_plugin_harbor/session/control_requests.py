@@ -13,7 +13,7 @@ DRAIN_S = 5.0
 """How long the answer to `drain` and `resume` waits for the node's new state."""
 
 
-class Answers:
+class ControlRequests:
     """Answers on the control socket's thread. `detach` returns how many jobs stay."""
 
     def __init__(self, dispatcher: Dispatcher, pool: Pool, detach: Callable[[], int]) -> None:
@@ -38,7 +38,7 @@ class Answers:
         if name not in self._pool.nodes:
             names = ", ".join(list(self._pool.nodes))
             raise HarborError(f"the pool has no node {name}; it has {names}.", "harbor status")
-        self._dispatcher.post(ev.Drain(name, (reason or "by the user") if drain else ""))
+        self._dispatcher.post(ev.DrainChanged(name, (reason or "by the user") if drain else ""))
 
         def state() -> str | None:
             node = self._pool.nodes.get(name)

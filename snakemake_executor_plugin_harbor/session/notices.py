@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from ..core import events as ev
+from ..core import actions as act
 from ..core.model import NodeState
 from ..core.node import NodeView
-from ..jobs.in_flight import Entries
+from ..jobs.in_flight import InFlight
 
 UNUSED = frozenset({NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.UNUSABLE})
 
 
-class News:
+class Notices:
     """Lines for Snakemake's log, each once. Used on the dispatcher's thread."""
 
-    def __init__(self, logger: Any, entries: Entries) -> None:
+    def __init__(self, logger: Any, entries: InFlight) -> None:
         self._logger = logger
         self._entries = entries
         self._warned: dict[str, str] = {}
@@ -22,21 +22,21 @@ class News:
         self.begun = False
         """Whether the nodes of the beginning were named: those that come from now on have joined."""
 
-    def tell(self, change: ev.NodeChanged | ev.Stalled) -> None:
+    def tell(self, change: act.NodeChanged | act.JobStalled) -> None:
         match change:
-            case ev.Stalled():
+            case act.JobStalled():
                 self._stalled(change)
-            case ev.NodeChanged(node, state, why) if state in UNUSED:
+            case act.NodeChanged(node, state, why) if state in UNUSED:
                 if self._warned.get(node) != why:
                     self._warned[node] = why
                     self._logger.warning(f"harbor: node {node} is not used ({state.value}): {why}")
-            case ev.NodeChanged(node, NodeState.READY):
+            case act.NodeChanged(node, NodeState.READY):
                 if self._warned.pop(node, ""):
                     self._logger.info(f"harbor: node {node} is back")
                 elif self.begun and node not in self._present:
                     self._logger.info(f"harbor: node {node} has joined")
                 self._present.add(node)
-            case ev.NodeChanged(node, NodeState.REMOVED):
+            case act.NodeChanged(node, NodeState.REMOVED):
                 self._present.discard(node)
                 self._logger.info(f"harbor: node {node} has left the pool")
 
@@ -50,7 +50,7 @@ class News:
             f"harbor: the host file gives {node.spec.name} {given} MiB of memory, but it has {real}, which count"
         )
 
-    def _stalled(self, change: ev.Stalled) -> None:
+    def _stalled(self, change: act.JobStalled) -> None:
         entry = self._entries.get(change.job)
         if entry is not None:
             ended, asked = "it is ended and tried again", "is it stuck? (--harbor-on-stall kill ends such)"

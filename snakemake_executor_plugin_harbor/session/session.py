@@ -10,11 +10,12 @@ from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 
-from ..config.hostfile_watch import HostList
+from ..config.hostfile_watch import HostfileWatch
 from ..config.settings import host_list, pool_config, take_password
+from ..core import actions as act
 from ..core import events as ev
-from ..core.capacity import Rooms
-from ..core.dag_depth import Depths
+from ..core.capacity import HandOverLimits
+from ..core.dag_depth import DagDepths
 from ..core.model import JobId, NodeFacts, NodeSpec, Outcome, Request
 from ..core.pool import Pool
 from ..core.protocol import VERSION, Message
@@ -24,27 +25,27 @@ from ..jobs import outcome as out
 from ..jobs import snakemake_command as spawned
 from ..jobs import start_files as startfiles
 from ..jobs.adoption import Adoption, Found, Memory
-from ..jobs.end_reports import Reports
-from ..jobs.in_flight import Entries, Entry
+from ..jobs.end_reports import EndReports
+from ..jobs.in_flight import InFlight, InFlightJob
 from ..jobs.job_hash import job_hash
 from ..jobs.launch_context import load_factory
 from ..jobs.source_files import Sources
 from ..jobs.spec import progress_pattern, spec_of
-from ..jobs.start_message import Starter
+from ..jobs.start_message import StartMessages
 from ..jobs.thread_limit import ThreadLimit, complete_handover, largest
 from ..remote.descriptors import raise_limit
 from ..remote.transport import SshSettings, Target, Transport, make_transport
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
-from ..run.wait_recorder import Stuck
+from ..run.wait_recorder import WaitingJobs
 from ..snakemake_internals.shadow import install as install_shadow
-from ..store.attempt_notes import Notes
+from ..store.attempt_notes import AttemptNotes
 from ..store.journal_writer import Journal
-from ..store.workdir import Project, boot_id, new_run
-from .control_requests import Answers
-from .notices import News
+from ..store.workdir import Workdir, boot_id, new_run
+from .control_requests import ControlRequests
+from .notices import Notices
 from .startup import await_nodes, check_jobs
-from .waiting_notices import Waits
+from .waiting_notices import WaitingNotices
 
 
 class Session:
@@ -61,19 +62,21 @@ class Session:
             self._logger.warning(f"harbor: {few}")
         factory = self.config.command_factory
         self._factory = load_factory(factory) if factory else None
-        self._hostlist = HostList(executor.executor_settings.hostfile, lambda: host_list(executor.executor_settings))
+        self._hostlist = HostfileWatch(
+            executor.executor_settings.hostfile, lambda: host_list(executor.executor_settings)
+        )
         self.run = new_run()
         self.detached = False
         self._halted = False
         self._closing = False
         self._workdir = _workdir()
-        self._entries = Entries()
+        self._entries = InFlight()
         self._needs: dict[str, tuple[str, ...]] = {}
-        self._news = News(self._logger, self._entries)
-        self._waits = Waits(self._logger)
-        self._depths = Depths(self._workflow.dag.job_dependencies)
+        self._news = Notices(self._logger, self._entries)
+        self._waits = WaitingNotices(self._logger)
+        self._depths = DagDepths(self._workflow.dag.job_dependencies)
         self._same = cmd.shareable_paths()
-        self.project = Project(Path(self._workdir), self.run, self.warn)
+        self.project = Workdir(Path(self._workdir), self.run, self.warn)
         self.project.acquire()
         try:
             self.sources = Sources(self._workflow, self.project.directory / "sources")
@@ -96,10 +99,10 @@ class Session:
             settings=self._shown_settings(),
             total=sum(1 for job in self._workflow.dag.needrun_jobs() if not job.is_local),
         )
-        self.pool = Pool(self.config.nodes, self.config.policy, self.config.patience, boot_id())
+        self.pool = Pool(self.config.nodes, self.config.policy, self.config.timeouts, boot_id())
         self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
-        self._notes = Notes(self.project.directory / "notes", self.warn)
-        self._starter = Starter(
+        self._notes = AttemptNotes(self.project.directory / "notes", self.warn)
+        self._starter = StartMessages(
             self._executor,
             self.config,
             self._factory,
@@ -113,8 +116,10 @@ class Session:
             self._stopping,
         )
         self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project, self._notes)
-        self._reports = Reports(self._executor, self._entries, self.dispatcher, self._notes)
-        self._control = Control(self._journal.directory, Answers(self.dispatcher, self.pool, self.detach).answer)
+        self._reports = EndReports(self._executor, self._entries, self.dispatcher, self._notes)
+        self._control = Control(
+            self._journal.directory, ControlRequests(self.dispatcher, self.pool, self.detach).answer
+        )
         install_shadow(str(self._workflow.persistence.shadow_path))
         self.dispatcher.start()
         try:
@@ -122,7 +127,7 @@ class Session:
                 self.dispatcher,
                 self._workflow,
                 bool(self.project.unfinished),
-                self.config.patience.lost_after,
+                self.config.timeouts.lost_after,
                 lambda line: self._logger.info(f"harbor: {line}"),
             )
             self._news.begun = True
@@ -189,10 +194,10 @@ class Session:
         found = self._find(job, digest, prepared is not None)
         id = found.known.job if found else f"{self.run}/{job.jobid}"
         attempt = found.known.attempt if found else self._entries.first_attempt(id)
-        places = {} if found else self.adoption.former(job, digest)
-        spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
-        spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
-        entry = Entry(job, id, digest, prepared, request=spec.request)
+        locations = {} if found else self.adoption.earlier_locations(job, digest)
+        spec = spec_of(job, id, attempt, self._depths.depth_of(job), needs)
+        spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._entries.failed_on(job))
+        entry = InFlightJob(job, id, digest, prepared, request=spec.request)
         self._needs[job.name] = spec.request.needs
         self._entries.add(entry)
         self.dispatcher.describe(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
@@ -217,7 +222,7 @@ class Session:
             found = self._find(entry.job, entry.hash, entry.command is not None)
             if found is not None:
                 self._entries.rename(entry, found.known.job)
-                adopted.append(replace(self._adopt(entry, found), known_as=id))
+                adopted.append(replace(self._adopt(entry, found), submitted_as=id))
         return adopted
 
     def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
@@ -238,14 +243,14 @@ class Session:
     def _memory(self, found: Found) -> Memory:
         return found.memory(Path(self._workflow.persistence.shadow_path), self.config.log_dir)
 
-    def _adopt(self, entry: Entry, found: Found) -> ev.Adopted:
+    def _adopt(self, entry: InFlightJob, found: Found) -> ev.Adopted:
         """Take over what the first controller knew of the job."""
         job, meta = entry.job, self._memory(found)
         if meta.snakemake_attempt is not None:
             job.attempt = meta.snakemake_attempt
         if meta.shadow_dir is not None:
             job.shadow_dir = meta.shadow_dir
-        entry.log, entry.litter = meta.log, meta.litter
+        entry.log, entry.temp_files = meta.log, meta.temp_files
         entry.printed = entry.prepared = True
         if meta.proc_id is not None:
             self._entries.number(entry, meta.proc_id)
@@ -253,7 +258,7 @@ class Session:
         self._executor.submitted(job, entry.id)
         where = "runs" if found.known.running else "has ended"
         self._logger.info(f"harbor: job {job.jobid} ({job.name}) of an earlier run {where} on {found.node}: adopted")
-        return ev.Adopted(entry.id, found.known.attempt, found.node, found.seat, found.known.exit)
+        return ev.Adopted(entry.id, found.known.attempt, found.node, found.reservation, found.known.exit)
 
     def settled(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
@@ -265,9 +270,9 @@ class Session:
         self.dispatcher.post(ev.Halt())
         self.dispatcher.abandon()
 
-    def rooms(self) -> Rooms:
+    def hand_over_limits(self) -> HandOverLimits:
         """How many jobs of each class may still be handed over: twice the slots that can hold it, less what is here."""
-        return Rooms(self.dispatcher.capacity, self._entries.handed())
+        return HandOverLimits(self.dispatcher.capacity, self._entries.handed())
 
     def request(self, job: Any) -> Request:
         """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
@@ -284,7 +289,7 @@ class Session:
         self.dispatcher.post(ev.CancelAll(grace))
         self.dispatcher.abandon()
         if not self.dispatcher.wait(self.dispatcher.idle, timeout):
-            self.dispatcher.post(ev.GiveUp())
+            self.dispatcher.post(ev.FenceAll())
         self.close("cancelled")
 
     def detach(self) -> int:
@@ -345,11 +350,11 @@ class Session:
 
     # --- from the launcher's threads ----------------------------------------------------------------------------
 
-    def prepare(self, launch: ev.Launch) -> Message | ev.Unprepared:
+    def prepare(self, launch: act.Prepare) -> Message | ev.PrepareFailed:
         """The start message of an attempt, unless nothing is to start any more."""
         entry = None if self._stopping() else self._entries.get(launch.job)
         if entry is None:
-            return ev.Unprepared(launch.job, launch.attempt, "withdraw")
+            return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
         return self._starter.start(entry, launch)
 
     def rule(self, job: JobId) -> str:
@@ -357,7 +362,7 @@ class Session:
         entry = self._entries.get(job)
         return "" if entry is None else str(entry.job.name)
 
-    def slow(self, launch: ev.Launch, seconds: float) -> None:
+    def slow(self, launch: act.Prepare, seconds: float) -> None:
         """Tell the user that an attempt has been in preparation for this long, and what it is at."""
         entry = self._entries.get(launch.job)
         if entry is not None and entry.preparing:
@@ -418,13 +423,13 @@ class Session:
         if scheduler is not None:
             scheduler._open_jobs.release()
 
-    def news(self, change: ev.NodeChanged | ev.Stalled) -> None:
+    def news(self, change: act.NodeChanged | act.JobStalled) -> None:
         """Tell the user of a node that comes or goes, and of a job that seems to hang."""
         self._news.tell(change)
-        if isinstance(change, ev.NodeChanged) and change.node in self.pool.nodes:
+        if isinstance(change, act.NodeChanged) and change.node in self.pool.nodes:
             self._news.check_memory(self.pool.nodes[change.node])
 
-    def waits(self, groups: Iterable[Stuck], now: float) -> None:
+    def waits(self, groups: Iterable[WaitingJobs], now: float) -> None:
         """Tell the user which jobs wait, and why."""
         self._waits.tell(groups, now)
         for node in self.pool.nodes.values():  # an edit of the host list changes no state

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..core.job import impossible
+from ..core.job import impossible_message
 from ..core.model import NodeState
-from ..core.placement import forever
+from ..core.placement import permanent_refusal
 from ..core.pool import Pool
 from ..errors import HarborError
 from ..jobs.spec import progress_pattern, spec_of
@@ -35,7 +35,7 @@ def await_nodes(
     except KeyboardInterrupt:
         # Snakemake catches Ctrl-C only when its scheduler runs, and would show a traceback here.
         raise HarborError("interrupted while no node was ready yet; no job has been started.") from None
-    settled = dispatcher.nodes_usable if waited else dispatcher.nodes_settled
+    settled = dispatcher.nodes_usable if waited else dispatcher.all_nodes_answered
     if dispatcher.slots and not settled():
         # What a slow node still runs must not be started twice. Jobs with outputs have markers, and wait for it.
         unmarked = any(not job.is_local and not list(job.output) for job in workflow.dag.needrun_jobs())
@@ -57,8 +57,8 @@ def _await_first(dispatcher: Dispatcher, limit: float, tell: Callable[[str], obj
     while not dispatcher.slots and not dispatcher.failed:
         awaited = {name: why for name, (state, why) in dispatcher.reasons().items() if state != NodeState.REJECTED}
         # A node that has not answered yet may be slow; one that has failed has its own time.
-        patience = limit if all(awaited.values()) else max(limit, FIRST_ANSWER_S)
-        left = begun + patience - time.monotonic()
+        timeouts = limit if all(awaited.values()) else max(limit, FIRST_ANSWER_S)
+        left = begun + timeouts - time.monotonic()
         if not awaited or left <= 0:
             break
         line = _waiting(awaited)
@@ -96,6 +96,6 @@ def check_jobs(workflow: Any, pool: Pool) -> None:
         if spec.request in seen:
             continue
         seen.add(spec.request)
-        refusal = forever(spec.request, dict(pool.nodes), pool.policy)
+        refusal = permanent_refusal(spec.request, dict(pool.nodes), pool.policy)
         if refusal is not None:
-            raise HarborError(f"rule {job.name}: {impossible(refusal)}", "harbor nodes")
+            raise HarborError(f"rule {job.name}: {impossible_message(refusal)}", "harbor nodes")

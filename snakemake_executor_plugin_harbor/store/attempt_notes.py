@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.model import JobId, Place
+from ..core.model import AttemptLocation, JobId
 from ..errors import HarborError
 
 
@@ -27,11 +27,11 @@ class Note:
     job: JobId
     attempt: int
     hashes: tuple[str, ...]
-    place: Place
+    place: AttemptLocation
     over: bool = False
 
 
-class Notes:
+class AttemptNotes:
     """The notes of earlier runs, by hash and by id, and the writer for this run. Any thread may call it."""
 
     def __init__(self, path: Path, warn: Callable[[str], None] = lambda text: None) -> None:
@@ -60,7 +60,7 @@ class Notes:
         with self._lock:
             return [self._notes[job] for job in self._by_hash.get(hash, ())]
 
-    def start(self, job: JobId, attempt: int, hashes: Sequence[str], place: Place) -> None:
+    def start(self, job: JobId, attempt: int, hashes: Sequence[str], place: AttemptLocation) -> None:
         """The attempt is about to start. What earlier runs started of these jobs is over by then."""
         with self._lock:
             self._append(["start", job, attempt, list(hashes), [place.node, place.host, place.boot_id, place.scratch]])
@@ -139,7 +139,7 @@ class Notes:
                 for hash in names:
                     for other in list(self._by_hash.get(hash, ())):
                         self._drop(other, [hash])
-                self._notes[job] = Note(job, attempt, names, Place(node, host, boot_id, scratch))
+                self._notes[job] = Note(job, attempt, names, AttemptLocation(node, host, boot_id, scratch))
                 for hash in names:
                     self._by_hash.setdefault(hash, {})[job] = None
             case ["over", str(job)] if job in self._notes:

@@ -117,9 +117,9 @@ class Journal:
         """A job took a transition."""
         self._changes.append((id, attempt, state, node, _text(reason), at, log))
 
-    def renamed(self, id: str, known_as: str) -> None:
+    def renamed(self, id: str, submitted_as: str) -> None:
         """A job goes on under another id."""
-        self._renamed.append((id, known_as))
+        self._renamed.append((id, submitted_as))
 
     def progress(self, id: str, done: float, total: float) -> None:
         """A job said how far it is."""
@@ -146,7 +146,7 @@ class Journal:
             load |= {"mem_available_mb": node.load.mem_available_mb, "disk_free_mb": node.load.disk_free_mb}
             load |= {"users": node.load.users}
         state, reason = shown_state(node)
-        running = len(node.held)
+        running = len(node.reservations)
         row = (node.spec.name, state, _text(reason), json.dumps(facts), json.dumps(load), running, at)
         self._nodes[node.spec.name] = row
 
@@ -253,7 +253,7 @@ class Journal:
 def shown_state(node: NodeView) -> tuple[str, str]:
     """A node's state and reason as users see them: Slurm's draining and drained come before what the connection is."""
     if node.closed:
-        return "draining" if node.held else "drained", node.drain or "taken out of the host list"
+        return "draining" if node.reservations else "drained", node.drain or "taken out of the host list"
     return node.state.value, node.why
 
 

@@ -24,7 +24,7 @@ WORD_KEEP_S = 30 * FENCE_KEEP_S
 DONE = ".done"
 """Such a file stands for an attempt whose end Snakemake knows, while its node could not be told to forget it."""
 WORD = ".word"
-"""The agent's `leave_word` makes such files: how an attempt ended while nobody could be told."""
+"""The agent's `leave_exit_notice` makes such files: how an attempt ended while nobody could be told."""
 UNREADABLE_S = 10.0
 """A notice of an end that is no JSON is read again for this long. Then it is put aside."""
 
@@ -64,7 +64,7 @@ def new_run() -> str:
     return time.strftime("%y%m%d-%H%M%S-") + secrets.token_hex(3)
 
 
-class Project:
+class Workdir:
     """`.snakemake/harbor/` of one working directory, held by one controller at a time."""
 
     def __init__(self, workdir: Path, run: str, warn: Callable[[str], None] = lambda text: None) -> None:

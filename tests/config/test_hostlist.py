@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.config.hostfile_watch import HostList
+from snakemake_executor_plugin_harbor.config.hostfile_watch import HostfileWatch
 from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings, host_list
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
 from snakemake_executor_plugin_harbor.errors import HarborError
@@ -18,7 +18,7 @@ class Watch:
         self.path = path
         self.edit(text)
         settings = ExecutorSettings(hostfile=path, hosts=[])
-        self.list = HostList(path, lambda: host_list(settings))
+        self.list = HostfileWatch(path, lambda: host_list(settings))
 
     def edit(self, text: str | bytes) -> None:
         new = self.path.with_name("new")
@@ -91,7 +91,7 @@ def test_an_error_of_any_class_is_one_with_the_files_name(watch):
     def broken() -> tuple[NodeSpec, ...]:
         raise ZeroDivisionError("of all things")
 
-    watch.list = HostList(watch.path, broken)
+    watch.list = HostfileWatch(watch.path, broken)
     watch.edit(line(watch, "eve"))
     found = watch.looks()
     assert found[0] is found[2] is found[3] is None
@@ -100,5 +100,5 @@ def test_an_error_of_any_class_is_one_with_the_files_name(watch):
 
 def test_no_file_and_what_is_no_file_never_change(tmp_path):
     for path in (None, Path("/dev/null")):
-        watched = HostList(path, lambda: (_ for _ in ()).throw(AssertionError))
+        watched = HostfileWatch(path, lambda: (_ for _ in ()).throw(AssertionError))
         assert [watched.changed() for _ in range(4)] == [None] * 4

@@ -31,8 +31,8 @@ def test_options_reach_the_pool():
     )
     assert [node.name for node in config.nodes] == ["ada", "bob"] and config.nodes[0].slots == 8
     assert (config.policy.max_load, config.policy.min_free_mem_mb, config.policy.ntasks_per_node) == (0.5, 7, 4)
-    patience = config.patience
-    assert (patience.lost_after, patience.fence_wait, patience.stall_after, patience.kill_stalled) == (11, 12, 13, True)
+    timeouts = config.timeouts
+    assert (timeouts.lost_after, timeouts.fence_wait, timeouts.stall_after, timeouts.kill_stalled) == (11, 12, 13, True)
     assert (config.ssh_config, config.transport, config.dispatch) == (Path("/etc/ours"), "openssh", "direct")
     assert (config.staging, config.scratch, config.nice, config.log_dir) == ("never", "/local/tmp", 3, Path("logs"))
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakemake_executor_plugin_harbor.core.model import Load, NodeFacts, NodeSpec, NodeState, Request, Seat
+from snakemake_executor_plugin_harbor.core.model import Load, NodeFacts, NodeSpec, NodeState, Request, Reservation
 from snakemake_executor_plugin_harbor.core.placement import (
     STARVATION_S,
     NodeView,
@@ -19,12 +19,15 @@ from snakemake_executor_plugin_harbor.core.placement import (
 )
 
 
-def node(name, cores=4, busy=0.0, ours=None, held=None, mem=16000, available=16000, **spec):
+def node(name, cores=4, busy=0.0, ours=None, reservations=None, mem=16000, available=16000, **spec):
     view = NodeView(NodeSpec(name=name, host=name, **spec), NodeState.READY)
     view.facts = NodeFacts(cores=cores, mem_mb=mem, boot_id=f"boot-{name}", gpus=(0, 1))
     view.load = Load(busy=busy, ours=ours or {}, mem_available_mb=available, disk_free_mb=10_000)
-    for index, (key, request) in enumerate((held or {}).items()):
-        view.held[key] = (request, Seat(tuple(range(index * request.cores, (index + 1) * request.cores))))
+    for index, (key, request) in enumerate((reservations or {}).items()):
+        view.reservations[key] = (
+            request,
+            Reservation(tuple(range(index * request.cores, (index + 1) * request.cores))),
+        )
     return view
 
 
@@ -45,11 +48,12 @@ CASES = [
     ),
     (
         "a reservation counts before the load shows it",
-        pool(node("a", held={"r/1#1": Request(3)}), node("b", busy=2.0)), Request(), "b",
+        pool(node("a", reservations={"r/1#1": Request(3)}), node("b", busy=2.0)), Request(), "b",
     ),
     (
         "our load is not counted twice",
-        pool(node("a", busy=1.0, ours={"r/1#1": 1.0}, held={"r/1#1": Request()}), node("b", busy=1.5)), Request(), "a",
+        pool(node("a", busy=1.0, ours={"r/1#1": 1.0}, reservations={"r/1#1": Request()}), node("b", busy=1.5)),
+        Request(), "a",
     ),
     (
         "a job that has ended since the sample leaves its cores",
@@ -68,7 +72,7 @@ def test_choice(nodes, request_, expected):
 
 
 REFUSALS = [
-    ("no slot", node("a", cores=1, held={"r/1#1": Request()}), Request(), "has 0 of 1 slots free", False),
+    ("no slot", node("a", cores=1, reservations={"r/1#1": Request()}), Request(), "has 0 of 1 slots free", False),
     ("other people", node("a", cores=2, busy=2.0), Request(), "other people use 2.0", False),
     ("memory now", node("a", available=1000), Request(mem_mb=800), "512 stay free", False),
     ("memory ever", node("a", mem=1000), Request(mem_mb=2000), "has 1000 MiB of memory", True),
@@ -86,7 +90,7 @@ def test_refusal_says_why(view, request_, text, forever):
     answer = place(request_, pool(view), Policy(), now=0.0)
     assert isinstance(answer, Refusal)
     assert text in answer.reasons["a"]
-    assert answer.forever is forever
+    assert answer.permanent is forever
 
 
 def test_nobody_starves_but_a_visitor_is_left_alone():
@@ -108,7 +112,7 @@ def test_slots_above_the_cores_are_the_users_choice_and_below_a_cap():
 def test_two_names_of_one_machine_share_its_load():
     one, two = node("a", cores=4), node("b", cores=4)
     two.facts = one.facts
-    one.held["r/1#1"] = (Request(4), Seat((0, 1, 2, 3)))
+    one.reservations["r/1#1"] = (Request(4), Reservation((0, 1, 2, 3)))
     assert isinstance(place(Request(), pool(one, two), Policy(), now=0.0), Refusal)
 
 
@@ -118,10 +122,10 @@ def test_two_jobs_never_share_a_slot_or_a_gpu():
     for index in range(2):
         answer = place(Request(cores=2, gpus=1), pool(view), Policy(), now=0.0)
         assert isinstance(answer, Placement)
-        for what in (*answer.seat.slots, *(f"gpu{g}" for g in answer.seat.gpus)):
+        for what in (*answer.reservation.slots, *(f"gpu{g}" for g in answer.reservation.gpus)):
             assert what not in taken
             taken.add(what)
-        view.held[f"r/{index}#1"] = (Request(cores=2, gpus=1), answer.seat)
+        view.reservations[f"r/{index}#1"] = (Request(cores=2, gpus=1), answer.reservation)
 
 
 @pytest.mark.parametrize(
@@ -162,5 +166,5 @@ def test_placements_respect_the_limit_and_follow_the_load(busy, cores, max_load,
             fits = len(other.used_slots()) + want <= other.slots
             if fits and left(other, machine_of(other, peers), policy) > mine + 1e-9:
                 pytest.fail(f"{other.spec.name} had more left than {answer.node}")
-        view.held[f"r/{index}#1"] = (Request(cores=want), answer.seat)
-        assert len(view.used_slots()) == sum(r.cores for r, _ in view.held.values()) <= view.slots
+        view.reservations[f"r/{index}#1"] = (Request(cores=want), answer.reservation)
+        assert len(view.used_slots()) == sum(r.cores for r, _ in view.reservations.values()) <= view.slots

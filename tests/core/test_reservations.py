@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.job import impossible
-from snakemake_executor_plugin_harbor.core.job_table import Patience
+from snakemake_executor_plugin_harbor.core.job import impossible_message
+from snakemake_executor_plugin_harbor.core.job_table import Timeouts
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,
@@ -17,7 +18,7 @@ from snakemake_executor_plugin_harbor.core.model import (
     NodeSpec,
     NodeState,
     Request,
-    Seat,
+    Reservation,
 )
 from snakemake_executor_plugin_harbor.core.node import NodeView
 from snakemake_executor_plugin_harbor.core.placement import (
@@ -28,7 +29,7 @@ from snakemake_executor_plugin_harbor.core.placement import (
     machine_of,
     machines,
     place,
-    seat,
+    reservation,
 )
 from snakemake_executor_plugin_harbor.core.pool import Pool
 from snakemake_executor_plugin_harbor.core.waiting import SHUN_S
@@ -38,11 +39,11 @@ IDLE = Load(mem_available_mb=60_000, disk_free_mb=50_000, workdir_free_mb=60_000
 
 def pool_of(*specs, load=IDLE, policy=None, **facts):
     """A pool of ready nodes: 16 cores, 64,000 MiB."""
-    pool = Pool(specs, policy, Patience(lost_after=100, fence_wait=10))
-    pool.start()
+    pool = Pool(specs, policy, Timeouts(lost_after=100, fence_wait=10))
+    pool.connect_all()
     known = {"cores": 16, "mem_mb": 64_000, **facts}
     pool.handle([ev.NodeUp(s.name, NodeFacts(**{"boot_id": f"boot-{s.name}", **known})) for s in specs], 0.0)
-    pool.handle([ev.Measured(s.name, load) for s in specs], 0.0)
+    pool.handle([ev.LoadMeasured(s.name, load) for s in specs], 0.0)
     return pool
 
 
@@ -54,7 +55,7 @@ def submit(pool, now=1.0, count=1, **request):
     """The launches that follow from `count` new jobs that ask for the same."""
     first = len(pool.jobs)
     specs = tuple(JobSpec(f"run/{first + i}.{now}", Request(**request), rule="r") for i in range(count))
-    return [a for a in pool.handle([ev.Submitted(specs)], now) if isinstance(a, ev.Launch)]
+    return [a for a in pool.handle([ev.Submitted(specs)], now) if isinstance(a, act.Prepare)]
 
 
 def run(pool, launches, now):
@@ -75,23 +76,23 @@ def test_memory_is_reserved_from_the_moment_of_placement():
     assert "running jobs may take 20000; the job needs 4000 and 512 stay free" in reason(pool)
     run(pool, placed, 2.0)
     # They have begun, and use a little of what they may take: still nothing is left to promise.
-    assert not of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=23_000))], 3.0))
-    assert not of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=4_000))], 4.0))
+    assert not of_launch(pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=23_000))], 3.0))
+    assert not of_launch(pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=4_000))], 4.0))
     # Others leave: what they had can be promised now.
-    assert len(of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=44_000))], 5.0))) == 5
+    assert len(of_launch(pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=44_000))], 5.0))) == 5
 
 
 def of_launch(actions):
-    return [a for a in actions if isinstance(a, ev.Launch)]
+    return [a for a in actions if isinstance(a, act.Prepare)]
 
 
 def test_an_ended_job_gives_its_memory_back_with_the_next_sample():
     pool = pool_of(node(), load=replace(IDLE, mem_available_mb=5_000))
     (first,) = submit(pool, count=2, mem_mb=4000)
     run(pool, [first], 1.0)
-    pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=1_500))], 2.0)
+    pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=1_500))], 2.0)
     assert not of_launch(pool.handle([ev.Exited("a", first.job, 1, 0, None)], 3.0)), "not seen to be free yet"
-    assert of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=5_000))], 4.0))
+    assert of_launch(pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=5_000))], 4.0))
 
 
 @given(
@@ -105,10 +106,10 @@ def test_what_an_idle_node_is_given_never_exceeds_what_it_had(available, asked, 
         now = float(index + 1)
         for i, mem in enumerate(asked):
             pool.handle([ev.Submitted((JobSpec(f"run/{index}.{i}", Request(mem_mb=mem)),))], now)
-        promised = pool.nodes["a"].held.mem_mb
+        promised = pool.nodes["a"].reservations.mem_mb
         assert promised <= max(0, available - 512)
         # All of them run and use a part of it.
-        pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=int(available - part * promised)))], now)
+        pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=int(available - part * promised)))], now)
 
 
 def test_names_of_one_machine_share_its_memory():
@@ -137,14 +138,14 @@ def test_little_scratch_does_not_keep_a_job_with_big_files_away():
 def test_the_host_file_cannot_give_memory_that_the_machine_does_not_have():
     pool = pool_of(node(mem_mb=128_000), node("b", mem_mb=2_000))
     (job,) = (JobSpec("run/1", Request(mem_mb=70_000)),)
-    settled = [a.outcome for a in pool.handle([ev.Submitted((job,))], 1.0) if isinstance(a, ev.Settle)]
+    settled = [a.outcome for a in pool.handle([ev.Submitted((job,))], 1.0) if isinstance(a, act.JobEnded)]
     assert "a has 64000 MiB of memory" in settled[0].reason and "b has 2000 MiB of memory" in settled[0].reason
 
 
 def test_memory_that_must_stay_free_is_never_given():
     pool = pool_of(node(), policy=Policy(min_free_mem_mb=1000))
     job = JobSpec("run/1", Request(mem_mb=63_500))
-    settled = [a.outcome for a in pool.handle([ev.Submitted((job,))], 1.0) if isinstance(a, ev.Settle)]
+    settled = [a.outcome for a in pool.handle([ev.Submitted((job,))], 1.0) if isinstance(a, act.JobEnded)]
     assert "1000 stay free" in settled[0].reason
 
 
@@ -167,7 +168,7 @@ def test_a_container_on_a_machine_that_is_a_node_itself():
     host.facts = NodeFacts(cores=8, mem_mb=8000, boot_id="one")
     inner.facts = NodeFacts(cores=2, mem_mb=2000, boot_id="one", quota=True)
     inner.load = Load(busy=2.0, ours={"r/1#1": 2.0})
-    inner.hold("r/1#1", Request(2), Seat((0, 1)))
+    inner.hold("r/1#1", Request(2), Reservation((0, 1)))
     host.load = Load(busy=2.5)
     machine = machine_of(host, machines([host, inner]))
     assert (machine.cores, machine.reserved, machine.ours, machine.foreign) == (8, 2, 2.0, 0.5)
@@ -175,8 +176,8 @@ def test_a_container_on_a_machine_that_is_a_node_itself():
 
 def test_the_seat_of_a_node_with_millions_of_slots():
     view = NodeView(node(slots=30_000_000), NodeState.READY)
-    view.hold("x#1", Request(2), Seat((0, 2)))
-    assert seat(Request(cores=3), view).slots == (1, 3, 4)
+    view.hold("x#1", Request(2), Reservation((0, 2)))
+    assert reservation(Request(cores=3), view).slots == (1, 3, 4)
 
 
 # --- a node that failed a job is its last choice ------------------------------------------------------------
@@ -192,7 +193,7 @@ def test_a_job_goes_back_to_the_node_that_lost_it_when_no_other_is_ready():
         [],
         [ev.NodeDown("b", "off")],
         [ev.NodeDown("b", "off"), ev.Tick()],
-        [ev.Drain("b", "disk")],
+        [ev.DrainChanged("b", "disk")],
     ):
         pool = pool_of(node("a"), node("b"))
         (launch,) = submit(pool, node=None)
@@ -271,7 +272,7 @@ def test_the_use_of_a_peers_jobs_is_not_somebody_elses():
     placed = submit(pool, count=2)
     run(pool, placed, 1.0)
     for launch in placed:
-        pool.handle([ev.Measured(launch.node, replace(IDLE, busy=2.0, ours={f"{launch.job}#1": 1.0}))], 2.0)
+        pool.handle([ev.LoadMeasured(launch.node, replace(IDLE, busy=2.0, ours={f"{launch.job}#1": 1.0}))], 2.0)
     assert len(submit(pool, now=3.0, count=3)) == 2, "two of four cores are free"
 
 
@@ -289,10 +290,10 @@ def test_the_use_of_a_peers_jobs_is_not_somebody_elses():
 def test_a_job_that_no_node_can_hold_names_the_way_out(request_, text):
     pool = pool_of(node("ada"), node("grace"))
     answer = place(request_, pool.nodes, Policy(), 0.0)
-    assert isinstance(answer, Refusal) and answer.forever and text in impossible(answer)
+    assert isinstance(answer, Refusal) and answer.permanent and text in impossible_message(answer)
 
 
 def test_a_pinned_job_does_not_name_every_node():
     pool = pool_of(node("ada"), node("grace"))
-    assert "ada the job" not in impossible(place(Request(node="x"), pool.nodes, Policy(), 0.0))
+    assert "ada the job" not in impossible_message(place(Request(node="x"), pool.nodes, Policy(), 0.0))
     assert isinstance(place(Request(node="ada"), pool.nodes, Policy(), 0.0), Placement)

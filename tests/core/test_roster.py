@@ -1,5 +1,6 @@
 """How often a node is tried again: after it was lost, while nobody has answered yet, and when the user has to act."""
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, NodeState
 from snakemake_executor_plugin_harbor.core.node_table import BACKOFF_S, OPENING_PAUSE_S, STEADY_S, STRANGER_BACKOFF_S
@@ -13,10 +14,10 @@ class Run:
 
     def __init__(self, *names: str) -> None:
         self.pool = Pool([NodeSpec(name, name) for name in names])
-        self.pool.start()
+        self.pool.connect_all()
         self.now = 0.0
 
-    def handle(self, *events: ev.Event) -> list[ev.Action]:
+    def handle(self, *events: ev.Event) -> list[act.Action]:
         return self.pool.handle(events, self.now)
 
     def up(self, name: str) -> None:
@@ -30,7 +31,7 @@ class Run:
         begun = self.now
         while self.now < begun + limit:
             self.now += 0.5
-            if any(isinstance(a, ev.Connect) and a.node.name == name for a in self.handle(ev.Tick())):
+            if any(isinstance(a, act.Connect) and a.node.name == name for a in self.handle(ev.Tick())):
                 return self.now - begun
         return None
 
@@ -97,13 +98,13 @@ def test_one_whose_login_was_refused_waits_for_the_user():
     run.up("b")
     run.down("a", permanent=True)
     assert run.pause("a") is None and run.pool.nodes["a"].state == NodeState.REJECTED
-    assert any(isinstance(action, ev.Connect) for action in run.handle(ev.Drain("a", "")))
+    assert any(isinstance(action, act.Connect) for action in run.handle(ev.DrainChanged("a", "")))
 
 
 def test_resume_is_tried_once_and_not_again_when_the_old_pause_is_over():
     run = Run("a", "b")
     run.up("b")
     run.down("a", permanent=True, pause=300.0)
-    run.handle(ev.Drain("a", ""))
+    run.handle(ev.DrainChanged("a", ""))
     run.down("a", permanent=True)
     assert run.pause("a") is None

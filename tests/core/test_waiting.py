@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.job_table import Patience
+from snakemake_executor_plugin_harbor.core.job_table import Timeouts
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,
@@ -16,7 +17,7 @@ from snakemake_executor_plugin_harbor.core.model import (
     NodeSpec,
     NodeState,
     Request,
-    Seat,
+    Reservation,
 )
 from snakemake_executor_plugin_harbor.core.placement import Placement, Policy, place
 from snakemake_executor_plugin_harbor.core.pool import Pool
@@ -30,7 +31,7 @@ def naive(pool, queue, nodes, now):
         full = set()
         for job in queue:
             question = (job.spec.request, frozenset(job.avoid))
-            if job.spec.id in decided or question in full or job.suspects or job.not_before > now:
+            if job.spec.id in decided or question in full or job.maybe_running_on or job.not_before > now:
                 continue
             if last_choice and now - job.since < SHUN_S:
                 others = [n for n in nodes.values() if n.state == NodeState.READY and not n.closed]
@@ -42,9 +43,9 @@ def naive(pool, queue, nodes, now):
                 job.spec.request, nodes, pool.policy, now, hour=pool.hour, avoid=job.avoid, last_choice=last_choice
             )
             if isinstance(answer, Placement):
-                nodes[answer.node].hold(job.key, job.spec.request, answer.seat)
-                decided[job.spec.id] = (answer.node, answer.seat)
-            elif answer.forever:
+                nodes[answer.node].hold(job.key, job.spec.request, answer.reservation)
+                decided[job.spec.id] = (answer.node, answer.reservation)
+            elif answer.permanent:
                 decided[job.spec.id] = None
             else:
                 full.add(question)
@@ -52,9 +53,9 @@ def naive(pool, queue, nodes, now):
 
 
 def can_ever(request, node, pool):
-    from snakemake_executor_plugin_harbor.core.placement import never
+    from snakemake_executor_plugin_harbor.core.placement import permanent_reason
 
-    return never(request, node, pool.policy) is None
+    return permanent_reason(request, node, pool.policy) is None
 
 
 class Checked(Pool):
@@ -70,20 +71,20 @@ class Checked(Pool):
         super()._schedule(now)
         decided = {}
         for action in self._actions[before:]:
-            if isinstance(action, ev.Launch):
-                decided[action.job] = (action.node, action.seat)
-            elif isinstance(action, ev.JobChanged) and action.state == JobState.FAILED:
+            if isinstance(action, act.Prepare):
+                decided[action.job] = (action.node, action.reservation)
+            elif isinstance(action, act.JobChanged) and action.state == JobState.FAILED:
                 decided[action.job] = None
         assert decided == expected
         placed = [job for job, where in expected.items() if where is not None]
-        launched = [a.job for a in self._actions[before:] if isinstance(a, ev.Launch)]
+        launched = [a.job for a in self._actions[before:] if isinstance(a, act.Prepare)]
         assert sorted(launched) == sorted(placed)
         self.rounds += 1
         for job in self.jobs.values():
             if job.state == JobState.QUEUED:
                 assert job.refusal is not None and job.refusal.reasons, job
         assert self.queue() == [job for job in queue if job.state == JobState.QUEUED]
-        assert self.waiting._promised == sum(n.held.disk_mb for n in self.nodes.values())
+        assert self.waiting._promised == sum(n.reservations.disk_mb for n in self.nodes.values())
 
 
 NAMES = "abcde"
@@ -130,11 +131,11 @@ def test_decisions_are_those_of_a_pass_over_everything(data):
     draw = data.draw
     nodes = draw(st.lists(specs, min_size=1, max_size=4, unique_by=lambda s: s.name))
     policy = Policy(min_free_mem_mb=100, ntasks_per_node=draw(st.sampled_from([None, 2])))
-    pool = Checked(nodes, policy, Patience(lost_after=40, fence_wait=7))
-    pool.start()
+    pool = Checked(nodes, policy, Timeouts(lost_after=40, fence_wait=7))
+    pool.connect_all()
     now, count = 0.0, 0
     pool.handle([ev.NodeUp(n.name, draw(facts)) for n in nodes], now)
-    pool.handle([ev.Measured(n.name, draw(loads)) for n in nodes], now)
+    pool.handle([ev.LoadMeasured(n.name, draw(loads)) for n in nodes], now)
     for _ in range(draw(st.integers(5, 40))):
         events = []
         for _ in range(draw(st.integers(1, 3))):
@@ -145,21 +146,21 @@ def test_decisions_are_those_of_a_pass_over_everything(data):
             if what <= 3:
                 for _ in range(draw(st.integers(1, 6))):
                     count += 1
-                    former = draw(st.sampled_from([(), (), (), (f"old/{count}",)]))
+                    earlier_ids = draw(st.sampled_from([(), (), (), (f"old/{count}",)]))
                     rule, priority = draw(st.sampled_from("rs")), draw(st.sampled_from([0, 0, 1]))
                     spec = JobSpec(f"run/{count}", draw(requests), 1, rule, priority, draw(st.integers(0, 2)))
-                    events.append(ev.Submitted((JobSpec(**{**spec.__dict__, "former": former}),)))
+                    events.append(ev.Submitted((JobSpec(**{**spec.__dict__, "earlier_ids": earlier_ids}),)))
             elif what <= 6:
-                events.append(ev.Measured(name, draw(loads)))
+                events.append(ev.LoadMeasured(name, draw(loads)))
             elif what == 7:
                 events.append(ev.NodeDown(name, "x", draw(st.booleans())))
             elif what == 8:
                 events.append(ev.NodeUp(name, draw(facts)))
             elif what == 9:
-                events.append(ev.Drain(name, draw(st.sampled_from(["", "why"]))))
+                events.append(ev.DrainChanged(name, draw(st.sampled_from(["", "why"]))))
             elif what == 10 and draw(st.booleans()):
                 edited = draw(st.lists(specs, min_size=1, max_size=5, unique_by=lambda s: s.name))
-                events.append(ev.Listed(tuple(edited)))
+                events.append(ev.HostListChanged(tuple(edited)))
             elif job is not None and job.node is not None:
                 on, attempt = job.node, job.attempt
                 message = {"start": 0, "end": draw(st.integers(1, 50))}
@@ -173,12 +174,12 @@ def test_decisions_are_those_of_a_pass_over_everything(data):
                         ev.Prepared(job.spec.id, attempt),
                         ev.Refused(on, job.spec.id, attempt, "missing", path="/opt/x"),
                     ],
-                    17: [ev.Unprepared(job.spec.id, attempt, "unsent")],
+                    17: [ev.PrepareFailed(job.spec.id, attempt, "unsent")],
                 }.get(what, [])
             elif job is not None and what == 17:
                 events.append(ev.CancelJob(job.spec.id))
-            elif job is not None and what == 16 and job.spec.former and name in pool.nodes:
-                events.append(ev.Adopted(job.spec.former[0], 1, name, Seat((7,)), known_as=job.spec.id))
+            elif job is not None and what == 16 and job.spec.earlier_ids and name in pool.nodes:
+                events.append(ev.Adopted(job.spec.earlier_ids[0], 1, name, Reservation((7,)), submitted_as=job.spec.id))
         step = draw(st.sampled_from([0.0, 0.0, 1.0, 6.0, 31.0]))
         now += step
         if step:
@@ -191,13 +192,13 @@ def big_pool(count, requests, jobs):
     """`count` nodes of 4 slots, all taken, and `jobs` that wait, of `requests` different requests."""
     nodes = [NodeSpec(f"n{i}", f"n{i}") for i in range(count)]
     pool = Pool(nodes)
-    pool.start()
+    pool.connect_all()
     facts = [ev.NodeUp(n.name, NodeFacts(cores=4, mem_mb=64_000, boot_id=n.name)) for n in nodes]
     load = Load(mem_available_mb=60_000, disk_free_mb=9000, workdir_free_mb=9000)
-    pool.handle([*facts, *(ev.Measured(n.name, load) for n in nodes)], 0.0)
+    pool.handle([*facts, *(ev.LoadMeasured(n.name, load) for n in nodes)], 0.0)
     first = [JobSpec(f"run/x{i}", Request(), rule="first") for i in range(4 * count)]
     actions = pool.handle([ev.Submitted(tuple(first))], 0.0)
-    launched = [a for a in actions if isinstance(a, ev.Launch)]
+    launched = [a for a in actions if isinstance(a, act.Prepare)]
     assert len(launched) == 4 * count
     waits = [JobSpec(f"run/{i}", Request(mem_mb=1 + i % requests), rule=f"r{i % 7}") for i in range(jobs)]
     pool.handle([ev.Prepared(a.job, 1) for a in launched], 0.0)
@@ -208,14 +209,14 @@ def big_pool(count, requests, jobs):
 def cost(pool, event, now):
     before = pool.waiting.asked
     actions = pool.handle([event], now)
-    return pool.waiting.asked - before, [a for a in actions if isinstance(a, ev.Launch)]
+    return pool.waiting.asked - before, [a for a in actions if isinstance(a, act.Prepare)]
 
 
 @pytest.mark.parametrize("jobs", [100, 10_000])
 def test_the_cost_of_an_event_does_not_grow_with_the_queue(jobs):
     pool, launched = big_pool(16, 50, jobs)
     load = Load(busy=4.0, mem_available_mb=50_000)
-    asked, _ = cost(pool, ev.Measured("n3", load), 1.0)
+    asked, _ = cost(pool, ev.LoadMeasured("n3", load), 1.0)
     assert asked == 0, "a full node is not asked"
     asked, placed = cost(pool, ev.Exited(launched[0].node, launched[0].job, 1, 0, None), 2.0)
     assert len(placed) == 1 and asked <= 3 * 50, "only the node where a job has ended, once or twice a kind of request"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.lab import Lab
-from tests.snakemake.harness import Project, Run, on
+from tests.snakemake.harness import Run, Workdir, on
 from tests.sshd import wait_until
 
 LOST_AFTER, FENCE_WAIT = 8, 6
@@ -53,7 +53,7 @@ class Scene:
     def __init__(self, lab: Lab, directory: Path, jobs: str, rules: str) -> None:
         self.lab = lab
         self.jobs = jobs.split()
-        self.work = Project(directory, f"JOBS = {self.jobs}\n{textwrap.dedent(rules)}")
+        self.work = Workdir(directory, f"JOBS = {self.jobs}\n{textwrap.dedent(rules)}")
         self.directory = directory
         for name in ("told", "go"):
             (directory / name).mkdir()

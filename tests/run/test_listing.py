@@ -1,16 +1,16 @@
 """Records of attempts: what nodes list, and the notices that they left."""
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.run.node_records import Listing
+from snakemake_executor_plugin_harbor.run.node_records import NodeRecords
 
 
 def known(job, code=None):
-    return ev.Known(job, 1, running=code is None, exit=None if code is None else {"code": code})
+    return ev.NodeRecord(job, 1, running=code is None, exit=None if code is None else {"code": code})
 
 
 def test_a_notice_outlasts_the_hello_of_its_node():
     """Found by the soak: the node's next agent lists only what its older one has not put into a notice."""
-    listing = Listing()
+    listing = NodeRecords()
     listing.add("a", known("old/1", code=0))
     listing.take("a", [known("old/2")])
     assert {record.job for _, record in listing.all()} == {"old/1", "old/2"}
@@ -21,14 +21,14 @@ def test_a_notice_outlasts_the_hello_of_its_node():
 
 
 def test_what_a_node_lists_comes_before_a_notice_of_it():
-    listing = Listing()
+    listing = NodeRecords()
     listing.add("a", known("old/1", code=0))
     listing.take("a", [known("old/1")])
     assert listing.all() == [("a", known("old/1"))]
 
 
 def test_each_change_gives_another_version():
-    listing = Listing()
+    listing = NodeRecords()
     seen = {listing.version}
     for change in (
         lambda: listing.take("a", [known("old/1")]),

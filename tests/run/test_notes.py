@@ -5,35 +5,35 @@ import os
 
 import pytest
 
-from snakemake_executor_plugin_harbor.core.model import Place
+from snakemake_executor_plugin_harbor.core.model import AttemptLocation
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.store.attempt_notes import Notes
+from snakemake_executor_plugin_harbor.store.attempt_notes import AttemptNotes
 
-ADA = Place("ada", "ada.example", "boot", "/scratch")
+ADA = AttemptLocation("ada", "ada.example", "boot", "/scratch")
 
 
 def again(path):
     """The notes as the next run reads them."""
-    return Notes(path)
+    return AttemptNotes(path)
 
 
 def test_what_was_started_is_known_with_its_place(tmp_path):
     path = tmp_path / "notes"
-    Notes(path).start("r/1", 2, ["h"], ADA)
+    AttemptNotes(path).start("r/1", 2, ["h"], ADA)
     (note,) = again(path).of("h")
     assert (note.job, note.attempt, note.place, note.over) == ("r/1", 2, ADA, False)
     assert again(path).get("r/1") == note and again(path).any
 
 
 def test_a_run_does_not_see_its_own(tmp_path):
-    notes = Notes(tmp_path / "notes")
+    notes = AttemptNotes(tmp_path / "notes")
     notes.start("r/1", 1, ["h"], ADA)
     assert not notes.any and not notes.of("h")
 
 
 def test_what_snakemake_knows_is_forgotten(tmp_path):
     path = tmp_path / "notes"
-    notes = Notes(path)
+    notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)
     notes.settled("r/1")
     assert not again(path).any and not path.exists()
@@ -41,7 +41,7 @@ def test_what_snakemake_knows_is_forgotten(tmp_path):
 
 def test_what_is_over_without_snakemake_stays_known_as_over(tmp_path):
     path = tmp_path / "notes"
-    notes = Notes(path)
+    notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)
     notes.over("r/1")
     assert again(path).get("r/1").over and again(path).get("r/1").over, "also after the file was written anew"
@@ -49,25 +49,25 @@ def test_what_is_over_without_snakemake_stays_known_as_over(tmp_path):
 
 def test_another_attempt_is_not_over(tmp_path):
     path = tmp_path / "notes"
-    notes = Notes(path)
+    notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)
     notes.over("r/1")
-    notes.start("r/1", 2, ["h"], Place("grace"))
+    notes.start("r/1", 2, ["h"], AttemptLocation("grace"))
     note = again(path).get("r/1")
     assert (note.attempt, note.place.node, note.over) == (2, "grace", False)
 
 
 def test_a_new_start_takes_the_place_of_an_earlier_run_s(tmp_path):
     path = tmp_path / "notes"
-    Notes(path).start("r/1", 1, ["h"], ADA)
-    Notes(path).start("s/1", 1, ["h"], ADA)
+    AttemptNotes(path).start("r/1", 1, ["h"], ADA)
+    AttemptNotes(path).start("s/1", 1, ["h"], ADA)
     assert [note.job for note in again(path).of("h")] == ["s/1"] and again(path).get("r/1") is None
 
 
 def test_a_group_is_known_by_each_of_its_members(tmp_path):
     path = tmp_path / "notes"
-    Notes(path).start("r/g", 1, ["h", "i"], ADA)
-    Notes(path).start("s/1", 1, ["h"], ADA)
+    AttemptNotes(path).start("r/g", 1, ["h", "i"], ADA)
+    AttemptNotes(path).start("s/1", 1, ["h"], ADA)
     found = again(path)
     assert [note.job for note in found.of("h")] == ["s/1"]
     assert [note.job for note in found.of("i")] == ["r/g"]
@@ -78,10 +78,10 @@ def test_a_group_is_known_by_each_of_its_members(tmp_path):
 )
 def test_a_line_that_makes_no_sense_harms_no_other(tmp_path, rest):
     path = tmp_path / "notes"
-    Notes(path).start("r/1", 1, ["h"], ADA)
+    AttemptNotes(path).start("r/1", 1, ["h"], ADA)
     with path.open("ab") as file:
         file.write(rest)
-    notes = Notes(path)
+    notes = AttemptNotes(path)
     notes.start("s/2", 1, ["i"], ADA)
     found = again(path)
     assert found.get("r/1") and found.get("s/2")
@@ -89,7 +89,7 @@ def test_a_line_that_makes_no_sense_harms_no_other(tmp_path, rest):
 
 def test_a_write_that_fails_is_made_up_for_by_the_next_one(tmp_path, monkeypatch):
     path, told = tmp_path / "notes", []
-    notes = Notes(path, told.append)
+    notes = AttemptNotes(path, told.append)
     real = os.write
     tries = []
 
@@ -113,12 +113,12 @@ def test_a_file_that_cannot_be_read_is_an_error_that_says_so(tmp_path):
     path = tmp_path / "notes"
     path.mkdir()
     with pytest.raises(HarborError, match="cannot be read"):
-        Notes(path)
+        AttemptNotes(path)
 
 
 def test_a_deleted_file_is_begun_anew(tmp_path):
     path = tmp_path / "harbor" / "notes"
-    notes = Notes(path)
+    notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)
     path.unlink()
     path.parent.rmdir()
@@ -128,7 +128,7 @@ def test_a_deleted_file_is_begun_anew(tmp_path):
 
 def test_clear_leaves_nothing(tmp_path):
     path = tmp_path / "notes"
-    notes = Notes(path)
+    notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)
     notes.clear()
     notes.close()

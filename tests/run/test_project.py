@@ -10,7 +10,7 @@ import pytest
 
 from snakemake_executor_plugin_harbor.errors import HarborError
 from snakemake_executor_plugin_harbor.store import workdir as module
-from snakemake_executor_plugin_harbor.store.workdir import Project, read_lock
+from snakemake_executor_plugin_harbor.store.workdir import Workdir, read_lock
 
 
 @pytest.fixture
@@ -20,13 +20,13 @@ def told():
 
 @pytest.fixture
 def project(tmp_path, told):
-    one = Project(tmp_path, "260101-000000-aaaaaa", told.append)
+    one = Workdir(tmp_path, "260101-000000-aaaaaa", told.append)
     one.acquire()
     yield one
     one.release()
 
 
-def word(project: Project, name: str, content: bytes = b'{"t": "known"}\n') -> Path:
+def word(project: Workdir, name: str, content: bytes = b'{"t": "known"}\n') -> Path:
     project.fences.mkdir(exist_ok=True)
     path = project.fences / f"{name}.word"
     path.write_bytes(content)
@@ -38,9 +38,9 @@ def word(project: Project, name: str, content: bytes = b'{"t": "known"}\n') -> P
 
 def test_a_second_controller_is_refused_until_the_first_leaves(tmp_path, project):
     with pytest.raises(HarborError, match="another harbor controller"):
-        Project(tmp_path, "260101-000001-bbbbbb").acquire()
+        Workdir(tmp_path, "260101-000001-bbbbbb").acquire()
     project.release()
-    second = Project(tmp_path, "260101-000001-bbbbbb")
+    second = Workdir(tmp_path, "260101-000001-bbbbbb")
     second.acquire()
     assert second.id == project.id
     second.release()
@@ -49,7 +49,7 @@ def test_a_second_controller_is_refused_until_the_first_leaves(tmp_path, project
 def test_the_lock_of_a_living_controller_does_not_hold_in_a_copy(tmp_path, project):
     shutil.copytree(tmp_path / ".snakemake", tmp_path / "copy/.snakemake")
     assert read_lock(tmp_path / "copy/.snakemake/harbor/lock") is None
-    copy = Project(tmp_path / "copy", "260101-000001-bbbbbb")
+    copy = Workdir(tmp_path / "copy", "260101-000001-bbbbbb")
     copy.acquire()
     assert copy.id != project.id
     copy.release()
@@ -62,7 +62,7 @@ def test_a_deleted_directory_is_put_back(tmp_path, project):
     project.beat()
     assert read_lock(project.lock)[0].run == project.run
     assert project.probe.read_text() == project.token and project.pointer.exists()
-    other = Project(tmp_path, "260101-000001-bbbbbb")
+    other = Workdir(tmp_path, "260101-000001-bbbbbb")
     with pytest.raises(HarborError, match="another harbor controller"):
         other.acquire()
     project.release()
@@ -73,7 +73,7 @@ def test_a_deleted_directory_is_put_back(tmp_path, project):
 
 def test_a_controller_whose_directory_was_deleted_and_taken_by_another_one_stops(tmp_path, project):
     shutil.rmtree(tmp_path / ".snakemake")
-    other = Project(tmp_path, "260101-000001-bbbbbb")
+    other = Workdir(tmp_path, "260101-000001-bbbbbb")
     other.acquire()
     with pytest.raises(HarborError, match="another harbor controller"):
         project.beat()
@@ -156,7 +156,7 @@ def test_old_files_are_removed_and_others_stay(tmp_path, project):
     old = time.time() - 2 * module.FENCE_KEEP_S
     os.utime(project.fences / "r.1.1", (old, old))
     project.release()
-    again = Project(tmp_path, "260102-000000-bbbbbb")
+    again = Workdir(tmp_path, "260102-000000-bbbbbb")
     again.acquire()
     assert not again.fenced("r/1", 1) and again.fenced("r/2", 1)
     again.release()

@@ -6,10 +6,11 @@ from collections import Counter
 
 import pytest
 
+from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Seat
+from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Reservation
 from snakemake_executor_plugin_harbor.run import workers
-from snakemake_executor_plugin_harbor.run.workers import Launcher, Reporter
+from snakemake_executor_plugin_harbor.run.workers import PrepareThreads, ReportThread
 from tests.sshd import wait_until
 
 
@@ -43,7 +44,7 @@ class Session:
             del self.at_work[launch.job]
             self.prepared.append(launch.job)
         if rule == "bad":
-            return ev.Unprepared(launch.job, launch.attempt, "unprepared", "bad")
+            return ev.PrepareFailed(launch.job, launch.attempt, "unprepared", "bad")
         if rule == "bug":
             raise ValueError("a bug")
         return {"t": "start", "job": launch.job}
@@ -60,7 +61,7 @@ class Rig:
         self.session = Session()
         self.answers = []
         self.broken = []
-        self.launcher = Launcher(self.session, lambda *events: self.answers.extend(events), self.guard)
+        self.launcher = PrepareThreads(self.session, lambda *events: self.answers.extend(events), self.guard)
         self.thread = threading.Thread(target=self.launcher.run, daemon=True)
         self.thread.start()
 
@@ -71,7 +72,7 @@ class Rig:
             self.broken.append(error)
 
     def put(self, *jobs, attempt=1):
-        self.launcher.put([ev.Launch(job, attempt, "a", Seat((0,)), "") for job in jobs])
+        self.launcher.put([act.Prepare(job, attempt, "a", Reservation((0,)), "") for job in jobs])
 
     def ready(self):
         return [answer.job for answer in self.answers if isinstance(answer, ev.Prepared)]
@@ -109,7 +110,7 @@ def test_what_is_put_is_prepared_in_order_by_one_thread(rig):
 def test_a_job_that_cannot_be_prepared_is_answered_for(rig):
     rig.put("bad-1", "fast-1")
     wait_until(lambda: len(rig.answers) == 2, 10, "the answers")
-    assert rig.answers[0] == ev.Unprepared("bad-1", 1, "unprepared", "bad")
+    assert rig.answers[0] == ev.PrepareFailed("bad-1", 1, "unprepared", "bad")
 
 
 def test_a_bug_reaches_the_guard(rig):
@@ -225,7 +226,7 @@ def test_what_is_abandoned_is_withdrawn_once_and_nothing_of_it_is_sent(rig):
     wait_until(lambda: rig.ready() == ["fast-1"], 20, "the fast job")
     rig.launcher.abandon()
     rig.launcher.abandon()
-    withdrawn = [answer for answer in rig.answers if isinstance(answer, ev.Unprepared)]
+    withdrawn = [answer for answer in rig.answers if isinstance(answer, ev.PrepareFailed)]
     assert sorted(a.job for a in withdrawn) == sorted(f"slow-{i}" for i in range(20))
     assert {a.trigger for a in withdrawn} == {"withdraw"}
     gate.set()
@@ -274,7 +275,7 @@ class Snakemake:
 @pytest.fixture
 def reports():
     listener = Snakemake()
-    reporter = Reporter(listener)
+    reporter = ReportThread(listener)
     thread = threading.Thread(target=reporter.run, daemon=True)
     thread.start()
     yield listener, reporter

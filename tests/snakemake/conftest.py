@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.snakemake.harness import Project
+from tests.snakemake.harness import Workdir
 from tests.sshd import SSHD, Pool, hosts
 
 
@@ -19,12 +19,12 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
+def project(tmp_path: Path) -> Iterator[Callable[..., Workdir]]:
     """Makes projects, and ends what they started."""
-    made: list[Project] = []
+    made: list[Workdir] = []
 
-    def make(snakefile: str, name: str = "project") -> Project:
-        made.append(Project(tmp_path / name, snakefile))
+    def make(snakefile: str, name: str = "project") -> Workdir:
+        made.append(Workdir(tmp_path / name, snakefile))
         return made[-1]
 
     yield make

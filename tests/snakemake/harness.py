@@ -20,7 +20,7 @@ Process = subprocess.Popen[str] | preloaded.Process
 LIMITS = ("--max-jobs-per-timespan", "100000/1s")
 
 
-class Project:
+class Workdir:
     """A working directory with a Snakefile."""
 
     def __init__(self, directory: Path, snakefile: str) -> None:

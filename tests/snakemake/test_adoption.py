@@ -18,7 +18,7 @@ from snakemake.io import _IOFile
 from snakemake.persistence.file import FilePersistence
 
 from snakemake_executor_plugin_harbor.jobs.adoption import marked
-from tests.snakemake.harness import Project, Run, apart, on, processes_in
+from tests.snakemake.harness import Run, Workdir, apart, on, processes_in
 from tests.sshd import hosts, wait_until
 
 AGAIN = ("--rerun-incomplete", "--nolock")
@@ -67,19 +67,19 @@ KINDS = {
 }
 
 
-def make(project, rules: str) -> Project:
+def make(project, rules: str) -> Workdir:
     target = '\nrule all:\n    input: "out"\n' if '"out"' in rules else ""
-    work: Project = project(HEAD + target + rules)
+    work: Workdir = project(HEAD + target + rules)
     (work.directory / "one.py").write_text(PYTHON.format(attempt=1, output="snakemake.output[0]"))
     return work
 
 
-def effects(work: Project) -> list[list[str]]:
+def effects(work: Workdir) -> list[list[str]]:
     path = work.directory / "effects"
     return [line.split() for line in path.read_text().splitlines() if line.count(" ") == 2] if path.exists() else []
 
 
-def crash(work: Project, options: Sequence[str], count: int = 1) -> Run:
+def crash(work: Workdir, options: Sequence[str], count: int = 1) -> Run:
     """The run of a controller that is killed while its job waits."""
     run = work.start(*options)
     wait_until(lambda: len(effects(work)) == count, 60, f"{count} executions")
@@ -87,7 +87,7 @@ def crash(work: Project, options: Sequence[str], count: int = 1) -> Run:
     return run
 
 
-def finish(work: Project, run: Run, code: int = 0) -> None:
+def finish(work: Workdir, run: Run, code: int = 0) -> None:
     (work.directory / "go").touch()
     run.wait()
     run.expect(code)
@@ -151,7 +151,7 @@ def test_what_runs_of_a_group_ends_before_the_rest_of_it_starts(project, pool):
 
 def test_a_record_of_a_finished_run_is_no_result_for_a_forced_one(project, pool):
     for kind in ("run", "plain"):
-        work: Project = make(lambda rules, kind=kind: project(rules, kind), KINDS[kind])
+        work: Workdir = make(lambda rules, kind=kind: project(rules, kind), KINDS[kind])
         options = [*on(pool, "2/node1"), *AGAIN]
         crash(work, options)
         (work.directory / "go").touch()
@@ -179,7 +179,7 @@ def test_an_adopted_job_keeps_its_attempt_number(project, pool, retries):
 def test_all_rules_at_once_after_two_crashes(project, pool):
     """Many jobs, two controllers that are killed, a third that takes all of it over."""
     rule = ONE.replace('"out"', '"outs/{i}"').replace("echo {resources.tried}", "echo {wildcards.i}")
-    work: Project = project(f"{HEAD}\nrule all:\n    input: expand('outs/{{i}}', i=range(12))\n{rule}")
+    work: Workdir = project(f"{HEAD}\nrule all:\n    input: expand('outs/{{i}}', i=range(12))\n{rule}")
     options = [*apart(pool, work.directory, "3/node1", "3/node2", "3/node3", "3/node4"), *AGAIN]
     crash(work, options, 12)
     second = work.start(*options)
@@ -192,7 +192,7 @@ def test_all_rules_at_once_after_two_crashes(project, pool):
     assert len(work.files("outs/*")) == 12
 
 
-def journal(work: Project) -> Path:
+def journal(work: Workdir) -> Path:
     return Path(json.loads((work.directory / ".snakemake/harbor/run.json").read_text())["journal"])
 
 
@@ -200,7 +200,7 @@ def scramble(path: Path) -> None:
     path.write_bytes(random.Random(1).randbytes(max(4096, path.stat().st_size)))
 
 
-def spoil(work: Project, how: str) -> None:
+def spoil(work: Workdir, how: str) -> None:
     path, pointer = journal(work), work.directory / ".snakemake/harbor/run.json"
     match how:
         case "gone":
@@ -251,7 +251,7 @@ def test_without_its_journal_a_run_is_taken_over_all_the_same(project, pool, how
     assert len(effects(work)) == 1
 
 
-def silent_node(work: Project, pool, lost_after: int, fence_wait: int = 4, mute=False) -> tuple[Run, list[str], str]:
+def silent_node(work: Workdir, pool, lost_after: int, fence_wait: int = 4, mute=False) -> tuple[Run, list[str], str]:
     """The run that follows a crash, while the node of the job does not answer; the job's effect; the other node.
     `mute`: the job has ended by then, and the word that was left of it is gone.
     """
@@ -348,7 +348,7 @@ def test_markers_are_read_while_other_threads_write_them(tmp_path):
     assert failed == []
 
 
-def lock(work: Project, age: float, **changes: object) -> Path:
+def lock(work: Workdir, age: float, **changes: object) -> Path:
     """A lock of another controller, whose last heartbeat is `age` seconds ago."""
     path = work.directory / ".snakemake/harbor/lock"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,12 +4,12 @@ import pytest
 from snakemake.persistence.file import FilePersistence
 
 from snakemake_executor_plugin_harbor.executor import Executor
-from snakemake_executor_plugin_harbor.jobs.start_message import Starter
+from snakemake_executor_plugin_harbor.jobs.start_message import StartMessages
 from snakemake_executor_plugin_harbor.remote.links import Links
 from snakemake_executor_plugin_harbor.session.session import Session
-from snakemake_executor_plugin_harbor.store.attempt_notes import Notes
+from snakemake_executor_plugin_harbor.store.attempt_notes import AttemptNotes
 from snakemake_executor_plugin_harbor.store.journal_writer import Journal
-from snakemake_executor_plugin_harbor.store.workdir import Project
+from snakemake_executor_plugin_harbor.store.workdir import Workdir
 from tests.snakemake.harness import on
 
 JOBS = """
@@ -52,19 +52,19 @@ def counted(*args, **options):
 setattr(place, name, counted)
 """
 CALLS = [
-    (Project.point_to, 1),
+    (Workdir.point_to, 1),
     (Journal.commit, 3),
     (Session.submit, 1),
     (Executor.submitted, 2),
-    (Starter._message, 2),
-    (Notes.start, 2),
+    (StartMessages._message, 2),
+    (AttemptNotes.start, 2),
     (Links.send, 6),
     (Session.report, 1),
     (Session.report, 4),
     (Session.settled, 2),
     (FilePersistence._write_record, 3),
     (Session.close, 1),
-    (Project.release, 1),
+    (Workdir.release, 1),
 ]
 POINTS = [
     (call.__module__, *call.__qualname__.split("."), when, number)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.snakemake.harness import Project, Run, apart, jobs_of, on
+from tests.snakemake.harness import Run, Workdir, apart, jobs_of, on
 from tests.sshd import wait_until
 
 AGAIN = ("--rerun-incomplete", "--nolock", "--scheduler", "harbor")
@@ -38,17 +38,17 @@ STUBBORN = """
 """
 
 
-def effects(work: Project) -> list[str]:
+def effects(work: Workdir) -> list[str]:
     path = work.directory / "effects"
     return sorted(path.read_text().split()) if path.exists() else []
 
 
-def go(work: Project, *names: str) -> None:
+def go(work: Workdir, *names: str) -> None:
     for name in names:
         (work.directory / "go" / name).touch()
 
 
-def begin(work: Project, options: list[str], running: int, mark: str | None = None) -> Run:
+def begin(work: Workdir, options: list[str], running: int, mark: str | None = None) -> Run:
     (work.directory / "go").mkdir(exist_ok=True)
     marked = {"env": {"HARBOR_TEST": mark}} if mark else {}
     run = work.start(*options, *(("--envvars", "HARBOR_TEST") if mark else ()), **marked)
@@ -129,7 +129,7 @@ def test_a_hangup_that_is_ignored_changes_nothing(project, pool):
     assert len(work.files("out/*")) == 6
 
 
-def ended(work: Project, run: Run, mark: str, within: float) -> None:
+def ended(work: Workdir, run: Run, mark: str, within: float) -> None:
     """The run is over, and no process of it is left anywhere."""
     began = time.monotonic()
     run.wait(within)

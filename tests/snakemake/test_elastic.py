@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.snakemake.harness import Project, Run, on
+from tests.snakemake.harness import Run, Workdir, on
 from tests.sshd import Pool, hosts, wait_until
 
 WAITING = """
@@ -26,7 +26,7 @@ WAITING = """
 class Elastic:
     """A run with a host file, and what the test asks of it."""
 
-    def __init__(self, project: Callable[..., Project], pool: Pool, lines: str, count: int) -> None:
+    def __init__(self, project: Callable[..., Workdir], pool: Pool, lines: str, count: int) -> None:
         self.work = project(WAITING.replace("COUNT", str(count)))
         self.count = count
         self.list = self.work.directory / "hosts"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.snakemake.harness import Project, Run, on
+from tests.snakemake.harness import Run, Workdir, on
 from tests.sshd import wait_until
 
 GROWTH_MB = 80
@@ -69,12 +69,12 @@ def watch(process: "subprocess.Popen[str]", timeout: float = 90) -> float:
     return peak
 
 
-def run_and_watch(work: Project, *options: str, timeout: float = 90) -> tuple[Run, float]:
+def run_and_watch(work: Workdir, *options: str, timeout: float = 90) -> tuple[Run, float]:
     run = work.start(*options)
     return run, watch(run.process, timeout)
 
 
-def logs(work: Project, rule: str) -> list[Path]:
+def logs(work: Workdir, rule: str) -> list[Path]:
     return sorted((work.directory / ".snakemake/harbor_logs").glob(f"{rule}/**/*.log"))
 
 
@@ -104,7 +104,7 @@ def test_a_flood_of_a_job_that_fails_is_told_by_its_end(project, pool):
 class Follower:
     """`harbor log JOB -f`, its output in a file."""
 
-    def __init__(self, work: Project) -> None:
+    def __init__(self, work: Workdir) -> None:
         (job,) = json.loads(work.harbor("status", "--json").stdout)["jobs"]
         self.path = work.directory / "followed"
         with self.path.open("w") as out:

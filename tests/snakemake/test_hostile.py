@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_harbor.core.protocol import printable
-from tests.snakemake.harness import Project, on
+from tests.snakemake.harness import Workdir, on
 from tests.snakemake.test_flood import watch
 from tests.sshd import wait_until
 
@@ -236,7 +236,7 @@ def assert_plain(text: str) -> None:
         assert printable(line) == line, repr(line)
 
 
-def assert_done(work: Project, count: int = 6, also: frozenset[str] = frozenset()) -> None:
+def assert_done(work: Workdir, count: int = 6, also: frozenset[str] = frozenset()) -> None:
     for i in range(count):
         assert (work.directory / "out" / str(i)).read_text() == f"{i}\n"
     known = {"out", "effects", "Snakefile", ".snakemake"} | also
@@ -247,7 +247,7 @@ def assert_done(work: Project, count: int = 6, also: frozenset[str] = frozenset(
 def usual(pool, tmp_path_factory) -> float:
     """The memory of a run without the hostile node (MiB)."""
     directory = tmp_path_factory.mktemp("usual")
-    run = Project(directory / "project", JOBS).start(*Evil(directory / "evil").options(pool, evil=False))
+    run = Workdir(directory / "project", JOBS).start(*Evil(directory / "evil").options(pool, evil=False))
     peak = watch(run.process)
     run.expect(0)
     return peak

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.snakemake.harness import Project, Run, on, processes_in
+from tests.snakemake.harness import Run, Workdir, on, processes_in
 from tests.snakemake.test_adoption import AGAIN, effects, lock
 from tests.sshd import hosts, wait_until
 
@@ -42,7 +42,7 @@ def local(directory: Path, *options: str) -> list[str]:
             *AGAIN, *options]  # fmt: skip
 
 
-def crash(work: Project, options: list[str], count: int = 1) -> Run:
+def crash(work: Workdir, options: list[str], count: int = 1) -> Run:
     run = work.start(*options)
     wait_until(lambda: len(effects(work)) == count, 90, f"{count} executions")
     run.kill()
@@ -53,14 +53,14 @@ def alive(pid: str) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def finish(work: Project, run: Run) -> None:
+def finish(work: Workdir, run: Run) -> None:
     (work.directory / "go").touch()
     run.wait(90)
     run.expect()
     assert (work.directory / "out").read_text() == "done\n"
 
 
-def in_guise(work: Project, directory: Path, options: list[str], *prefix: str, **env: str) -> Run:
+def in_guise(work: Workdir, directory: Path, options: list[str], *prefix: str, **env: str) -> Run:
     """Start Snakemake in a directory as it is typed, behind other commands."""
     log = directory.parent / f"guise-{time.monotonic_ns()}.log"
     command = [*prefix, sys.executable, "-m", "snakemake", "--nocolor", *options]
@@ -107,7 +107,7 @@ def test_a_copy_of_the_directory_is_another_one(project, tmp_path):
     run = work.start(*options)
     wait_until(lambda: effects(work), 90, "the job")
     subprocess.run(["cp", "-a", str(work.directory), str(tmp_path / "copy")], check=True)
-    copy = Project(tmp_path / "copy", PLAIN)
+    copy = Workdir(tmp_path / "copy", PLAIN)
     try:
         (copy.directory / "go").touch()
         copy.run(*options, timeout=90).expect()
@@ -199,7 +199,7 @@ def test_an_end_is_worth_nothing_once_its_outputs_were_deleted(project, pool, tm
     assert len(effects(work)) == 2 and work.files("out")
 
 
-def silent(work: Project, tmp_path: Path, pool, *options: str) -> tuple[list[str], list[str]]:
+def silent(work: Workdir, tmp_path: Path, pool, *options: str) -> tuple[list[str], list[str]]:
     """Options for node1 and node2 with records apart, and the targets."""
     text = "".join(f"{name}: {{scratch: {tmp_path / name}, slots: 1}}\n" for name in ("node1", "node2"))
     (tmp_path / "hosts.yaml").write_text(text)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.snakemake.harness import Project, on
+from tests.snakemake.harness import Workdir, on
 from tests.snakemake.test_adoption import AGAIN, effects
 from tests.snakemake.test_identity import PLAIN, alive, crash, finish, local, silent
 from tests.sshd import hosts, wait_until
@@ -21,7 +21,7 @@ def sessions(pool, name: str) -> list[psutil.Process]:
     return [one for one in server.children(recursive=True) if "sshd" in one.name()]
 
 
-def fences(work: Project) -> list[str]:
+def fences(work: Workdir) -> list[str]:
     return [name for name in work.files(".snakemake/harbor/fence/*") if ".word" not in name]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from tests.snakemake.harness import Project, apart, on
+from tests.snakemake.harness import Workdir, apart, on
 from tests.sshd import wait_until
 
 TOLD = "no output and no progress for 5 s"
@@ -33,7 +33,7 @@ class Effect:
     shell: int
 
 
-def effects(work: Project) -> list[Effect]:
+def effects(work: Workdir) -> list[Effect]:
     path = work.directory / "effects"
     words = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
     return [Effect(w[0], int(w[1]), int(w[2]), w[3], int(w[4])) for w in words if len(w) == 5]
@@ -62,7 +62,7 @@ def flow(*rules: str) -> str:
     return COMMON + f"    rule all:\n        input: {[f'out/{name}' for name in names]}\n" + "".join(rules)
 
 
-def until(work: Project, count: int) -> list[Effect]:
+def until(work: Workdir, count: int) -> list[Effect]:
     wait_until(lambda: len(effects(work)) >= count, 40, f"{count} executions")
     return effects(work)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.snakemake.harness import Project, on
+from tests.snakemake.harness import Workdir, on
 
 
 def local(cores: int) -> list[str]:
@@ -79,7 +79,7 @@ CHAINS = """
 """
 
 
-def most_alive(work: Project, *options: str) -> int:
+def most_alive(work: Workdir, *options: str) -> int:
     """The most temp() files that were there at once."""
     most, ended = 0, threading.Event()
 

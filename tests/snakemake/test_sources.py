@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Lab
-from tests.snakemake.harness import Project, on
+from tests.snakemake.harness import Workdir, on
 
 pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
 
@@ -77,7 +77,7 @@ def test_sources_scripts_and_wrappers_from_elsewhere(tmp_path):
     (elsewhere / "wrapper" / "wrapper.py").write_text("open(snakemake.output[0], 'w').write('wrapped')\n")
     (elsewhere / "wrapper" / "environment.yaml").write_text("")
     shared.mkdir()
-    work = Project(shared / "project", SNAKEFILE.format(elsewhere=elsewhere))
+    work = Workdir(shared / "project", SNAKEFILE.format(elsewhere=elsewhere))
     # Hosts have homes and a /tmp of their own; Snakemake itself they shall have.
     software = {Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]}
     with Lab(2, [shared, *software], tmp_path / "lab") as lab:

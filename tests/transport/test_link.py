@@ -235,7 +235,7 @@ def test_connect_while_a_connection_lives_ends_that_one_first(way: Way) -> None:
     wait_until(lambda: len(way.agents()) == 1, 10, "one agent")
     assert way.agents() != [first]
     wait_until(lambda: len(way.agents("harbor-guardian")) == 1, 10, "one guardian")
-    way.next(ev.Measured)
+    way.next(ev.LoadMeasured)
 
 
 def test_quick_connects_leave_one_agent(way: Way) -> None:
@@ -244,7 +244,7 @@ def test_quick_connects_leave_one_agent(way: Way) -> None:
         time.sleep(0.1)
     assert isinstance(way.next((ev.NodeUp, ev.NodeDown)), ev.NodeUp)  # type: ignore[arg-type]
     wait_until(lambda: len(way.agents()) == 1, 15, "one agent")
-    way.next(ev.Measured)
+    way.next(ev.LoadMeasured)
     assert len(way.agents()) == len(way.agents("harbor-guardian")) == 1
 
 

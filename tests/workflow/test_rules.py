@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.snakemake.harness import Project
+from tests.snakemake.harness import Workdir
 
 ROOT = Path(__file__).parents[2]
 LOCAL = ["--executor", "local", "--cores", "4", "--scheduler", "greedy"]
@@ -24,7 +24,7 @@ sweeps:
 
 @pytest.fixture
 def project(tmp_path):
-    work = Project(tmp_path / "project", "")
+    work = Workdir(tmp_path / "project", "")
     (work.directory / "config").mkdir()
     (work.directory / "config/config.yaml").write_text(CONFIG)
     (work.directory / "template").mkdir()

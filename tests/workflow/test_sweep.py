@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.snakemake.harness import Project, on
+from tests.snakemake.harness import Workdir, on
 from tests.sshd import SSHD, hosts
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def sweep(tmp_path):
     """A small sweep; returns a project whose runs use the shipped Snakefile."""
 
     def make(name="sweep", config=CONFIG):
-        work = Project(tmp_path / name, "")
+        work = Workdir(tmp_path / name, "")
         here = work.directory
         (here / "config").mkdir()
         (here / "config/config.yaml").write_text(config)
@@ -124,7 +124,7 @@ def test_four_ssh_nodes_give_the_same_bytes_as_one_machine(tmp_path):
     with hosts(4, tmp_path / "sshd") as pool:
         for name, options in {"local": LOCAL, "ssh": on(pool, *(f"2/node{i}" for i in range(1, 5)))}.items():
             shutil.copytree(ROOT / "examples/mat_mul", tmp_path / name)
-            work = works[name] = Project(tmp_path / name, "")
+            work = works[name] = Workdir(tmp_path / name, "")
             work.run("-s", SNAKEFILE, *options, env=PATH, timeout=100).expect(0)
     for file in ("results.csv", "plot.svg"):
         one, other = (works[name].directory / "results/mat_mul" / file for name in ("local", "ssh"))

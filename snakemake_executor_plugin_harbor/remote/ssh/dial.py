@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..process import END_GRACE_S, STDERR_KEPT, clean_environment
 from .config import HostOptions
-from .errors import Faults, kind_of_error
+from .errors import ConnectErrors, kind_of_error
 
 if TYPE_CHECKING:
     import paramiko
@@ -20,7 +20,7 @@ DEAD_AFTER_INTERVALS = 4
 """A peer that has not acknowledged anything for so many keepalive intervals is gone."""
 
 
-def dial_tcp(options: HostOptions, faults: Faults, enlist: Callable[[socket.socket], None]) -> socket.socket:
+def dial_tcp(options: HostOptions, faults: ConnectErrors, enlist: Callable[[socket.socket], None]) -> socket.socket:
     """A TCP connection to the first address that answers. Raises ConnectError.
 
     `enlist` gets each socket before it is connected: shutting that one down ends the attempt.

@@ -64,7 +64,7 @@ def kind_of_error(error: OSError) -> str:
 
 
 @dataclass(frozen=True)
-class Faults:
+class ConnectErrors:
     """Makes the errors of one host: the node itself, or a jump host on the way to it (`jump`)."""
 
     options: HostOptions

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..transport import ConnectError
 from .config import HostOptions
-from .errors import BY_OPENSSH, Faults
+from .errors import BY_OPENSSH, ConnectErrors
 
 if TYPE_CHECKING:
     import paramiko
@@ -23,7 +23,7 @@ AGENT_TIMEOUT_S = 60.0
 OPENSSH_MAGIC = b"openssh-key-v1\0"
 
 
-def log_in(session: "paramiko.Transport", faults: Faults, password: str | None) -> None:
+def log_in(session: "paramiko.Transport", faults: ConnectErrors, password: str | None) -> None:
     """Authenticate `session`. Raises ConnectError: auth, or what cut the connection."""
     _Login(session, faults).run(password)
 
@@ -31,7 +31,7 @@ def log_in(session: "paramiko.Transport", faults: Faults, password: str | None) 
 class _Login:
     """One login: what the server takes, what was offered, and what could not be."""
 
-    def __init__(self, session: "paramiko.Transport", faults: Faults) -> None:
+    def __init__(self, session: "paramiko.Transport", faults: ConnectErrors) -> None:
         self._session = session
         self._faults = faults
         self._user = faults.options.user

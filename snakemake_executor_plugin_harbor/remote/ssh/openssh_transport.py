@@ -17,7 +17,7 @@ from pathlib import Path
 from ..process import ProcessChannel, clean_environment
 from ..transport import Channel, ConnectError, SshSettings, Target
 from .config import HostOptions, resolve, target_words
-from .errors import Faults, kind_of_text, telling_line
+from .errors import ConnectErrors, kind_of_text, telling_line
 from .gates import BEHIND_JUMP_S, LOGIN_S, STALLED_S, of_server, programs
 from .known_hosts import ShownKey
 from .login import locked_files
@@ -103,7 +103,7 @@ class OpensshTransport:
             if not runs:
                 raise _fault(options, channel)
             if time.monotonic() > deadline:
-                raise Faults(options).unreached("timeout", "the login takes too long")
+                raise ConnectErrors(options).unreached("timeout", "the login takes too long")
             if not connected and CONNECTED in said:
                 connected = True
                 on_connected()
@@ -196,7 +196,7 @@ class _SshChannel(ProcessChannel):
 
 def _fault(options: HostOptions, channel: _SshChannel) -> ConnectError:
     """Why ssh ended before it started the command."""
-    faults, said, aside = Faults(options), channel.complaints(), channel.aside()
+    faults, said, aside = ConnectErrors(options), channel.complaints(), channel.aside()
     if aside.strip() and (options.proxy_jump or options.proxy_command):
         # The jump hosts' ssh and the proxy command know why; ssh knows only that they ended.
         return faults.on_the_way(aside)

@@ -17,7 +17,7 @@ from ..process import AFTERMATH_S, READ_SIZE, Tail
 from ..transport import Channel, ConnectError, SshSettings, Target
 from .config import HostOptions, parse_hop, resolve
 from .dial import Proxy, Tunnel, await_greeting, dial_tcp
-from .errors import BY_OPENSSH, Faults, kind_of_text
+from .errors import BY_OPENSSH, ConnectErrors, kind_of_text
 from .gates import LOGIN_S, STALLED_S, handshakes, of_server
 from .known_hosts import HostKey, Verdict, accept_new, entries, judge
 from .login import log_in
@@ -50,7 +50,7 @@ class ParamikoTransport:
         logging.getLogger("paramiko").setLevel(logging.CRITICAL)
         try:
             options = resolve(self._target, self._settings)
-            return self._run(self._connect(options, ()), Faults(options), command)
+            return self._run(self._connect(options, ()), ConnectErrors(options), command)
         except BaseException as error:
             closed = self._closed
             self.close()
@@ -83,7 +83,7 @@ class ParamikoTransport:
         """A session with the host of `options`; `route` holds the hosts that asked for it as their jump host."""
         import paramiko
 
-        faults = Faults(options, jump=bool(route))
+        faults = ConnectErrors(options, jump=bool(route))
         if len(route) > MAX_JUMPS:
             raise faults.error("config", f"more than {MAX_JUMPS} jump hosts: ProxyJump goes in a circle")
         before = self._last_jump(options, route)
@@ -106,7 +106,7 @@ class ParamikoTransport:
         sock.settimeout(IDLE_POLL_S)
         return session
 
-    def _greet(self, session: "paramiko.Transport", faults: Faults, begun: float) -> None:
+    def _greet(self, session: "paramiko.Transport", faults: ConnectErrors, begun: float) -> None:
         """Versions and keys are exchanged. `begun`: when the server could have begun to speak. Raises ConnectError."""
         import paramiko
 
@@ -140,7 +140,7 @@ class ParamikoTransport:
         return self._connect(hop, (*route, options))
 
     def _dial(
-        self, options: HostOptions, faults: Faults, before: "paramiko.Transport | None"
+        self, options: HostOptions, faults: ConnectErrors, before: "paramiko.Transport | None"
     ) -> socket.socket | Tunnel:
         """A stream of bytes to the host: TCP, the proxy command's, or a channel through the last jump host."""
         if before is not None:
@@ -152,13 +152,13 @@ class ParamikoTransport:
             return proxy.sock
         return dial_tcp(options, faults, lambda sock: self._enlist(sock, faults))
 
-    def _enlist(self, sock: socket.socket, faults: Faults) -> None:
+    def _enlist(self, sock: socket.socket, faults: ConnectErrors) -> None:
         """From now on close() shuts it down, also while it is being connected."""
         self._sockets.append(sock)
         if self._closed:
             raise faults.unreached("closed")
 
-    def _through(self, session: "paramiko.Transport", options: HostOptions, faults: Faults) -> Tunnel:
+    def _through(self, session: "paramiko.Transport", options: HostOptions, faults: ConnectErrors) -> Tunnel:
         import paramiko
 
         there, here = (options.hostname, options.port), ("127.0.0.1", 0)
@@ -173,7 +173,7 @@ class ParamikoTransport:
 
     # --- the command ------------------------------------------------------------------------------------
 
-    def _run(self, session: "paramiko.Transport", faults: Faults, command: str) -> Channel:
+    def _run(self, session: "paramiko.Transport", faults: ConnectErrors, command: str) -> Channel:
         import paramiko
 
         timeout = faults.options.connect_timeout
@@ -275,7 +275,7 @@ def _prefer_known_keys(session: "paramiko.Transport", options: HostOptions) -> N
     security.key_types = sorted(wanted, key=lambda name: name not in known)
 
 
-def check_host_key(session: "paramiko.Transport", faults: Faults) -> bool:
+def check_host_key(session: "paramiko.Transport", faults: ConnectErrors) -> bool:
     """Whether the host is who it says it is; False where StrictHostKeyChecking=no lets a wrong key pass.
 
     Raises ConnectError (host_key_unknown, host_key_changed).
