@@ -164,10 +164,11 @@ def on(pool: object, *hosts: str) -> Sequence[str]:
     """Options for a run on these nodes of a pool of test servers.
 
     The machine is busy with the tests beside this one, and all nodes are this machine: slots alone shall bound the
-    jobs. (tests/snakemake/test_load.py is about load.)
+    jobs, and jobs and agents get their share. (tests/snakemake/test_load.py is about load.)
     """
     config = str(pool.ssh_config)  # type: ignore[attr-defined]
     common = ("--executor", "harbor", "--jobs", "1000", "--harbor-ssh-config", config, "--harbor-max-load", "50")
+    common += ("--harbor-nice", "0")
     return (*common, "--harbor-hosts", ",".join(hosts))
 
 
