@@ -2,7 +2,7 @@
 
 The decisions are those of a simple pass over the whole queue: each job in turn takes its best node (`placement.place`),
 and then jobs that no other node takes now may go to nodes that failed them before. But no pass over all jobs or all
-nodes is made. Jobs that ask for the same are one JobClass. A JobClass remembers which nodes could take its first job, best
+nodes is made. Jobs that ask for the same are one `JobClass`. It remembers which nodes could take its first job, best
 first. An event names the nodes that it changes, and only these are asked again, once per JobClass.
 
 What is remembered may be too good (a node has been filled meanwhile), so it is looked at again before it is used. It is

@@ -12,11 +12,13 @@ from typing import NamedTuple
 import pytest
 
 from tests.lab import Lab
-from tests.snakemake.harness import Run, Workdir, on
+from tests.snakemake.harness import Run, Workdir, on, setting
 from tests.sshd import wait_until
 
 LOST_AFTER, FENCE_WAIT = 8, 6
 SCRATCH = "/var/tmp/harbor-0"
+SOONER = setting("remote.connection.SILENCE_S", 8.0)
+"""A node that is cut off is noticed sooner."""
 OPTIONS = (
     *("--harbor-lost-after", str(LOST_AFTER), "--harbor-fence-wait", str(FENCE_WAIT), "--latency-wait", "5"),
     *("--rerun-incomplete", "--nolock", "--scheduler", "harbor"),

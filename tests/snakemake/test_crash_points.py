@@ -52,7 +52,7 @@ def counted(*args, **options):
 setattr(place, name, counted)
 """
 CALLS = [
-    (Workdir.point_to, 1),
+    (Workdir.write_pointer, 1),
     (Journal.commit, 3),
     (Session.submit, 1),
     (Executor.submitted, 2),
@@ -61,7 +61,7 @@ CALLS = [
     (Links.send, 6),
     (Session.report, 1),
     (Session.report, 4),
-    (Session.settled, 2),
+    (Session.result_recorded, 2),
     (FilePersistence._write_record, 3),
     (Session.close, 1),
     (Workdir.release, 1),
