@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.job_table import Timeouts
 from ..core.model import NodeSpec
-from ..core.placement import Policy
+from ..core.policy import Policy
 from ..errors import HarborError
 from .host import with_unique_names
 from .hostfile import parse_hosts, read_hostfile

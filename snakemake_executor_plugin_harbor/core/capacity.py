@@ -8,9 +8,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from .feasibility import permanent_reason
+from .machine import total_slots
 from .model import NodeState, Request
 from .node import NodeView, Reservations
-from .placement import Policy, permanent_reason, total_slots
+from .policy import Policy
 
 
 class Capacity:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from . import actions as act
 from . import events as ev
+from .feasibility import Refusal
 from .job import (
     EXTERNAL_REASONS,
     LOST_REASONS,
@@ -21,9 +22,12 @@ from .job import (
 )
 from .job_table import CANCEL_GRACE_S, JobTable, LossCause, Timeouts
 from .lifecycle import HOLDING, ON_NODE
+from .machine import total_slots
 from .model import JobId, JobState, Load, NodeSpec, NodeState, Request, attempt_key
+from .node import NodeView
 from .node_table import NodeTable
-from .placement import NodeView, Placement, Policy, Refusal, total_slots
+from .placement import Placement
+from .policy import Policy
 from .progress import Progress, RuleDurations
 from .waiting import WaitingQueue
 

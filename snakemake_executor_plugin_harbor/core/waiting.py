@@ -2,7 +2,7 @@
 
 The decisions are those of a simple pass over the whole queue: each job in turn takes its best node (`placement.place`),
 and then jobs that no other node takes now may go to nodes that failed them before. But no pass over all jobs or all
-nodes is made. Jobs that ask for the same are one `JobClass`. It remembers which nodes could take its first job, best
+nodes is made. Jobs that ask for the same are one JobClass. It remembers which nodes could take its first job, best
 first. An event names the nodes that it changes, and only these are asked again, once per JobClass.
 
 What is remembered may be too good (a node has been filled meanwhile), so it is looked at again before it is used. It is
@@ -13,25 +13,14 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from .feasibility import Refusal, permanent_reason, permanent_refusal, temporary_reason
+from .free_resources import STARVATION_S, FreeResources, free_resources
 from .job import Job
 from .model import JobState, NodeState, Request
 from .node import NodeView
-from .placement import (
-    SHUNNED,
-    STARVATION_S,
-    FreeResources,
-    NodeReason,
-    Placement,
-    Policy,
-    Rank,
-    Refusal,
-    free_resources,
-    permanent_reason,
-    permanent_refusal,
-    placement,
-    rank_of,
-    temporary_reason,
-)
+from .node_reason import NodeReason
+from .placement import SHUNNED, Placement, Rank, placement, rank_of
+from .policy import Policy
 from .progress import RuleDurations
 
 SHUN_S = 5.0

@@ -13,9 +13,9 @@ from snakemake_interface_common.exceptions import WorkflowError
 from ..config.pool_config import PoolConfig
 from ..core import actions as act
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import AttemptLocation
 from ..core.pool import Pool
-from ..core.protocol import Message
 from ..errors import HarborError
 from ..run.dispatcher import Dispatcher
 from ..store.attempt_notes import AttemptNotes

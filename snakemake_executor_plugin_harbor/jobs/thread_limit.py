@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..core.model import NodeState
-from ..core.placement import NodeView
+from ..core.node import NodeView
 
 
 def largest_node(nodes: Iterable[NodeView]) -> int | None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import attempt_key
-from ..core.protocol import Message
 
 
 class AttemptFilter:

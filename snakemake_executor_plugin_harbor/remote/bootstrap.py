@@ -4,7 +4,7 @@ import shlex
 from functools import cache
 from importlib.resources import files
 
-from ..core.protocol import Message, encode
+from ..core.codec import Message, encode
 
 # It reads "N\n" and then exactly N bytes from fd 0 without a buffer, because the agent reads what follows (the welcome
 # line). Python 2 must be able to parse it, so that it can say that it is too old.

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterable
 
 from ..core import events as ev
+from ..core.codec import Decoder, Message
 from ..core.model import NodeSpec
-from ..core.protocol import Decoder, Message, event_of, facts_of
+from ..core.protocol import event_of, facts_of
 from .attempt_filter import AttemptFilter
 from .bootstrap import bootstrap_command
 from .connection_end import ConnectionEnd, WorkedBefore

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import events as ev
-from ..core.protocol import Decoder, Message, record_of
+from ..core.codec import Decoder, Message
+from ..core.protocol import record_of
 from .bootstrap import bootstrap_input
 from .transport import Channel
 

@@ -3,8 +3,8 @@
 import random
 from collections.abc import Callable, Iterable
 
+from ..core.codec import Message
 from ..core.model import NodeSpec
-from ..core.protocol import Message
 from .connection import CLOSE_S, SILENCE_S, Connection, OnOtherMessage, Post
 from .connection_end import WorkedBefore
 from .transport import Transport

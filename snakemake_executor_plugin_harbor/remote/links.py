@@ -4,9 +4,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from ..core.codec import Message
 from ..core.model import NodeSpec
 from ..core.node_table import same_connection
-from ..core.protocol import Message
 from .link import Link
 
 CLOSE_S = 10.0

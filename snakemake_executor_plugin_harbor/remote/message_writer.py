@@ -3,7 +3,7 @@
 import queue
 import threading
 
-from ..core.protocol import Message, encode
+from ..core.codec import Message, encode
 from .transport import Channel
 
 BATCH_MAX = 256

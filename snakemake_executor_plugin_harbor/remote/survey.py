@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import Load, NodeFacts, NodeSpec
-from ..core.protocol import VERSION, Message
+from ..core.protocol import VERSION
 from .connection import IsCurrent
 from .link import Link
 from .links import Links

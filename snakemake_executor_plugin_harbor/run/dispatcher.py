@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from ..core import actions as act
 from ..core import events as ev
 from ..core.capacity import Capacity
+from ..core.codec import Message
 from ..core.job import exit_event
 from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
 from ..core.model import JobId, JobState, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
-from ..core.protocol import Message, record_of
+from ..core.protocol import record_of
 from ..remote.connection import IsCurrent
 from ..remote.link import Link
 from ..remote.links import Links

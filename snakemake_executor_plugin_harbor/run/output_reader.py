@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ..core.codec import Message
 from ..core.model import JobId
-from ..core.protocol import Message
 
 PIECE = 1 << 18
 """Bytes that are asked for at once."""

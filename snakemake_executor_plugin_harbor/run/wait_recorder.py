@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..core.job import Job
 from ..core.model import JobId
-from ..core.placement import NodeReason, list_reasons
+from ..core.node_reason import NodeReason, list_reasons
 from ..core.waiting import WaitingQueue
 from ..store.journal_writer import Journal
 

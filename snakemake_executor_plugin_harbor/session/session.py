@@ -17,10 +17,11 @@ from ..config.pool_config import host_list, pool_config
 from ..core import actions as act
 from ..core import events as ev
 from ..core.capacity import HandOverLimits
+from ..core.codec import Message
 from ..core.dag_depth import DagDepths
 from ..core.model import JobId, NodeFacts, NodeSpec, Outcome, Request
 from ..core.pool import Pool
-from ..core.protocol import VERSION, Message
+from ..core.protocol import VERSION
 from ..errors import HarborError
 from ..jobs import command as cmd
 from ..jobs import outcome as out

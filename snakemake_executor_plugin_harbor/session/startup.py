@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..core.feasibility import permanent_refusal
 from ..core.job import impossible_message
 from ..core.model import NodeState
-from ..core.placement import permanent_refusal
 from ..core.pool import Pool
 from ..errors import HarborError
 from ..jobs.spec import progress_pattern, spec_of

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.placement import NodeReason, list_reasons
+from ..core.node_reason import NodeReason, list_reasons
 from ..run.wait_recorder import WaitingJobs
 
 LONG_S = 30.0

@@ -19,7 +19,8 @@ from snakemake_executor_plugin_harbor.core.model import (
     Request,
     Reservation,
 )
-from snakemake_executor_plugin_harbor.core.placement import Placement, Policy, place
+from snakemake_executor_plugin_harbor.core.placement import Placement, place
+from snakemake_executor_plugin_harbor.core.policy import Policy
 from snakemake_executor_plugin_harbor.core.pool import Pool
 from snakemake_executor_plugin_harbor.core.waiting import SHUN_S
 
@@ -53,7 +54,7 @@ def naive(pool, queue, nodes, now):
 
 
 def can_ever(request, node, pool):
-    from snakemake_executor_plugin_harbor.core.placement import permanent_reason
+    from snakemake_executor_plugin_harbor.core.feasibility import permanent_reason
 
     return permanent_reason(request, node, pool.policy) is None
 

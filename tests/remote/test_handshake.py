@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from snakemake_executor_plugin_harbor.core.protocol import Decoder, Message
+from snakemake_executor_plugin_harbor.core.codec import Decoder, Message
 from snakemake_executor_plugin_harbor.remote import handshake
 from snakemake_executor_plugin_harbor.remote.handshake import AgentError, AgentReady, start_agent
 from snakemake_executor_plugin_harbor.remote.message_writer import BATCH_MAX, MessageWriter
