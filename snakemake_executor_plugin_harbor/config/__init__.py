@@ -1,1 +1,1 @@
-"""The settings and host lists that the user wrote, after validation."""
+"""This folder reads and checks the settings and host lists that the user wrote. It imports only `core`."""

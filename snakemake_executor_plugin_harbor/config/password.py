@@ -1,4 +1,4 @@
-"""The SSH password. It comes from the environment only.
+"""Gets the SSH password, which comes from the environment only.
 
 Everybody on the machine can read a command line with `ps`, and people copy profiles.
 """

@@ -26,7 +26,7 @@ _BOUNDS = (
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """The settings after validation. The password is not among them; `pop_password` returns it."""
+    """Holds the settings after validation. The password is not among them; `pop_password` returns it."""
 
     nodes: tuple[NodeSpec, ...]
     policy: Policy

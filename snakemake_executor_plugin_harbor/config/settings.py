@@ -1,4 +1,4 @@
-"""Every setting of harbor. A field is a command line option, a profile key, and a line of `snakemake --help`.
+"""Declares every setting of harbor. A field is a command line option, a profile key, and a line of `snakemake --help`.
 
 `pool_config.py` checks the settings. This file is imported at every start of Snakemake, so it imports little.
 """
@@ -12,12 +12,12 @@ from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 from .password import refuse_password_option
 
 STALL_MIN_S = 5
-"""The lowest limit for a stalled job. Agents report every two seconds which jobs have written something."""
+"""A lower limit for stalled jobs is refused, because agents report output of jobs only every two seconds."""
 
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
-    """The options `--harbor-*`."""
+    """Holds the values of the options `--harbor-*`."""
 
     hosts: List[str] = field(  # noqa: UP006
         default_factory=list,

@@ -1,11 +1,11 @@
-"""The limit of open files of this process. Each node needs some, so the usual limit of 1024 is soon too low."""
+"""Raises the limit of open files of this process. Each node needs some, so the usual limit of 1024 is soon too low."""
 
 import resource
 
 OWN = 256
-"""Open files that Snakemake and harbor need without any node."""
+"""Snakemake and harbor need this many open files without any node."""
 PER_NODE = {"paramiko": 3, "openssh": 8}
-"""Open files per node by transport: sockets, proxies, logs, and the pipes of a process that starts."""
+"""Each node needs this many open files: sockets, proxies, logs, and the pipes of a process that starts."""
 _inherited: int | None = None
 
 

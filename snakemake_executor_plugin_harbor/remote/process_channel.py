@@ -1,4 +1,4 @@
-"""A subprocess as a channel. The local transport and the openssh transport use it."""
+"""Makes a channel from a subprocess. The local transport and the openssh transport use it."""
 
 import os
 import re
@@ -26,7 +26,7 @@ def clean_environment() -> dict[str, str]:
 
 
 class Tail:
-    """The last 8 KiB of a stream of bytes. There may be one writer and several readers."""
+    """Keeps the last 8 KiB of a stream of bytes. There may be one writer and several readers."""
 
     def __init__(self) -> None:
         self._kept = b""
@@ -39,7 +39,7 @@ class Tail:
 
 
 class ProcessChannel:
-    """A command with its stdin, stdout and stderr. It is a Channel of transport.py.
+    """Runs a command and gives access to its stdin, stdout and stderr. It is a Channel of transport.py.
 
     The three are sockets, as sshd makes them, because shutdown() from any thread wakes a blocked read or write. Closing
     a pipe does not. The command gets a session of its own, so that it does not receive a Ctrl-C in the terminal.

@@ -1,1 +1,1 @@
-"""The two SSH transports: by paramiko and by the ssh program."""
+"""This folder holds the two SSH transports: paramiko and the ssh program."""

@@ -70,7 +70,7 @@ def wait_for_greeting(sock: socket.socket, timeout: float) -> bool:
 
 
 class Tunnel:
-    """A channel through a jump host, used as the socket of the next session.
+    """Lets the next session use a channel through a jump host as its socket.
 
     paramiko's channel sends a message when it is closed. If the connection is gone, that raises an error in paramiko's
     own thread, and users would see the traceback.
@@ -97,7 +97,7 @@ class Tunnel:
 
 
 class ProxyProcess:
-    """A running ProxyCommand. `sock` is connected to its stdin and stdout.
+    """Runs a ProxyCommand. `sock` is connected to its stdin and stdout.
 
     paramiko's own ProxyCommand uses a whole CPU without end after its command has ended.
     """

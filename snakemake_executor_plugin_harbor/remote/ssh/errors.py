@@ -16,7 +16,7 @@ from .host_options import HOME, HostOptions
 from .known_hosts import KeyFingerprint
 
 USE_OPENSSH = "snakemake --harbor-transport openssh"
-"""The hint for what the ssh program can do and paramiko cannot."""
+"""This is the hint for what the ssh program can do and paramiko cannot."""
 
 _PHRASES = (
     ("config", r"bad configuration option|terminating, \d+ bad configuration|bad owner or permissions on .*config"),
@@ -73,7 +73,7 @@ class ConnectErrors:
 
     @property
     def address(self) -> str:
-        """The host's name and port, as messages name them."""
+        """Return the host's name and port in the form of the messages."""
         return f"{self.options.hostname} port {self.options.port}"
 
     def ssh_command(self, *words: str) -> str:

@@ -1,4 +1,4 @@
-"""The ssh configuration's options for one host, as values that the transports use."""
+"""Turns the ssh configuration's options for one host into values that the transports use."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ PASSWD_ENTRY = pwd.getpwuid(os.getuid())
 HOME = Path(PASSWD_ENTRY.pw_dir)
 """The ssh program finds ~ in the password database. It does not use the variable HOME."""
 ALIVE_INTERVAL_S = 15
-"""The interval of keepalive messages, if the configuration has no ServerAliveInterval."""
+"""Keepalive messages have this interval, if the configuration has no ServerAliveInterval."""
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _STRICTNESS = {"accept-new": "accept-new", "false": "no", "no": "no", "off": "no"}
@@ -23,7 +23,7 @@ _STRICTNESS = {"accept-new": "accept-new", "false": "no", "no": "no", "off": "no
 
 @dataclass(frozen=True)
 class HostOptions:
-    """The options of one host. Fields have the names of ssh_config(5), or say what they are."""
+    """Holds the options of one host. Fields have the names of ssh_config(5), or say what they are."""
 
     target: Target
     settings: SshSettings
@@ -34,7 +34,7 @@ class HostOptions:
     connect_timeout: float
     alive_interval: int
     strict: str
-    """StrictHostKeyChecking as yes, accept-new or no. `ask` counts as yes, because nobody is there to answer."""
+    """This is StrictHostKeyChecking: yes, accept-new or no. `ask` counts as yes, because nobody is there to answer."""
     user_known_hosts: tuple[Path, ...]
     global_known_hosts: tuple[Path, ...]
     hash_known_hosts: bool
@@ -43,7 +43,7 @@ class HostOptions:
     certificate_files: tuple[Path, ...]
     identities_only: bool
     agent_socket: str | None
-    """The path of ssh-agent's socket. None if there is no agent."""
+    """This is the path of ssh-agent's socket. It is None if there is no agent."""
     public_key_login: bool
     compression: bool
     family: socket.AddressFamily
@@ -52,14 +52,14 @@ class HostOptions:
 
     @property
     def known_name(self) -> str:
-        """The name under which known_hosts files list the host."""
+        """Return the name under which known_hosts files list the host."""
         if self.host_key_alias:
             return self.host_key_alias
         return self.hostname if self.port == 22 else f"[{self.hostname}]:{self.port}"
 
     @property
     def has_alias(self) -> bool:
-        """True if HostKeyAlias is set."""
+        """Return True if HostKeyAlias is set."""
         return bool(self.host_key_alias)
 
 

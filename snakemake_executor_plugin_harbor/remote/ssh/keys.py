@@ -19,7 +19,7 @@ OPENSSH_MAGIC = b"openssh-key-v1\0"
 
 
 class AgentKeys:
-    """The keys in ssh-agent. There are none if there is no agent or it does not answer."""
+    """Holds the keys in ssh-agent. There are none if there is no agent or it does not answer."""
 
     def __init__(self, path: str | None) -> None:
         self.keys: list[paramiko.PKey] = []
@@ -81,7 +81,10 @@ def locked_files(options: HostOptions) -> list[Path]:
 
 @dataclass
 class _Identity:
-    """A key file. `public` is its public key, if that is known without a passphrase. `key` is None if it is locked."""
+    """Describes a key file.
+
+    `public` is the public key, if it is known without a passphrase. `key` is None if the file needs a passphrase.
+    """
 
     path: Path
     public: bytes | None

@@ -20,7 +20,7 @@ from .host_options import HostOptions
 
 
 class KeyFingerprint(NamedTuple):
-    """A host key as users compare it. `sha256` is "SHA256:..." as ssh and ssh-keygen -l print it."""
+    """Describes a host key in the form that users compare. `sha256` is "SHA256:..." as ssh-keygen -l prints it."""
 
     type: str
     sha256: str
@@ -28,7 +28,7 @@ class KeyFingerprint(NamedTuple):
 
 @dataclass(frozen=True)
 class HostKey:
-    """A server's public key. `type` is the type in known_hosts: ssh-ed25519, ssh-rsa, ecdsa-sha2-nistp256, ..."""
+    """Holds a server's public key. `type` is the type in known_hosts: ssh-ed25519, ssh-rsa, ecdsa-sha2-nistp256, ..."""
 
     type: str
     text: str
@@ -40,7 +40,7 @@ class HostKey:
 
 
 class Verdict(Enum):
-    """What known_hosts says about a key."""
+    """Tells what known_hosts says about a key."""
 
     KNOWN = "known"
     UNKNOWN = "unknown"
@@ -50,7 +50,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Entry:
-    """A line that lists a host. `where` is FILE:LINE. `marker` is empty, @revoked or @cert-authority."""
+    """Holds a line that lists a host. `where` is FILE:LINE. `marker` is empty, @revoked or @cert-authority."""
 
     key: HostKey
     marker: str

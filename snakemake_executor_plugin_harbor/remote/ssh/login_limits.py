@@ -13,17 +13,17 @@ from itertools import count
 
 PLACES = 7
 RESERVED_PLACES = 2
-"""Additional places for hosts that are known to work, so that they need not wait for those that do not answer."""
+"""These places are for hosts that are known to work, so that they need not wait for those that do not answer."""
 STALLED_S = 2.0
 """A dial or handshake takes a fraction of a second. After this time it waits for its peer and needs no CPU."""
 BEHIND_JUMP_S = 3.0
-"""The same for the ssh program behind a jump host. After this time the jump host has logged it in."""
+"""This is the time for the ssh program behind a jump host. After it, the jump host has logged the program in."""
 LOGIN_S = 30.0
 """A connection that is not logged in after this time no longer counts in the limit of its server."""
 
 
 class ConcurrencyLimit:
-    """A semaphore whose places expire, with additional places for those that go first."""
+    """Works like a semaphore whose places expire. It has additional places for those that go first."""
 
     def __init__(self, places: int = PLACES) -> None:
         self._places = places
@@ -69,9 +69,9 @@ class ConcurrencyLimit:
 
 
 handshakes = ConcurrencyLimit()
-"""paramiko's handshakes and logins in this process."""
+"""This limits paramiko's handshakes and logins in this process."""
 ssh_programs = ConcurrencyLimit(16)
-"""Starts of the ssh program, which connects and logs in by itself."""
+"""This limits starts of the ssh program, which connects and logs in by itself."""
 _servers: dict[tuple[str, int], ConcurrencyLimit] = {}
 _lock = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""The SSH transport by the ssh program, for what paramiko cannot do (GSSAPI, security keys, ControlMaster).
+"""Connects by the ssh program, for what paramiko cannot do (GSSAPI, security keys, ControlMaster).
 
 ssh writes its own messages to a log file, so that they are apart from the remote command's stderr. They show when the
 command has been started, or why it was not. ssh gets the password from an askpass script that reads it from a pipe.
@@ -44,7 +44,7 @@ _NOISE = re.compile(
 
 
 class OpensshTransport:
-    """One connection by the ssh program. It is a Transport of transport.py."""
+    """Makes one connection by the ssh program. It is a Transport of transport.py."""
 
     def __init__(self, target: Target, settings: SshSettings) -> None:
         self._target = target
@@ -165,7 +165,7 @@ class OpensshTransport:
 
 
 class _SshChannel(ProcessChannel):
-    """ssh and, through it, the command on the node. It is a Channel of transport.py."""
+    """Runs ssh and, through it, the command on the node. It is a Channel of transport.py."""
 
     def __init__(self, argv: list[str], env: dict[str, str], log: Path) -> None:
         # The file is opened before ssh opens it. It is read on after the directory has been removed.

@@ -1,4 +1,4 @@
-"""A command on a node through paramiko, as a Channel of transport.py."""
+"""Gives access to a command on a node through paramiko, as a Channel of transport.py."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class ParamikoChannel:
-    """The reader of stdout empties stderr too. Both share one window, so unread stderr would stop the command."""
+    """Implements Channel of transport.py.
+
+    The reader of stdout empties stderr too. Both share one window, so unread stderr would stop the command.
+    """
 
     def __init__(self, channel: "paramiko.Channel", shut_down_sockets: Callable[[], None]) -> None:
         self._channel = channel
@@ -67,7 +70,7 @@ class ParamikoChannel:
 
 
 class _DataEvent(threading.Event):
-    """Set when stdout or stderr has data. paramiko's buffers may set it, but only the reader may clear it."""
+    """Gets set when stdout or stderr has data. paramiko's buffers may set it, but only the reader may clear it."""
 
     def clear(self) -> None:
         """Do nothing. An empty buffer calls this, while the other buffer may still have data."""

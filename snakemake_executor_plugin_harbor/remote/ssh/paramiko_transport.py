@@ -1,4 +1,4 @@
-"""The SSH transport by paramiko: connect, check the host key, log in, start one command.
+"""Connects by paramiko: it dials, checks the host key, logs in and starts one command.
 
 The connection may lead through jump hosts. Each of these is a connection of its own, with its own configuration, keys
 and checks. paramiko is imported when the first connection opens.
@@ -34,7 +34,7 @@ IDLE_POLL_S = 1.0
 
 
 class ParamikoTransport:
-    """One connection by paramiko. It is a Transport of transport.py."""
+    """Makes one connection by paramiko. It is a Transport of transport.py."""
 
     def __init__(self, target: Target, settings: SshSettings) -> None:
         self._target = target
