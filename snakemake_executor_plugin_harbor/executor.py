@@ -21,6 +21,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 from .core.capacity import HandOverLimits
 from .core.model import Request
 from .jobs import snakemake_command as spawned
+from .snakemake_internals import dag, scheduler
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL after Ctrl-C."""
@@ -34,7 +35,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
     """`snakemake --executor harbor`."""
 
     def __post_init__(self) -> None:
-        from .config.settings import pool_config, take_password
+        from .config.settings import pool_config, pop_password
         from .session.session import Session
 
         self.cancelling = False
@@ -43,12 +44,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._cancelled = False
         self._interrupted = -UNWIND_S
         self.session: Session
-        if len(self.workflow.dag):
+        if not dag.is_empty(self.workflow):
             self.session = Session(self)
         else:
             # Snakemake says "Nothing to be done", and does not shut an executor down that had nothing to do.
             pool_config(self.executor_settings)
-            take_password(self.executor_settings)
+            pop_password(self.executor_settings)
 
     # --- what Snakemake calls -------------------------------------------------------------------------------
 
@@ -58,7 +59,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._begun = True
             self._install_signal_handlers()
             self._wake_for_signals()
-            _tune_process(self.workflow.scheduler)
+            _tune_process()
+            scheduler.remove_unreachable_rate_limit(self.workflow)
         self.session.submit(jobs)
 
     def run_job(self, job: Any) -> None:
@@ -67,12 +69,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def handle_job_success(self, job: Any) -> None:
         """Snakemake has the job's outputs on record: the node may forget it."""
-        self.session.settled(job)
+        self.session.result_recorded(job)
 
     def handle_job_error(self, job: Any) -> None:
         """Snakemake counted the job as failed: after its last retry nothing more starts."""
-        self.session.settled(job)
-        if not self.workflow.execution_settings.keep_going and job.restart_times <= job.attempt - 1:
+        self.session.result_recorded(job)
+        if scheduler.is_last_try(job) and not scheduler.keeps_going(self.workflow):
             self.session.halt()
 
     def cancel(self) -> None:
@@ -110,7 +112,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             except (Exception, SystemExit) as unprintable:
                 # Snakemake formats the job's shell command for its message, which is what may have failed the job.
                 self.logger.error(f"Error in rule {job.name}: {message}\n{unprintable}")
-                self.workflow.scheduler.error_callback(job)
+                scheduler.fail_silently(self.workflow, job)
 
     def success(self, job: Any) -> None:
         """Report a job whose outputs are there."""
@@ -128,14 +130,14 @@ class Executor(RealExecutor):  # type: ignore[misc]
         return ExecMode.REMOTE
 
     def get_python_executable(self) -> str:
-        return spawned.interpreter(self.workflow)
+        return spawned.python_executable(self.workflow)
 
     def get_job_args(self, job: Any, **kwargs: Any) -> str:
         arguments = super().get_job_args(job, **{"cores": spawned.cores(self.workflow, job), **kwargs})
-        return f"{arguments} {self.session.sources.waiting(spawned.awaited(self.workflow, job))}"
+        return f"{arguments} {self.session.sources.wait_option(spawned.files_to_wait_for(self.workflow, job))}"
 
     def additional_general_args(self) -> str:
-        return spawned.arguments(self.workflow)
+        return spawned.general_arguments(self.workflow)
 
     # --- signals --------------------------------------------------------------------------------------------
 
@@ -171,7 +173,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
         def wake() -> None:
             while os.read(arrived, 64):
-                self.workflow.scheduler._open_jobs.release()
+                scheduler.request_round(self.workflow)
 
         _run_in_thread("harbor-signals", wake)
 
@@ -196,21 +198,16 @@ class Executor(RealExecutor):  # type: ignore[misc]
         _run_in_thread("harbor-sigterm", self._stop_gracefully)
 
     def _stop_gracefully(self) -> None:
-        self.workflow.scheduler.exit_gracefully()
+        scheduler.stop_gracefully(self.workflow)
         self.session.halt()
 
 
-def _tune_process(scheduler: Any) -> None:
+def _tune_process() -> None:
     """Settings of this process that trivial jobs gain from (a tenth of the time of 2,000 on 2 cores)."""
     # The DAG stays until the end: the collector need not look at it again and again.
     gc.freeze()
     # Threads that wait for Python's lock get it after this instead of 5 ms. Ends are known sooner, too.
     sys.setswitchinterval(0.0005)
-    # A limit that cannot be reached costs a timer thread and an idle round a second later for each round.
-    limiter = scheduler.job_rate_limiter
-    if limiter is not None and limiter.max_jobs >= 10_000 * limiter.timespan:
-        scheduler.job_rate_limiter = None
-        scheduler.resources["_job_count"] = sys.maxsize
 
 
 def _run_in_thread(name: str, act: Callable[[], object]) -> None:

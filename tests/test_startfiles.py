@@ -6,7 +6,7 @@ import pytest
 
 from snakemake_executor_plugin_harbor.core.codec import MAX_LINE, encode
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.jobs.start_files import DIRECTORY, LONG_SCRIPTS, check, clear, shorten
+from snakemake_executor_plugin_harbor.jobs.start_files import DIRECTORY, LONG_SCRIPTS, check_size, remove_all, shorten
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def test_a_long_script_is_sourced_and_does_the_same(shell):
     assert len(short) < 300 and file.endswith("run.1.1.0.sh")
     done = subprocess.run([shell or "/bin/sh", "-c", short], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (7, f"{LONG_SCRIPTS} {shell or '/bin/sh'} ".encode() + b"\xff\n")
-    clear()
+    remove_all()
     assert not DIRECTORY.exists()
 
 
@@ -39,8 +39,8 @@ def test_short_scripts_and_other_shells_stay_as_they_are():
 
 
 def test_an_ordinary_message_passes():
-    check(message(env={"A": "b", "C": None}))
-    check(message(env={f"V{i}": "x" * 100_000 for i in range(10)}))
+    check_size(message(env={"A": "b", "C": None}))
+    check_size(message(env={f"V{i}": "x" * 100_000 for i in range(10)}))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_an_ordinary_message_passes():
 )
 def test_what_no_node_takes_is_refused(more, said):
     with pytest.raises(HarborError) as raised:
-        check(message(**more))
+        check_size(message(**more))
     assert said in str(raised.value) and "job align" in str(raised.value)
 
 
@@ -67,7 +67,7 @@ def test_whatever_passes_fits_into_a_line():
         for length in (10_000, 60_000, 100_000, 170_000, 300_000):
             start = message(scripts=[character * length])
             try:
-                check(start)
+                check_size(start)
             except HarborError:
                 assert len(encode(start)) > MAX_LINE
             else:

@@ -17,8 +17,9 @@ from snakemake_executor_plugin_harbor.run.wait_recorder import WaitRecorder
 from snakemake_executor_plugin_harbor.session.notices import Notices
 from snakemake_executor_plugin_harbor.session.waiting_notices import FORGET_S, LONG_S, PAUSE_S, WaitingNotices
 from snakemake_executor_plugin_harbor.store import journal_writer as journals
-from snakemake_executor_plugin_harbor.store.journal_reader import Reader, find_job, reason_of, status
+from snakemake_executor_plugin_harbor.store.journal_reader import JournalReader, find_job, reason_of
 from snakemake_executor_plugin_harbor.store.journal_writer import Journal
+from snakemake_executor_plugin_harbor.views.status import status
 
 IDLE = Load(mem_available_mb=8000, disk_free_mb=9000, workdir_free_mb=480)
 
@@ -44,7 +45,7 @@ class Scene:
         for action in actions:
             if isinstance(action, act.JobChanged):
                 state = action.state.value
-                self.journal.changed(action.job, action.attempt, state, action.node, action.reason, self.now, None)
+                self.journal.add_change(action.job, action.attempt, state, action.node, action.reason, self.now, None)
                 if state == "queued":
                     self.recorder.queued(action.job)
         return actions
@@ -52,7 +53,7 @@ class Scene:
     def submit(self, count, rule="r", **request):
         specs = [JobSpec(f"run/{rule}{i}", Request(**request), rule=rule) for i in range(count)]
         for spec in specs:
-            self.journal.job(spec.id, spec.id.partition("/")[2], rule, {}, 1, self.now)
+            self.journal.add_job(spec.id, spec.id.partition("/")[2], rule, {}, 1, self.now)
         return self.handle(ev.Submitted(tuple(specs)))
 
     def wait(self, seconds, *events):
@@ -71,7 +72,7 @@ class Scene:
     def reader(self, tmp_path):
         import sqlite3
 
-        return Reader("run", self.journal.path, sqlite3.connect(self.journal.path), tmp_path)
+        return JournalReader("run", self.journal.path, sqlite3.connect(self.journal.path), tmp_path)
 
 
 @pytest.fixture
@@ -202,20 +203,20 @@ def test_entries_are_removed_without_a_look_at_all(tmp_path):
         entries.add(entry)
     entries.rename(made[7], "old/7")
     assert entries.get("run/7") is entries.get("old/7") is made[7]
-    assert entries.handed() == {Request(cores=2): 100_000}
+    assert entries.requested_cores() == {Request(cores=2): 100_000}
     started = time.thread_time()
     assert all(entries.remove(entry) for entry in made)
     assert time.thread_time() - started < 2
-    assert not entries.remove(made[7]) and not entries.all() and entries.handed() == {}
+    assert not entries.remove(made[7]) and not entries.all() and entries.requested_cores() == {}
     assert entries.get("run/7") is None and entries.get("old/7") is None
 
 
 def test_a_screen_reads_few_rows_and_the_events_of_a_job_have_an_index(scene, tmp_path):
     pool = scene(node("ada"))
     for i in range(3000):
-        pool.journal.job(f"run/{i}", str(i), "r", {}, 1, float(i))
+        pool.journal.add_job(f"run/{i}", str(i), "r", {}, 1, float(i))
         state = "failed" if i % 100 == 0 else "succeeded"
-        pool.journal.changed(f"run/{i}", 1, state, "ada", "why", 1.0, None)
+        pool.journal.add_change(f"run/{i}", 1, state, "ada", "why", 1.0, None)
     pool.submit(1)
     pool.journal.commit()
     reader = pool.reader(tmp_path)

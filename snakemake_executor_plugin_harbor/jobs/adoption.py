@@ -24,7 +24,7 @@ from .job_hash import job_hash
 
 
 @dataclass(frozen=True)
-class Memory:
+class CheckedMeta:
     """What an earlier controller gave a job's node to keep, as far as it makes sense.
 
     It comes back from the node, which may have been taken over by somebody: numbers are checked, and paths have to lie
@@ -39,26 +39,26 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRecord:
     """A record on a node that is a job of ours."""
 
     node: str
-    known: ev.NodeRecord
+    record: ev.NodeRecord
 
     @property
     def reservation(self) -> Reservation:
         """What it holds there, as its first controller placed it."""
-        return reservation_of(self.known.meta)
+        return reservation_of(self.record.meta)
 
-    def memory(self, shadow: Path, logs: Path) -> Memory:
+    def checked_meta(self, shadow: Path, logs: Path) -> CheckedMeta:
         """The rest of what it was given to keep; `shadow` and `logs` are the directories of this run."""
-        meta, snakemake = self.known.meta, Path(".snakemake")
+        meta, snakemake = self.record.meta, Path(".snakemake")
         kept = meta.get("litter")
         temp_files = (
             _below(item, snakemake, r"scripts/[^/]+|shell_tmp\.[^/]+|harbor/start/[^/]+")
             for item in (kept if isinstance(kept, list) else [])
         )
-        return Memory(
+        return CheckedMeta(
             _number(meta.get("snakemake_attempt"), 1),
             _below(meta.get("shadow_dir"), shadow, "[^/]+"),
             _number(meta.get("proc_id"), 0),
@@ -71,9 +71,9 @@ class Adoption:
     """The records of other runs that nodes listed, by hash."""
 
     def __init__(
-        self, dispatcher: Dispatcher, persistence: Any, run: str, project: Workdir, notes: AttemptNotes
+        self, dispatcher: Dispatcher, persistence: Any, run: str, workdir: Workdir, notes: AttemptNotes
     ) -> None:
-        self._project = project
+        self._workdir = workdir
         self._notes = notes
         self._lock = threading.RLock()
         self._dispatcher = dispatcher
@@ -85,35 +85,35 @@ class Adoption:
         self._prefix = f"{run}/"
         self._seen = -1
         self._taken: set[tuple[str, int]] = set()
-        self._by_hash: dict[str, list[Found]] = {}
+        self._by_hash: dict[str, list[FoundRecord]] = {}
 
-    def possible(self, job: Any) -> bool:
+    def may_have_record(self, job: Any) -> bool:
         """Whether there may be a record of the job: its hash is wanted."""
         with self._lock:
             self._refresh()
             return bool(self._by_hash or self._notes.any or self._ids(job))
 
-    def find(self, job: Any, digest: str, spawned: bool) -> Found | None:
+    def find(self, job: Any, digest: str, spawned: bool) -> FoundRecord | None:
         """The record that is this job, taken out of the index; the latest attempt if there are several. `spawned`: it
         runs in a Snakemake of its own, which goes on for a moment after it has recorded the job's end.
         """
         with self._lock:
             return self._find(job, digest, spawned) if digest else None
 
-    def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
+    def _find(self, job: Any, digest: str, spawned: bool) -> FoundRecord | None:
         self._refresh()
         candidates = [found for found in self._by_hash.get(digest, []) if self._valid(found)]
         if not candidates:
             return None
         ids = set(self._ids(job, digest))
-        candidates = [f for f in candidates if f.known.job in ids or (f.known.running and not spawned)]
+        candidates = [f for f in candidates if f.record.job in ids or (f.record.running and not spawned)]
         if not candidates:
             return None
-        best = max(candidates, key=lambda found: (found.known.job.split("/")[0], found.known.attempt))
+        best = max(candidates, key=lambda found: (found.record.job.split("/")[0], found.record.attempt))
         self._take(best)
         return best
 
-    def leftovers(self) -> list[Found]:
+    def leftovers(self) -> list[FoundRecord]:
         """Records that nodes listed and that nobody will ask for: what has ended of them can go.
 
         This run's own are among them if their node was away when their end was taken in. Those of jobs with a marker
@@ -121,8 +121,8 @@ class Adoption:
         """
         markers = [path for path in Path(".snakemake/incomplete").rglob("*") if path.is_file()]
         marked = "".join(path.read_text(errors="replace") for path in markers)
-        found = [Found(node, record) for node, record in self._dispatcher.known.all()]
-        return [one for one in found if f'"harbor:{one.known.job}"' not in marked]
+        found = [FoundRecord(node, record) for node, record in self._dispatcher.node_records.all()]
+        return [one for one in found if f'"harbor:{one.record.job}"' not in marked]
 
     def earlier_locations(self, job: Any, digest: str) -> dict[JobId, AttemptLocation]:
         """The ids under which earlier runs started a job whose end is not known, with the place of each."""
@@ -131,8 +131,8 @@ class Adoption:
             note = self._notes.get(id)
             if note is None:
                 found[id] = AttemptLocation()
-            elif not note.over:
-                found[id] = replace(note.place, fenced=self._project.fenced(id, note.attempt))
+            elif not note.ended:
+                found[id] = replace(note.place, fenced=self._workdir.fences.is_fenced(id, note.attempt))
         return found
 
     def _ids(self, job: Any, digest: str = "") -> tuple[JobId, ...]:
@@ -146,23 +146,25 @@ class Adoption:
         ours = [id.removeprefix("harbor:") for id in ids if id.startswith("harbor:")]
         if self._notes.any:
             for member in members:
-                own = digest if digest and not job.is_group() else job_hash(member, self._project.id)
-                notes = self._notes.of(own)
+                own = digest if digest and not job.is_group() else job_hash(member, self._workdir.id)
+                notes = self._notes.with_hash(own)
                 if notes and marked(self._persistence, member):
                     ours += [note.job for note in notes]
         return tuple(sorted({id for id in ours if not id.startswith(self._prefix)}))
 
-    def _valid(self, found: Found) -> bool:
+    def _valid(self, found: FoundRecord) -> bool:
         """Whether a record stands for its job: not if it runs and was given up, or ended by a controller's will, or if
         Snakemake knew its end.
         """
-        known = found.known
-        if known.exit is not None:
-            return known.exit.get("reason") not in LOST_REASONS and not self._project.settled(known.job, known.attempt)
-        return not self._project.fenced(known.job, known.attempt)
+        record = found.record
+        if record.exit is not None:
+            return record.exit.get("reason") not in LOST_REASONS and not self._workdir.fences.is_result_recorded(
+                record.job, record.attempt
+            )
+        return not self._workdir.fences.is_fenced(record.job, record.attempt)
 
     def _refresh(self) -> None:
-        listing = self._dispatcher.known
+        listing = self._dispatcher.node_records
         if self._seen == listing.version:
             return
         self._seen, self._by_hash = listing.version, {}
@@ -172,12 +174,12 @@ class Adoption:
                 and not record.job.startswith(self._prefix)
                 and (record.job, record.attempt) not in self._taken
             ):
-                self._by_hash.setdefault(record.hash, []).append(Found(node, record))
+                self._by_hash.setdefault(record.hash, []).append(FoundRecord(node, record))
 
-    def _take(self, found: Found) -> None:
-        known = found.known
-        self._taken.add((known.job, known.attempt))
-        self._by_hash[known.hash] = [f for f in self._by_hash[known.hash] if f is not found]
+    def _take(self, found: FoundRecord) -> None:
+        record = found.record
+        self._taken.add((record.job, record.attempt))
+        self._by_hash[record.hash] = [f for f in self._by_hash[record.hash] if f is not found]
 
 
 def marked(persistence: Any, job: Any) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HarborError
-from .source_files import Sources
+from .source_files import SourceFiles
 
 CONDA_CONFLICTS = ("R_LIBS", "PYTHONPATH", "PERLLIB", "PERL5LIB")
 """Snakemake removes these for jobs in conda environments. A node may have them where the controller has not."""
@@ -116,7 +116,7 @@ def install() -> None:
         logger.addFilter(_keep_quiet)
 
 
-def way(workflow: Any, job: Any, setting: str) -> str:
+def dispatch_mode(workflow: Any, job: Any, setting: str) -> str:
     """`direct` or `snakemake` for a job. Raises HarborError where `direct` was asked for and cannot be."""
     reason = _not_direct(job) or _not_shared(workflow.storage_settings.shared_fs_usage)
     if setting == "snakemake" or (setting == "auto" and reason):
@@ -149,12 +149,12 @@ def _not_direct(job: Any) -> str | None:
     return None
 
 
-def direct(workflow: Any, job: Any, tmpdir: str, sources: Sources) -> Command:
+def direct_command(workflow: Any, job: Any, tmpdir: str, sources: SourceFiles) -> Command:
     """The command of a prepared job. `tmpdir` is the node's, for jobs that do not name their own."""
     install()
     arguments = _arguments(workflow, job, tmpdir)
     for name in ("input", "params"):
-        arguments[name] = sources.moved(arguments[name])
+        arguments[name] = sources.for_node(arguments[name])
     scripts: list[str] = []
     temp_files: list[str] = []
     taken: _Taken | None = None
@@ -167,7 +167,7 @@ def direct(workflow: Any, job: Any, tmpdir: str, sources: Sources) -> Command:
                 # Snakemake would have written it inside the shadow directory, where this path is relative to.
                 command = command.replace(path, str(Path(path).absolute()))
         temp_files += _SHELL_TMP.findall(command)
-        scripts.append(sources.moved(command))
+        scripts.append(sources.for_node(command))
     assert taken is not None
     cwd = os.getcwd()
     if job.shadow_dir and not arguments["container_img"]:
@@ -281,7 +281,7 @@ def declared_envvars(workflow: Any) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def odd_variables() -> dict[str, str]:
+def variables_shells_drop() -> dict[str, str]:
     """Variables whose names a POSIX shell drops, such as the functions that bash exports (`module` is one)."""
     return {name: value for name, value in os.environ.items() if not name.isidentifier()}
 

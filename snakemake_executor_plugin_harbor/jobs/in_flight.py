@@ -10,10 +10,10 @@ from .command import Command
 
 @dataclass
 class InFlightJob:
-    """A job that Snakemake handed over. `printed`: it is in Snakemake's log; `prepared`: an attempt of it was.
+    """A job that Snakemake handed over. `logged`: it is in Snakemake's log; `prepared`: an attempt of it was.
     `ids` are all under which it is known here: an adopted job has two.
 
-    `preparing`: an attempt is in preparation now; `doing` says what that is at, None while Snakemake prepares files.
+    `preparing`: an attempt is in preparation now; `step` says what that is at, None while Snakemake prepares files.
     """
 
     job: Any
@@ -23,10 +23,10 @@ class InFlightJob:
     proc_id: int | None = None
     log: str | None = None
     temp_files: tuple[str, ...] = ()
-    printed: bool = False
+    logged: bool = False
     prepared: bool = False
     preparing: bool = False
-    doing: str | None = None
+    step: str | None = None
     request: Request = field(default_factory=Request)
     ids: list[str] = field(default_factory=list)
 
@@ -45,12 +45,12 @@ class InFlight:
         self._proc_ids: set[int] = set()
         self._attempts: dict[str, int] = {}
         self._failed_on: dict[str, frozenset[str]] = {}
-        self._handed: dict[Request, int] = {}
+        self._requested: dict[Request, int] = {}
 
     def get(self, id: str) -> InFlightJob | None:
         return self._entries.get(id)
 
-    def first_attempt(self, id: str) -> int:
+    def next_attempt(self, id: str) -> int:
         """The number of a job's next attempt: Snakemake may have had it before and tries it again."""
         return self._attempts.pop(id, 0) + 1
 
@@ -62,9 +62,9 @@ class InFlight:
         with self._lock:
             self._entries[entry.id] = entry
             entry.ids.append(entry.id)
-            self._handed[entry.request] = self._handed.get(entry.request, 0) + entry.request.cores
+            self._requested[entry.request] = self._requested.get(entry.request, 0) + entry.request.cores
 
-    def number(self, entry: InFlightJob, wanted: int | None = None) -> int:
+    def assign_proc_id(self, entry: InFlightJob, wanted: int | None = None) -> int:
         """The entry's HARBOR_PROC_ID: the lowest that no other job has, or the one that it had in an earlier run."""
         with self._lock:
             if entry.proc_id is None:
@@ -92,9 +92,9 @@ class InFlight:
                 if self._entries.get(id) is entry:
                     del self._entries[id]
             entry.ids.clear()
-            self._handed[entry.request] -= entry.request.cores
-            if not self._handed[entry.request]:
-                del self._handed[entry.request]
+            self._requested[entry.request] -= entry.request.cores
+            if not self._requested[entry.request]:
+                del self._requested[entry.request]
             self._proc_ids.discard(-1 if entry.proc_id is None else entry.proc_id)
         if outcome is None or (outcome.state == JobState.SUCCEEDED and not failed):
             self._failed_on.pop(str(entry.job.jobid), None)
@@ -104,10 +104,10 @@ class InFlight:
             self._failed_on[str(entry.job.jobid)] = self.failed_on(entry.job) | {outcome.node}
         return True
 
-    def handed(self) -> dict[Request, int]:
+    def requested_cores(self) -> dict[Request, int]:
         """The cores that all jobs of each request take together."""
         with self._lock:
-            return dict(self._handed)
+            return dict(self._requested)
 
     def all(self) -> list[InFlightJob]:
         """Each once."""

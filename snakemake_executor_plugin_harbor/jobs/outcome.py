@@ -163,34 +163,6 @@ def complete(workflow: Any, job: Any, outcome: Outcome, missing: list[str], wait
     return None
 
 
-def give_back(workflow: Any, job: Any) -> None:
-    """Return a job that never started, as if it had not been handed over.
-
-    Not by `scheduler.error_callback`: that post-processes the job as a failed one, which deletes its old outputs.
-    """
-    scheduler = workflow.scheduler
-    with scheduler._lock:
-        if job in scheduler.running:
-            scheduler.running.remove(job)
-            scheduler._free_resources(job)
-            workflow.dag._ready_jobs.add(job)
-    scheduler._open_jobs.release()
-
-
-def leave_directories(workflow: Any) -> None:
-    """Have Snakemake not tidy up at its end: it removes empty output directories, but jobs that live on write there."""
-    workflow.dag.cleanup_workdir = lambda: None
-
-
-def abandon_loops(workflow: Any, threads: Iterable[int]) -> None:
-    """Have Snakemake not close the event loops of these threads at its end: they are still in use, which is an error.
-    (The threads are daemons, so the process ends without them.)
-    """
-    with workflow._async_lock:
-        for thread in threads:
-            workflow._async_runners.pop(thread, None)
-
-
 def describe(outcome: Outcome, log: str | None) -> str:
     """Why a job failed, for Snakemake's error message: reason, node, the end of its output, its log."""
     where = f" on {outcome.node}" if outcome.node else ""

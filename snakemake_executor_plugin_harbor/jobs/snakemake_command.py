@@ -14,11 +14,11 @@ from .command import Command
 from .spec import option_text
 
 
-def on_node(executor: Any, job: Any) -> Command:
+def command(executor: Any, job: Any) -> Command:
     """Snakemake itself on the node, as the remote executors start it; for what a capture cannot cover."""
     workflow = executor.workflow
     for member in job.jobs if job.is_group() else (job,):
-        executor.session.sources.provide(member)
+        executor.session.sources.cache_script(member)
     # A node's Snakemake need not have our scheduler plugin, and one job needs no scheduling.
     command = re.sub(r"--scheduler harbor\b", "--scheduler greedy", executor.format_job_exec(job))
     # It works out the threads again; they have been cut down to the largest node here.
@@ -32,7 +32,7 @@ def on_node(executor: Any, job: Any) -> Command:
     return Command((command,), "/bin/bash", str(workflow.workdir_init), env, (), needs(workflow))
 
 
-def interpreter(workflow: Any) -> str:
+def python_executable(workflow: Any) -> str:
     """The Python that has Snakemake, as a word for the shell: the node's own first, where software is not shared."""
     if SharedFSUsage.SOFTWARE_DEPLOYMENT in workflow.storage_settings.shared_fs_usage:
         return shlex.quote(sys.executable)
@@ -40,7 +40,7 @@ def interpreter(workflow: Any) -> str:
     return f'"$(python3 -c "{probe}" 2>/dev/null && echo python3 || echo {shlex.quote(sys.executable)})"'
 
 
-def awaited(workflow: Any, job: Any) -> list[str]:
+def files_to_wait_for(workflow: Any, job: Any) -> list[str]:
     """The files that are to be there before the job begins, as far as they come to the node by the shared directory."""
     usage = workflow.storage_settings.shared_fs_usage
     if SharedFSUsage.INPUT_OUTPUT not in usage:
@@ -66,7 +66,7 @@ def needs(workflow: Any) -> tuple[str, ...]:
     return tuple(path for path in (*paths, str(workflow.main_snakefile)) if os.path.isabs(path))
 
 
-def arguments(workflow: Any) -> str:
+def general_arguments(workflow: Any) -> str:
     """Options that come after Snakemake's own and win over them. Each says what Snakemake's own form loses."""
     settings = workflow.resource_settings
     defaults = settings._parsed_default_resources.items()

@@ -19,7 +19,7 @@ MANY_FILES = 100
 """A longer list of files goes to the node as a file: a command line has a bound, and so has a message."""
 
 
-class Sources:
+class SourceFiles:
     """The copies that belong to one run. They are made once, when it begins; most runs have a Snakefile in there."""
 
     def __init__(self, workflow: Any, directory: Path) -> None:
@@ -35,26 +35,26 @@ class Sources:
         # From here on Snakemake puts there what it reads first, and tells a Snakemake on a node to look there.
         cache._runtime_cache_path = str(self.runtime)
 
-    def moved(self, value: Any) -> Any:
+    def for_node(self, value: Any) -> Any:
         """`value`, which may be text, or strings in any containers, with the paths that nodes know."""
         from snakemake.iocontainers import Namedlist
 
         if isinstance(value, str):
             return self._moved_text(value) if self._cache in value or self._old_runtime in value else value
         if isinstance(value, Path):
-            return type(value)(self.moved(str(value)))
+            return type(value)(self.for_node(str(value)))
         if isinstance(value, Namedlist):
             # Most lists have no such path, and are not copied.
-            return type(value)(toclone=value, custom_map=self.moved) if self._concerns(value) else value
-        if isinstance(value, Mapping):
-            return {key: self.moved(item) for key, item in value.items()} if self._concerns(value.values()) else value
+            return type(value)(toclone=value, custom_map=self.for_node) if self._concerns(value) else value
+        if isinstance(value, Mapping) and self._concerns(value.values()):
+            return {key: self.for_node(item) for key, item in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)) and self._concerns(value):
-            return type(value)(map(self.moved, value))
+            return type(value)(map(self.for_node, value))
         return value
 
-    def waiting(self, files: Iterable[str]) -> str:
+    def wait_option(self, files: Iterable[str]) -> str:
         """Snakemake's option for the files that a node has to see before a job begins."""
-        names = [self.moved(str(file)) for file in files]
+        names = [self.for_node(str(file)) for file in files]
         if len(names) <= MANY_FILES:
             return str(format_cli_arg("--wait-for-files", names))
         # Snakemake strips each line of the file. The few names that this changes are not waited for.
@@ -67,7 +67,7 @@ class Sources:
             part.rename(path)
         return str(format_cli_arg("--wait-for-files-file", str(path)))
 
-    def provide(self, job: Any) -> None:
+    def cache_script(self, job: Any) -> None:
         """Cache the script, notebook or wrapper of a job that a Snakemake on a node will look for.
 
         That one finds it in the copy of the cache, also where the node lacks the original.
@@ -89,7 +89,7 @@ class Sources:
         shutil.rmtree(self.directory if everything else self.runtime, ignore_errors=True)
 
     def _concerns(self, values: Iterable[Any]) -> bool:
-        return any(self.moved(value) is not value for value in values)
+        return any(self.for_node(value) is not value for value in values)
 
     def _moved_text(self, text: str) -> str:
         text = text.replace(self._old_runtime, str(self.runtime))

@@ -38,12 +38,12 @@ def shorten(scripts: Sequence[str], shell: str | None, name: str) -> tuple[list[
     return short, files
 
 
-def clear() -> None:
+def remove_all() -> None:
     """Remove the files: no job needs them any more."""
     shutil.rmtree(DIRECTORY, ignore_errors=True)
 
 
-def check(message: Message) -> None:
+def check_size(message: Message) -> None:
     """Raise HarborError for a `start` message that no node takes."""
     env = {name: value for name, value in message["env"].items() if value is not None}
     what = f"job {message['name']} cannot be started on any node"

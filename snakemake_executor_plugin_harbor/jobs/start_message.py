@@ -21,11 +21,11 @@ from ..run.dispatcher import Dispatcher
 from ..store.attempt_notes import AttemptNotes
 from . import command as cmd
 from . import outcome as out
-from . import start_files as startfiles
+from . import start_files
 from .in_flight import InFlight, InFlightJob
 from .job_hash import job_hash
 from .launch_context import CommandFactory, LaunchContext, log_path
-from .source_files import Sources
+from .source_files import SourceFiles
 from .spec import progress_pattern, runtime_s
 
 
@@ -47,7 +47,7 @@ class StartMessages:
         dispatcher: Dispatcher,
         notes: AttemptNotes,
         directory: str,
-        sources: Sources,
+        sources: SourceFiles,
         stopping: Callable[[], bool],
     ) -> None:
         """`directory` is the working directory's id; `stopping` says whether nothing is to start any more."""
@@ -66,7 +66,7 @@ class StartMessages:
         self._order = {name: index for index, name in enumerate(pool.nodes)}
         self._order_lock = threading.Lock()
 
-    def start(self, entry: InFlightJob, launch: act.Prepare) -> Message | ev.PrepareFailed:
+    def make(self, entry: InFlightJob, launch: act.Prepare) -> Message | ev.PrepareFailed:
         """The message, or why there is none. What is wrong with a job is printed as Snakemake prints it."""
         entry.preparing = True
         try:
@@ -84,11 +84,11 @@ class StartMessages:
             if self._entries.get(entry.id) is not entry:
                 out.undo_unstarted(self._workflow, entry)
 
-    def activity(self, entry: InFlightJob) -> str:
+    def describe_step(self, entry: InFlightJob) -> str:
         """In words: what the preparation of a job is at. It may look at files, and so may take long."""
         job = entry.job
-        if entry.doing is not None:
-            return entry.doing
+        if entry.step is not None:
+            return entry.step
         if not job.is_group() and job.shadow_dir:
             return f"its shadow directory is made (shadow: {job.rule.shadow_depth!r}): {job.shadow_dir}"
         missing = [str(file) for file in job.input if not os.path.exists(file)]
@@ -114,16 +114,16 @@ class StartMessages:
 
     def _announce(self, entry: InFlightJob) -> None:
         """What comes before its files are touched."""
-        if not entry.printed:
-            entry.doing = "its message and command are formatted for the log (its params may be slow functions)"
+        if not entry.logged:
+            entry.step = "its message and command are formatted for the log (its params may be slow functions)"
             self._executor.run_job_pre(entry.job)
-            entry.printed = True
+            entry.logged = True
         if entry.command is None:
             out.clean(entry.temp_files)
 
     def _fetch(self, entry: InFlightJob) -> bool:
         """Whether the outputs of a `cache:` rule came from that cache."""
-        entry.doing = "its outputs are fetched from the between-workflow cache"
+        entry.step = "its outputs are fetched from the between-workflow cache"
         return self._prepares(entry) and out.from_cache(self._workflow, entry.job)
 
     def _prepares(self, entry: InFlightJob) -> bool:
@@ -135,7 +135,7 @@ class StartMessages:
     def _prepare(self, entry: InFlightJob) -> None:
         """Have Snakemake remove old outputs and make directories; a spawned Snakemake does so itself."""
         self._check()
-        entry.doing = None
+        entry.step = None
         if self._prepares(entry):
             if entry.prepared:
                 out.undo(self._workflow, entry.job)
@@ -147,11 +147,11 @@ class StartMessages:
         facts = self._pool.nodes[launch.node].facts
         assert facts is not None
         self._check()
-        entry.doing = "its params are evaluated"
+        entry.step = "its params are evaluated"
         entry.hash = entry.hash or job_hash(job, self._directory)
         hashes = [job_hash(member, self._directory) for member in job.jobs] if job.is_group() else [entry.hash]
-        entry.doing = "its command is made (its params or resources may be slow functions)"
-        command = entry.command or cmd.direct(self._workflow, job, facts.tmpdir, self._sources)
+        entry.step = "its command is made (its params or resources may be slow functions)"
+        command = entry.command or cmd.direct_command(self._workflow, job, facts.tmpdir, self._sources)
         context = self._context(entry, launch, command)
         env: dict[str, str | None] = {}
         if not self._pool.nodes[launch.node].spec.local:
@@ -165,10 +165,10 @@ class StartMessages:
         }
         if entry.command is None:
             entry.temp_files = command.temp_files
-        entry.doing = f"--harbor-command-factory {self._config.command_factory} is called"
+        entry.step = f"--harbor-command-factory {self._config.command_factory} is called"
         scripts = [self._final(replace(context, command=script)) for script in command.scripts]
         name = f"{launch.job.replace('/', '.')}.{launch.attempt}"
-        scripts, files = startfiles.shorten(scripts, command.shell, name)
+        scripts, files = start_files.shorten(scripts, command.shell, name)
         entry.temp_files += tuple(files)
         message = {
             "t": "start",
@@ -187,7 +187,7 @@ class StartMessages:
             "meta": self._meta(entry, launch),
             "cpus": max(1, len(launch.reservation.slots)),
         }
-        startfiles.check(message)
+        start_files.check_size(message)
         self._check()
         place = AttemptLocation(launch.node, facts.host, facts.boot_id, facts.scratch)
         self._notes.start(entry.id, launch.attempt, hashes, place)
@@ -234,7 +234,7 @@ class StartMessages:
             node_name=launch.node,
             node_id=node_id,
             local_id=min(launch.reservation.slots, default=0),
-            proc_id=self._entries.number(entry),
+            proc_id=self._entries.assign_proc_id(entry),
             nnodes=len(self._pool.nodes),
             cpus_on_node=self._pool.nodes[launch.node].slots,
             threads=job.threads,

@@ -13,7 +13,7 @@ from ..core.model import NodeState
 from ..core.node import NodeView
 
 
-def largest(nodes: Iterable[NodeView]) -> int | None:
+def largest_node(nodes: Iterable[NodeView]) -> int | None:
     """The slots of the largest node; None while a node may turn out to be larger than those that have answered."""
     usable = [node for node in nodes if node.state != NodeState.REJECTED and not node.leaving]
     if not usable or any(node.facts is None and node.spec.slots is None for node in usable):
@@ -21,7 +21,7 @@ def largest(nodes: Iterable[NodeView]) -> int | None:
     return max(node.slots for node in usable) or None
 
 
-def complete_handover(workflow: Any) -> None:
+def set_handover_cores(workflow: Any) -> None:
     """Give the `handover:` rules this machine's cores where no --cores says how many; they run here.
 
     Snakemake gives them "all available resources", which is no number then, and fails when the first of them is due.
@@ -48,7 +48,7 @@ class ThreadLimit:
         for job in jobs:
             _forget(job)
 
-    def group(self, group: Any) -> None:
+    def limit_group(self, group: Any) -> None:
         """Have the jobs of a group share what one node has, where they would need more side by side."""
         if _threads(group) > self._slots and not any(job.is_pipe or job.is_service for job in group.jobs):
             self._note(f"group {group.groupid}", _threads(group))

@@ -48,11 +48,11 @@ class WaitRecorder:
         # A job that is held back now comes into another group later.
         self._queued = {job.spec.id for job in self._waiting.held_back_jobs()}
         for job, number in self._waiting.group_numbers(came):
-            self._journal.waiting(job.spec.id, number)
+            self._journal.set_waiting(job.spec.id, number)
         groups = {group.number: group for group in self._waiting.groups()}
         for number in [number for number in self._seen if number not in groups]:
             del self._seen[number], self._whys[number], self._texts[number]
-            self._journal.reasons(number, None)
+            self._journal.set_reasons(number, None)
         due = sorted(groups, key=lambda number: self._seen.get(number, 0))[: max(1, WORK // max(1, nodes))]
         for number in due:
             if self._beat - self._seen.get(number, -AGAIN_BEATS) < AGAIN_BEATS:
@@ -62,7 +62,7 @@ class WaitRecorder:
             text = "; ".join(list_reasons(reasons, SHOWN))
             if text != self._texts.get(number):
                 self._texts[number] = text
-                self._journal.reasons(number, text)
+                self._journal.set_reasons(number, text)
 
     def stuck(self, now: float) -> list[WaitingJobs] | None:
         """All waiting jobs with the reasons as last seen; None between two looks."""

@@ -5,13 +5,14 @@ import threading
 import traceback
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 
 from ..config.hostfile_watch import HostfileWatch
-from ..config.settings import host_list, pool_config, take_password
+from ..config.settings import host_list, pool_config, pop_password
 from ..core import actions as act
 from ..core import events as ev
 from ..core.capacity import HandOverLimits
@@ -24,22 +25,24 @@ from ..errors import HarborError
 from ..jobs import command as cmd
 from ..jobs import outcome as out
 from ..jobs import snakemake_command as spawned
-from ..jobs import start_files as startfiles
-from ..jobs.adoption import Adoption, Found, Memory
+from ..jobs import start_files
+from ..jobs.adoption import Adoption, CheckedMeta, FoundRecord
 from ..jobs.end_reports import EndReports
 from ..jobs.in_flight import InFlight, InFlightJob
 from ..jobs.job_hash import job_hash
 from ..jobs.launch_context import load_factory
-from ..jobs.source_files import Sources
+from ..jobs.source_files import SourceFiles
 from ..jobs.spec import progress_pattern, spec_of
 from ..jobs.start_message import StartMessages
-from ..jobs.thread_limit import ThreadLimit, complete_handover, largest
-from ..remote.descriptors import raise_limit
-from ..remote.transport import SshSettings, Target, Transport, make_transport
+from ..jobs.thread_limit import ThreadLimit, largest_node, set_handover_cores
+from ..remote.connect import make_transport
+from ..remote.open_files import raise_open_file_limit
+from ..remote.transport import SshSettings, Target, Transport
+from ..run.client import Client
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
 from ..run.wait_recorder import WaitingJobs
-from ..snakemake_internals.shadow import install as install_shadow
+from ..snakemake_internals import dag, scheduler, shadow
 from ..store.attempt_notes import AttemptNotes
 from ..store.journal_writer import Journal
 from ..store.workdir import Workdir, boot_id, new_run
@@ -56,9 +59,9 @@ class Session:
         self._executor = executor
         self._workflow = executor.workflow
         self._logger = executor.logger
-        self._password = take_password(executor.executor_settings)
+        self._password = pop_password(executor.executor_settings)
         self.config = pool_config(executor.executor_settings)
-        few = raise_limit(len(self.config.nodes), self.config.transport)
+        few = raise_open_file_limit(len(self.config.nodes), self.config.transport)
         if few is not None:
             self._logger.warning(f"harbor: {few}")
         factory = self.config.command_factory
@@ -70,71 +73,71 @@ class Session:
         self.detached = False
         self._halted = False
         self._closing = False
-        self._workdir = _workdir()
+        self._workdir_path = _typed_workdir()
         self._entries = InFlight()
         self._needs: dict[str, tuple[str, ...]] = {}
         self._news = Notices(self._logger, self._entries)
         self._waits = WaitingNotices(self._logger)
-        self._depths = DagDepths(self._workflow.dag.job_dependencies)
+        self._depths = DagDepths(partial(dag.dependencies, self._workflow))
         self._same = cmd.shareable_paths()
-        self.project = Workdir(Path(self._workdir), self.run, self.warn)
-        self.project.acquire()
+        self.workdir = Workdir(Path(self._workdir_path), self.run, self.warn)
+        self.workdir.acquire()
         try:
-            self.sources = Sources(self._workflow, self.project.directory / "sources")
+            self.sources = SourceFiles(self._workflow, self.workdir.directory / "sources")
             self._journal = Journal(self.run, self.warn)
             self._begin()
         except BaseException:
-            self.project.release()
+            self.workdir.release()
             raise
 
     # --- the beginning --------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self.project.point_to(self._journal.path)
-        self._journal.describe(
+        self.workdir.write_pointer(self._journal.path)
+        self._journal.set_facts(
             run=self.run,
-            workdir=self._workdir,
+            workdir=self._workdir_path,
             pid=os.getpid(),
             state="running",
-            started=self.project.started,
+            started=self.workdir.started,
             settings=self._shown_settings(),
-            total=sum(1 for job in self._workflow.dag.needrun_jobs() if not job.is_local),
+            total=sum(1 for _ in dag.jobs_for_nodes(self._workflow)),
         )
         self.pool = Pool(self.config.nodes, self.config.policy, self.config.timeouts, boot_id())
-        self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
-        self._notes = AttemptNotes(self.project.directory / "notes", self.warn)
-        self._starter = StartMessages(
+        self.dispatcher = Dispatcher(self.pool, self._journal, self.workdir)
+        self._notes = AttemptNotes(self.workdir.directory / "notes", self.warn)
+        self._start_messages = StartMessages(
             self._executor,
             self.config,
             self._factory,
-            self._workdir,
+            self._workdir_path,
             self._entries,
             self.pool,
             self.dispatcher,
             self._notes,
-            self.project.id,
+            self.workdir.id,
             self.sources,
             self._stopping,
         )
-        self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project, self._notes)
+        self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.workdir, self._notes)
         self._reports = EndReports(self._executor, self._entries, self.dispatcher, self._notes)
+        shadow.install(self._workflow)
+        self.dispatcher.start(Client(self, self, self, self, self, self.internal_error))
         self._control = Control(
             self._journal.directory, ControlRequests(self.dispatcher, self.pool, self.detach).answer
         )
-        install_shadow(str(self._workflow.persistence.shadow_path))
-        self.dispatcher.start()
         try:
             ready = await_nodes(
                 self.dispatcher,
                 self._workflow,
-                bool(self.project.unfinished),
+                bool(self.workdir.unfinished),
                 self.config.timeouts.lost_after,
                 lambda line: self._logger.info(f"harbor: {line}"),
             )
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
-            complete_handover(self._workflow)
-            slots = largest(self.pool.nodes.values())
+            set_handover_cores(self._workflow)
+            slots = largest_node(self.pool.nodes.values())
             self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
             check_jobs(self._workflow, self.pool)
         except BaseException:
@@ -148,12 +151,12 @@ class Session:
         absolute = {key: str(Path(path).absolute()) if path else None for key, path in paths.items()}
         return {"hosts": given.hosts, "transport": given.transport, "scratch": given.scratch, **absolute}
 
-    def _transport(self, node: NodeSpec) -> Transport:
+    def transport(self, node: NodeSpec) -> Transport:
         target = Target(node.name, node.host, node.user, node.port, node.local)
         settings = SshSettings(self.config.ssh_config, self._password)
         return make_transport(target, self.config.transport, settings)
 
-    def _welcome(self, node: NodeSpec) -> Message:
+    def welcome(self, node: NodeSpec) -> Message:
         umask = os.umask(0o077)
         os.umask(umask)
         return {
@@ -162,15 +165,15 @@ class Session:
             "run": self.run,
             "node": node.name,
             "scratch": node.scratch or self.config.scratch,
-            "workdir": self._workdir,
-            "owner": self.project.id,
-            "fence": str(self.project.fences),
+            "workdir": self._workdir_path,
+            "owner": self.workdir.id,
+            "fence": str(self.workdir.fences.path),
             "umask": umask,
             "nice": self.config.nice,
             "load_every": 1.0,
-            "probe": {"file": str(self.project.probe), "token": self.project.token},
+            "probe": {"file": str(self.workdir.probe), "token": self.workdir.token},
             "same": self._same,
-            "environment": cmd.odd_variables() if node.local else {},
+            "environment": cmd.variables_shells_drop() if node.local else {},
         }
 
     # --- from Snakemake's main thread -------------------------------------------------------------------------
@@ -181,20 +184,20 @@ class Session:
             try:
                 self._submit(job)
             except (Exception, SystemExit) as error:  # functions of the Snakefile may call sys.exit()
-                self._reports.fail(job, error)
+                self._reports.report_error(job, error)
         self.dispatcher.launch()
 
     def _submit(self, job: Any) -> None:
         self._fit(job)
-        way = cmd.way(self._workflow, job, self.config.dispatch)
+        mode = cmd.dispatch_mode(self._workflow, job, self.config.dispatch)
         progress_pattern(job)
-        prepared = spawned.on_node(self._executor, job) if way == "snakemake" else None
+        prepared = spawned.command(self._executor, job) if mode == "snakemake" else None
         needs = prepared.needs if prepared else cmd.direct_needs(self._workflow, job)
         # A hash evaluates params, which may be slow functions: for all other jobs that is left to the preparation.
-        digest = job_hash(job, self.project.id) if self.adoption.possible(job) else ""
+        digest = job_hash(job, self.workdir.id) if self.adoption.may_have_record(job) else ""
         found = self._find(job, digest, prepared is not None)
-        id = found.known.job if found else f"{self.run}/{job.jobid}"
-        attempt = found.known.attempt if found else self._entries.first_attempt(id)
+        id = found.record.job if found else f"{self.run}/{job.jobid}"
+        attempt = found.record.attempt if found else self._entries.next_attempt(id)
         locations = {} if found else self.adoption.earlier_locations(job, digest)
         spec = spec_of(job, id, attempt, self._depths.depth_of(job), needs)
         spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._entries.failed_on(job))
@@ -210,41 +213,41 @@ class Session:
     def _fit(self, job: Any) -> None:
         """Cut a group down to the largest node; single jobs are cut down by their rules."""
         if self._limit is not None and job.is_group():
-            self._limit.group(job)
+            self._limit.limit_group(job)
 
-    def reunite(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
+    def adopt_waiting(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
         """On the dispatcher's thread: waiting jobs that a node, which answers only now, has from an earlier run."""
         adopted = []
         for id in jobs:
             entry = self._entries.get(id)
-            if entry is None or not (entry.hash or self.adoption.possible(entry.job)):
+            if entry is None or not (entry.hash or self.adoption.may_have_record(entry.job)):
                 continue
-            entry.hash = entry.hash or job_hash(entry.job, self.project.id)
+            entry.hash = entry.hash or job_hash(entry.job, self.workdir.id)
             found = self._find(entry.job, entry.hash, entry.command is not None)
             if found is not None:
-                self._entries.rename(entry, found.known.job)
+                self._entries.rename(entry, found.record.job)
                 adopted.append(replace(self._adopt(entry, found), submitted_as=id))
         return adopted
 
-    def _find(self, job: Any, digest: str, spawned: bool) -> Found | None:
+    def _find(self, job: Any, digest: str, spawned: bool) -> FoundRecord | None:
         """The record of an earlier run that is this job. If its node has left the host list, only the notice of its end
         is left, and that is worth something only while the outputs are there.
         """
         found = self.adoption.find(job, digest, spawned)
-        if found is None or self.dispatcher.has(found.node) or (found.known.exit or {}).get("code") != 0:
+        if found is None or self.dispatcher.has_node(found.node) or (found.record.exit or {}).get("code") != 0:
             return found
         shadow, job.shadow_dir = job.shadow_dir, self._memory(found).shadow_dir
         missing = out.missing_outputs(job)
         job.shadow_dir = shadow
         if missing:
-            self._notes.over(found.known.job)
+            self._notes.nothing_runs(found.record.job)
             return None
         return found
 
-    def _memory(self, found: Found) -> Memory:
-        return found.memory(Path(self._workflow.persistence.shadow_path), self.config.log_dir)
+    def _memory(self, found: FoundRecord) -> CheckedMeta:
+        return found.checked_meta(Path(self._workflow.persistence.shadow_path), self.config.log_dir)
 
-    def _adopt(self, entry: InFlightJob, found: Found) -> ev.Adopted:
+    def _adopt(self, entry: InFlightJob, found: FoundRecord) -> ev.Adopted:
         """Take over what the first controller knew of the job."""
         job, meta = entry.job, self._memory(found)
         if meta.snakemake_attempt is not None:
@@ -252,18 +255,18 @@ class Session:
         if meta.shadow_dir is not None:
             job.shadow_dir = meta.shadow_dir
         entry.log, entry.temp_files = meta.log, meta.temp_files
-        entry.printed = entry.prepared = True
+        entry.logged = entry.prepared = True
         if meta.proc_id is not None:
-            self._entries.number(entry, meta.proc_id)
+            self._entries.assign_proc_id(entry, meta.proc_id)
         self.dispatcher.logs[entry.id] = entry.log or ""
         self._executor.submitted(job, entry.id)
-        where = "runs" if found.known.running else "has ended"
+        where = "runs" if found.record.running else "has ended"
         self._logger.info(f"harbor: job {job.jobid} ({job.name}) of an earlier run {where} on {found.node}: adopted")
-        return ev.Adopted(entry.id, found.known.attempt, found.node, found.reservation, found.known.exit)
+        return ev.Adopted(entry.id, found.record.attempt, found.node, found.reservation, found.record.exit)
 
-    def settled(self, job: Any) -> None:
+    def result_recorded(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
-        self._reports.settled(job)
+        self._reports.result_recorded(job)
 
     def halt(self) -> None:
         """Start nothing more."""
@@ -273,14 +276,14 @@ class Session:
 
     def hand_over_limits(self) -> HandOverLimits:
         """How many jobs of each class may still be handed over: twice the slots that can hold it, less what is here."""
-        return HandOverLimits(self.dispatcher.capacity, self._entries.handed())
+        return HandOverLimits(self.dispatcher.capacity, self._entries.requested_cores())
 
     def request(self, job: Any) -> Request:
         """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
         self._fit(job)
         try:
             if self._limit is not None and job.is_group():
-                self._limit.group(job)
+                self._limit.limit_group(job)
             return spec_of(job, "", 1, 0, self._needs.get(job.name, ())).request
         except Exception:  # it is reported when the job is handed over
             return Request()
@@ -304,49 +307,45 @@ class Session:
             f"harbor: detaching. {len(entries)} jobs stay on the nodes or in their queue; the same command again takes "
             "over what runs or has ended by then."
         )
-        out.leave_directories(self._workflow)
-        # Snakemake knows only success and failure; exit code 1 tells scripts enough.
-        self._workflow._onerror = lambda log: None
-        self._logger.addFilter(lambda record: "job did not complete successfully" not in record.getMessage())
-        scheduler = self._workflow.scheduler
-        scheduler._user_kill = "detach"
+        dag.keep_output_directories(self._workflow)
+        scheduler.stop_detached(self._workflow, self._logger)
         for entry in entries:
             if self._entries.remove(entry):
-                out.give_back(self._workflow, entry.job)
-        scheduler._open_jobs.release()
+                scheduler.give_back(self._workflow, entry.job)
+        scheduler.request_round(self._workflow)
         return len(entries)
 
     def close(self, state: str) -> None:
         """End connections and threads. Jobs that still run live on."""
         self._closing = True
-        out.abandon_loops(self._workflow, self.dispatcher.preparing())
+        dag.keep_event_loops(self._workflow, self.dispatcher.preparing())
         try:
             over = state == "ended" and not self.detached
-            whole = over and not self._workflow.scheduler.remaining_jobs
+            whole = over and not scheduler.has_unfinished_jobs(self._workflow)
             if over:
                 self.sources.remove(everything=whole)
             if whole:
                 self._tidy()
             for found in self.adoption.leftovers() if over else ():
                 # Of a run that failed only its own: a later one may still want those of earlier ones.
-                if whole or found.known.job.startswith(f"{self.run}/"):
-                    self.dispatcher.forget(found.node, found.known.job, found.known.attempt)
+                if whole or found.record.job.startswith(f"{self.run}/"):
+                    self.dispatcher.forget(found.node, found.record.job, found.record.attempt)
             self._control.close()
             self.dispatcher.close("detached" if self.detached else state)
             self._notes.close()
         finally:
-            self.project.release()
+            self.workdir.release()
 
     def _tidy(self) -> None:
         """All is done: leave nothing that only unfinished jobs need."""
         try:
-            self.project.point_to(self._journal.path, complete=True)
+            self.workdir.write_pointer(self._journal.path, complete=True)
             self._notes.clear()
-            startfiles.clear()
-            self.project.clear_words()
+            start_files.remove_all()
+            self.workdir.fences.remove_exit_notices()
         except OSError as error:
             self.warn(
-                f"{self.project.directory} cannot be written ({error.strerror}); the run is complete all the same"
+                f"{self.workdir.directory} cannot be written ({error.strerror}); the run is complete all the same"
             )
 
     # --- from the launcher's threads ----------------------------------------------------------------------------
@@ -356,31 +355,30 @@ class Session:
         entry = None if self._stopping() else self._entries.get(launch.job)
         if entry is None:
             return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
-        return self._starter.start(entry, launch)
+        return self._start_messages.make(entry, launch)
 
-    def rule(self, job: JobId) -> str:
+    def rule_of(self, job: JobId) -> str:
         """The rule (or group) of a job."""
         entry = self._entries.get(job)
         return "" if entry is None else str(entry.job.name)
 
-    def slow(self, launch: act.Prepare, seconds: float) -> None:
+    def report_slow(self, launch: act.Prepare, seconds: float) -> None:
         """Tell the user that an attempt has been in preparation for this long, and what it is at."""
         entry = self._entries.get(launch.job)
         if entry is not None and entry.preparing:
             job = entry.job
-            what = self._starter.activity(entry)
+            what = self._start_messages.describe_step(entry)
             self._logger.warning(f"harbor: job {job.jobid} ({job.name}): preparing for {seconds:.0f} s: {what}")
 
-    def busy(self) -> bool:
+    def more_jobs_expected(self) -> bool:
         """Whether Snakemake will hand over more in the round that the last end has set off."""
-        return bool(self._workflow.dag._ready_jobs)
+        return dag.has_ready_jobs(self._workflow)
 
     def _stopping(self) -> bool:
         """Whether nothing is to start any more."""
-        scheduler = self._workflow.scheduler
         if self._executor.cancelling or self._closing or self._halted:
             return True
-        if not (scheduler._user_kill or (scheduler._errors and not self._workflow.execution_settings.keep_going)):
+        if not scheduler.is_stopping(self._workflow):
             return False
         self.halt()
         return True
@@ -391,9 +389,9 @@ class Session:
         """Tell Snakemake how a job ended; False: its outputs are not visible here yet."""
         return self._reports.report(outcome)
 
-    def reported(self) -> None:
+    def batch_reported(self) -> None:
         """All of a batch were told."""
-        self._reports.batched()
+        scheduler.merge_requests(self._workflow)
 
     # --- from the dispatcher's thread ---------------------------------------------------------------------------
 
@@ -401,7 +399,7 @@ class Session:
         """Tell the user of trouble that harbor goes on with. (Any thread.)"""
         self._logger.warning(f"harbor: {text}")
 
-    def hosts(self) -> tuple[NodeSpec, ...] | None:
+    def changed_host_list(self) -> tuple[NodeSpec, ...] | None:
         """The host list, if it was edited; a bad edit is a warning, and the list stays as it is."""
         try:
             return self._hostlist.changed()
@@ -409,49 +407,47 @@ class Session:
             self._logger.warning(f"harbor: the edited host list is not used: {error}")
             return None
 
-    def accept(self, node: str, facts: NodeFacts) -> str | None:
+    def why_unusable(self, node: str, facts: NodeFacts) -> str | None:
         """Why a node that answered cannot be used; None if it can."""
         if facts.shared:
             return None
         return (
-            f"the working directory {self._workdir} is not there, or is another one. Mount it at the same path "
+            f"the working directory {self._workdir_path} is not there, or is another one. Mount it at the same path "
             "on every node, or take the node out of the host list"
         )
 
-    def grown(self) -> None:
+    def capacity_grown(self) -> None:
         """Snakemake has handed over what the slots before could hold: have it come again."""
-        scheduler = self._workflow.scheduler
-        if scheduler is not None:
-            scheduler._open_jobs.release()
+        scheduler.request_round(self._workflow)
 
-    def news(self, change: act.NodeChanged | act.JobStalled) -> None:
+    def notify(self, change: act.NodeChanged | act.JobStalled) -> None:
         """Tell the user of a node that comes or goes, and of a job that seems to hang."""
         self._news.tell(change)
         if isinstance(change, act.NodeChanged) and change.node in self.pool.nodes:
             self._news.check_memory(self.pool.nodes[change.node])
 
-    def waits(self, groups: Iterable[WaitingJobs], now: float) -> None:
+    def report_waiting(self, groups: Iterable[WaitingJobs], now: float) -> None:
         """Tell the user which jobs wait, and why."""
         self._waits.tell(groups, now)
         for node in self.pool.nodes.values():  # an edit of the host list changes no state
             self._news.check_memory(node)
 
-    def broken(self, error: BaseException) -> None:
+    def internal_error(self, error: BaseException) -> None:
         """A bug of ours on one of harbor's threads: the workflow ends with the traceback instead of waiting."""
-        scheduler = self._workflow.scheduler
-        out.leave_directories(self._workflow)
+        dag.keep_output_directories(self._workflow)
         if isinstance(error, HarborError):
             failure: WorkflowError = error
         else:
             text = "".join(traceback.format_exception(error))
             failure = WorkflowError(f"harbor: internal error, please report it. Running jobs live on.\n{text}")
-        if scheduler is None:
-            self._logger.error(str(failure))
+        if scheduler.is_built(self._workflow):
+            stop = partial(scheduler.stop_with_error, self._workflow, failure)
+            threading.Thread(target=stop, name="harbor-error", daemon=True).start()
         else:
-            threading.Thread(target=scheduler.executor_error_callback, args=(failure,), daemon=True).start()
+            self._logger.error(str(failure))
 
 
-def _workdir() -> str:
+def _typed_workdir() -> str:
     """The working directory as typed where that is the same one: automounters resolve to paths nodes lack."""
     typed, real = os.environ.get("PWD", ""), os.getcwd()
     try:

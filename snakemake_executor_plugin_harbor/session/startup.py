@@ -11,6 +11,7 @@ from ..core.pool import Pool
 from ..errors import HarborError
 from ..jobs.spec import progress_pattern, spec_of
 from ..run.dispatcher import Dispatcher
+from ..snakemake_internals import dag
 
 FIRST_ANSWER_S = 60.0
 """How long a node may take to answer at the start before the run goes on without it."""
@@ -38,7 +39,7 @@ def await_nodes(
     settled = dispatcher.nodes_usable if waited else dispatcher.all_nodes_answered
     if dispatcher.slots and not settled():
         # What a slow node still runs must not be started twice. Jobs with outputs have markers, and wait for it.
-        unmarked = any(not job.is_local and not list(job.output) for job in workflow.dag.needrun_jobs())
+        unmarked = any(not list(job.output) for job in dag.jobs_for_nodes(workflow))
         dispatcher.wait(settled, FIRST_ANSWER_S if unfinished and unmarked else STRAGGLER_S)
     states = dispatcher.reasons()
     if not dispatcher.slots:
@@ -82,9 +83,7 @@ def _waiting(awaited: dict[str, str]) -> str:
 def check_jobs(workflow: Any, pool: Pool) -> None:
     """A job that no node can ever hold is an error (HarborError) now, not after hours of other work."""
     seen: set[Any] = set()
-    for job in workflow.dag.needrun_jobs():
-        if job.is_local:
-            continue
+    for job in dag.jobs_for_nodes(workflow):
         try:
             spec = spec_of(job, "check", 1, 0, ())
             progress_pattern(job)

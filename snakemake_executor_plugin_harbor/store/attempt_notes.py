@@ -19,7 +19,7 @@ from ..errors import HarborError
 
 @dataclass(frozen=True)
 class Note:
-    """The last attempt of a job that was started under this id. `over`: it has ended, which Snakemake does not know.
+    """The last attempt of a job that was started under this id. `ended`: it has ended, which Snakemake does not know.
 
     `hashes` has one entry per member of a group, because the next run's group may have fewer members.
     """
@@ -28,7 +28,7 @@ class Note:
     attempt: int
     hashes: tuple[str, ...]
     place: AttemptLocation
-    over: bool = False
+    ended: bool = False
 
 
 class AttemptNotes:
@@ -55,7 +55,7 @@ class AttemptNotes:
         """The note of an earlier run's job; None if it is not known where that was started."""
         return self._notes.get(job)
 
-    def of(self, hash: str) -> list[Note]:
+    def with_hash(self, hash: str) -> list[Note]:
         """The notes of earlier runs about a job."""
         with self._lock:
             return [self._notes[job] for job in self._by_hash.get(hash, ())]
@@ -65,13 +65,13 @@ class AttemptNotes:
         with self._lock:
             self._append(["start", job, attempt, list(hashes), [place.node, place.host, place.boot_id, place.scratch]])
 
-    def over(self, job: JobId) -> None:
+    def nothing_runs(self, job: JobId) -> None:
         """No attempt of the job runs any more, and Snakemake will not be told how it ended."""
         with self._lock:
             self._append(["over", job])
             self._apply(["over", job])
 
-    def settled(self, job: JobId) -> None:
+    def result_recorded(self, job: JobId) -> None:
         """Snakemake knows how the job ended."""
         with self._lock:
             self._append(["settled", job])
@@ -143,7 +143,7 @@ class AttemptNotes:
                 for hash in names:
                     self._by_hash.setdefault(hash, {})[job] = None
             case ["over", str(job)] if job in self._notes:
-                self._notes[job] = replace(self._notes[job], over=True)
+                self._notes[job] = replace(self._notes[job], ended=True)
             case ["settled", str(job)] if job in self._notes:
                 self._drop(job, self._notes[job].hashes)
 
@@ -185,7 +185,7 @@ class AttemptNotes:
 def _entries(note: Note) -> Iterable[list[Any]]:
     place = note.place
     yield ["start", note.job, note.attempt, list(note.hashes), [place.node, place.host, place.boot_id, place.scratch]]
-    if note.over:
+    if note.ended:
         yield ["over", note.job]
 
 

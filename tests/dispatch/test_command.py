@@ -7,7 +7,7 @@ import pytest
 
 from snakemake_executor_plugin_harbor.errors import HarborError
 from snakemake_executor_plugin_harbor.jobs import command as cmd
-from snakemake_executor_plugin_harbor.jobs.source_files import Sources
+from snakemake_executor_plugin_harbor.jobs.source_files import SourceFiles
 
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 RULES = """
@@ -35,7 +35,7 @@ def capture(load, tmp_path):
     def take(name="one", text=RULES, **how):
         workflow = load(text, **how)
         job = next(job for job in workflow.dag.jobs if job.rule.name == name)
-        return cmd.direct(workflow, job, "/nodes/tmp", Sources(workflow, tmp_path / "sources"))
+        return cmd.direct_command(workflow, job, "/nodes/tmp", SourceFiles(workflow, tmp_path / "sources"))
 
     return take
 
@@ -85,11 +85,11 @@ def test_the_environment_of_this_process_is_untouched(capture, monkeypatch):
 def test_ways(load):
     workflow = load(RULES)
     jobs = {job.rule.name: job for job in workflow.dag.jobs}
-    assert cmd.way(workflow, jobs["one"], "auto") == "direct"
-    assert cmd.way(workflow, jobs["one"], "snakemake") == "snakemake"
-    assert cmd.way(workflow, jobs["run"], "auto") == "snakemake"
+    assert cmd.dispatch_mode(workflow, jobs["one"], "auto") == "direct"
+    assert cmd.dispatch_mode(workflow, jobs["one"], "snakemake") == "snakemake"
+    assert cmd.dispatch_mode(workflow, jobs["run"], "auto") == "snakemake"
     with pytest.raises(HarborError, match="run: is Python code"):
-        cmd.way(workflow, jobs["run"], "direct")
+        cmd.dispatch_mode(workflow, jobs["run"], "direct")
 
 
 @pytest.mark.parametrize("left_out", ["INPUT_OUTPUT", "STORAGE_LOCAL_COPIES", "SOFTWARE_DEPLOYMENT"])
@@ -99,11 +99,11 @@ def test_what_is_not_shared_is_left_to_a_snakemake_on_the_node(load, left_out):
     workflow = load(RULES)
     job = next(job for job in workflow.dag.jobs if job.rule.name == "one")
     workflow.storage_settings.shared_fs_usage = SharedFSUsage.all() - {SharedFSUsage[left_out]}
-    assert cmd.way(workflow, job, "auto") == "snakemake"
+    assert cmd.dispatch_mode(workflow, job, "auto") == "snakemake"
     with pytest.raises(HarborError, match="--shared-fs-usage leaves out " + left_out.lower().replace("_", "-")):
-        cmd.way(workflow, job, "direct")
+        cmd.dispatch_mode(workflow, job, "direct")
     workflow.storage_settings.shared_fs_usage = SharedFSUsage.all() - {SharedFSUsage.SOURCES}
-    assert cmd.way(workflow, job, "auto") == "direct"
+    assert cmd.dispatch_mode(workflow, job, "auto") == "direct"
 
 
 @pytest.mark.parametrize(

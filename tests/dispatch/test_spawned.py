@@ -15,7 +15,7 @@ RULE = 'rule one:\n    output: "one"\n    threads: 3\n    shell: "touch {output}
 def options(workflow):
     """The options that we add, by name; values decoded."""
     found: dict[str, list[str]] = {}
-    for word in shlex.split(spawned.arguments(workflow)):
+    for word in shlex.split(spawned.general_arguments(workflow)):
         if word.startswith("--"):
             name = word
         else:

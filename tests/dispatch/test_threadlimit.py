@@ -6,7 +6,7 @@ import pytest
 
 from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, NodeState
 from snakemake_executor_plugin_harbor.core.node import NodeView
-from snakemake_executor_plugin_harbor.jobs.thread_limit import ThreadLimit, largest
+from snakemake_executor_plugin_harbor.jobs.thread_limit import ThreadLimit, largest_node
 
 RULE = """
     rule one:
@@ -53,7 +53,7 @@ def node(name, slots=None, cores=None, state=NodeState.READY):
     ],
 )
 def test_the_largest_node_is_known_only_when_no_other_can_be_larger(nodes, expected):
-    assert largest(nodes) == expected
+    assert largest_node(nodes) == expected
 
 
 @pytest.mark.parametrize("threads", ["20", "lambda wildcards: 20", "lambda wildcards, attempt: 20 * attempt"])

@@ -15,10 +15,12 @@ from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.codec import Message
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
 from snakemake_executor_plugin_harbor.core.protocol import VERSION
-from snakemake_executor_plugin_harbor.remote.connection import HOST_KEY_PAUSE_S, LOGIN_PAUSE_S, REPAIR_PAUSE_S, Current
+from snakemake_executor_plugin_harbor.remote.connect import make_transport
+from snakemake_executor_plugin_harbor.remote.connection import IsCurrent
+from snakemake_executor_plugin_harbor.remote.connection_end import HOST_KEY_PAUSE_S, LOGIN_PAUSE_S, REPAIR_PAUSE_S
 from snakemake_executor_plugin_harbor.remote.link import Link
 from snakemake_executor_plugin_harbor.remote.links import Links
-from snakemake_executor_plugin_harbor.remote.transport import SshSettings, Target, make_transport
+from snakemake_executor_plugin_harbor.remote.transport import SshSettings, Target
 from tests.dead import dead_hosts
 from tests.sshd import Pool, Sshd, keygen, public_key, wait_until
 
@@ -31,7 +33,7 @@ class Way:
     def __init__(self, pool: Pool, kind: str, scratch: Path) -> None:
         self.pool = pool
         self.scratch = scratch
-        self.reported: queue.SimpleQueue[tuple[ev.Event, Current]] = queue.SimpleQueue()
+        self.reported: queue.SimpleQueue[tuple[ev.Event, IsCurrent]] = queue.SimpleQueue()
         self.kind = kind
         self.links = Links(self.link)
         self.made: list[Link] = []
@@ -79,20 +81,29 @@ class Way:
     down: "Callable[[Way, Link], ev.NodeDown]" = up  # type: ignore[assignment]
 
     def lose(self, link: Link) -> ev.NodeDown:
-        link.cut()
+        link.abort()
         return self.next(ev.NodeDown)  # type: ignore[return-value]
 
     def agents(self, name: str = "harbor-agent") -> list[int]:
         found = []
         for server in self.pool.servers.values():
             if server._process is not None:
-                found += [p.pid for p in psutil.Process(server.pid).children(recursive=True) if p.name() == name]
+                children = psutil.Process(server.pid).children(recursive=True)
+                found += [process.pid for process in children if _name(process) == name]
         return found
 
     def close(self) -> None:
         self.links.close()
         for link in self.made:
             link.close()
+
+
+def _name(process: psutil.Process) -> str:
+    """Empty if the process has ended since it was listed."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 @pytest.fixture(params=["paramiko", "openssh"])
@@ -269,7 +280,7 @@ def test_the_same_way_with_other_slots_is_the_same_link(way: Way) -> None:
     login = Login(way)
     way.links.connect(NODE)
     way.next(ev.NodeUp)
-    way.links.cut("node1")
+    way.links.abort("node1")
     way.next(ev.NodeDown)
     login.do()
     way.links.connect(replace(NODE, slots=3, tags=frozenset({"big"})))
