@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from .model import NodeState, Request
 from .node import NodeView, Reservations
-from .placement import Policy, permanent_reason, total_slots
+from .placement import Policy, Refusal, permanent_reason, permanent_refusal, total_slots
 
 
 class Capacity:
@@ -42,6 +42,10 @@ class Capacity:
             possible = (node.spec.name for node in self._nodes if permanent_reason(request, node, self._policy) is None)
             found = self._classes[key] = frozenset(possible)
         return found
+
+    def refusal(self, request: Request) -> Refusal | None:
+        """The reasons why no node can ever hold such a job, or None if one can."""
+        return permanent_refusal(request, {node.spec.name: node for node in self._nodes}, self._policy)
 
     def slots(self, names: frozenset[str]) -> int:
         """The slots that these nodes have for jobs now."""
