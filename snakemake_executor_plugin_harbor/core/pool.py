@@ -144,9 +144,9 @@ class Pool:
             case ev.NodeUp(name) | ev.Refused(name) | ev.DrainChanged(name):
                 self.waiting.node_changed(name)
             case ev.HostListChanged():
-                self.waiting.everything_changed()
+                self.waiting.host_list_changed()
             case ev.FenceResult() | ev.AttemptUnknown():
-                self.waiting.look_back()
+                self.waiting.recheck_held_back()
             case ev.Tick(hour):
                 self.waiting.time_passed(hour)
 
@@ -242,7 +242,7 @@ class Pool:
             node.release(key, now)
         ended = self._ledger.earlier_attempts.over(event.node, event.job, event.attempt)
         if ended:
-            self.waiting.look_back()
+            self.waiting.recheck_held_back()
         if key in self._orphans.get(event.node, ()) and not ended:
             self._orphans[event.node].discard(key)
         else:

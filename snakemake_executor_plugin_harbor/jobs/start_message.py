@@ -15,7 +15,6 @@ from ..core import actions as act
 from ..core import events as ev
 from ..core.codec import Message
 from ..core.model import AttemptLocation
-from ..core.pool import Pool
 from ..errors import HarborError
 from ..run.dispatcher import Dispatcher
 from ..store.attempt_notes import AttemptNotes
@@ -43,7 +42,6 @@ class StartMessages:
         factory: CommandFactory | None,
         workdir: str,
         entries: InFlight,
-        pool: Pool,
         dispatcher: Dispatcher,
         notes: AttemptNotes,
         directory: str,
@@ -60,10 +58,9 @@ class StartMessages:
         self._config = config
         self._log_dir = Path(workdir) / config.log_dir
         self._entries = entries
-        self._pool = pool
         self._dispatcher = dispatcher
         self._factory = factory
-        self._order = {name: index for index, name in enumerate(pool.nodes)}
+        self._order = {name: index for index, name in enumerate(dispatcher.snapshot.nodes)}
         self._order_lock = threading.Lock()
 
     def make(self, entry: InFlightJob, launch: act.Prepare) -> Message | ev.PrepareFailed:
@@ -144,7 +141,8 @@ class StartMessages:
 
     def _message(self, entry: InFlightJob, launch: act.Prepare) -> Message:
         job = entry.job
-        facts = self._pool.nodes[launch.node].facts
+        node = self._dispatcher.snapshot.nodes[launch.node]
+        facts = node.facts
         assert facts is not None
         self._check()
         entry.step = "its params are evaluated"
@@ -154,7 +152,7 @@ class StartMessages:
         command = entry.command or cmd.direct_command(self._workflow, job, facts.tmpdir, self._sources)
         context = self._context(entry, launch, command)
         env: dict[str, str | None] = {}
-        if not self._pool.nodes[launch.node].spec.local:
+        if not node.spec.local:
             env |= cmd.shared_environment(facts.same, facts.path)
         # What Snakemake sets for a job wins over `envvars:`, as for a local job.
         env |= {
@@ -227,7 +225,7 @@ class StartMessages:
         wildcards = entry.wildcards
         log = log_path(self._log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
         entry.log = str(log)
-        self._dispatcher.logs[entry.id] = entry.log
+        nodes = self._dispatcher.snapshot.nodes
         with self._order_lock:
             node_id = self._order.setdefault(launch.node, len(self._order))
         return LaunchContext(
@@ -235,8 +233,8 @@ class StartMessages:
             node_id=node_id,
             local_id=min(launch.reservation.slots, default=0),
             proc_id=self._entries.assign_proc_id(entry),
-            nnodes=len(self._pool.nodes),
-            cpus_on_node=self._pool.nodes[launch.node].slots,
+            nnodes=len(nodes),
+            cpus_on_node=nodes[launch.node].slots,
             threads=job.threads,
             job_name=job.name,
             job_id=str(job.jobid),

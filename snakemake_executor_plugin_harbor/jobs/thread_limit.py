@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..core.model import NodeState
-from ..core.node import NodeView
+from ..run.snapshot import NodeSnapshot
 
 
-def largest_node(nodes: Iterable[NodeView]) -> int | None:
+def largest_node(nodes: Iterable[NodeSnapshot]) -> int | None:
     """The slots of the largest node; None while a node may turn out to be larger than those that have answered."""
     usable = [node for node in nodes if node.state != NodeState.REJECTED and not node.leaving]
     if not usable or any(node.facts is None and node.spec.slots is None for node in usable):

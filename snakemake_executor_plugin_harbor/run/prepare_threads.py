@@ -190,7 +190,7 @@ class PrepareThreads:
                     worker.answers.append(answer)
                 else:
                     self._ready[(launch.job, launch.attempt)] = answer
-                    worker.answers.append(ev.Prepared(launch.job, launch.attempt))
+                    worker.answers.append(ev.Prepared(launch.job, launch.attempt, answer.get("log")))
                 late = time.monotonic() - worker.published >= PACE_S
                 if worker.slow or late or len(worker.answers) >= BATCH:
                     self._publish(worker)

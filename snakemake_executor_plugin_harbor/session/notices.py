@@ -4,8 +4,8 @@ from typing import Any
 
 from ..core import actions as act
 from ..core.model import NodeState
-from ..core.node import NodeView
 from ..jobs.in_flight import InFlight
+from ..run.snapshot import NodeSnapshot
 
 UNUSED = frozenset({NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.UNUSABLE})
 
@@ -40,7 +40,7 @@ class Notices:
                 self._present.discard(node)
                 self._logger.info(f"harbor: node {node} has left the pool")
 
-    def check_memory(self, node: NodeView) -> None:
+    def check_memory(self, node: NodeSnapshot) -> None:
         """A host file that gives a node more memory than it has: said once."""
         given, real = node.spec.mem_mb, node.facts.mem_mb if node.facts else 0
         if given is None or not 0 < real < given or self._given.get(node.spec.name) == given:

@@ -104,8 +104,8 @@ class Session:
             settings=self._shown_settings(),
             total=sum(1 for _ in dag.jobs_for_nodes(self._workflow)),
         )
-        self.pool = Pool(self.config.nodes, self.config.policy, self.config.timeouts, boot_id())
-        self.dispatcher = Dispatcher(self.pool, self._journal, self.workdir)
+        pool = Pool(self.config.nodes, self.config.policy, self.config.timeouts, boot_id())
+        self.dispatcher = Dispatcher(pool, self._journal, self.workdir)
         self._notes = AttemptNotes(self.workdir.directory / "notes", self.warn)
         self._start_messages = StartMessages(
             self._executor,
@@ -113,7 +113,6 @@ class Session:
             self._factory,
             self._workdir_path,
             self._entries,
-            self.pool,
             self.dispatcher,
             self._notes,
             self.workdir.id,
@@ -124,9 +123,7 @@ class Session:
         self._reports = EndReports(self._executor, self._entries, self.dispatcher, self._notes)
         shadow.install(self._workflow)
         self.dispatcher.start(Client(self, self, self, self, self, self.internal_error))
-        self._control = Control(
-            self._journal.directory, ControlRequests(self.dispatcher, self.pool, self.detach).answer
-        )
+        self._control = Control(self._journal.directory, ControlRequests(self.dispatcher, self.detach).answer)
         try:
             ready = await_nodes(
                 self.dispatcher,
@@ -138,9 +135,9 @@ class Session:
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
             set_handover_cores(self._workflow)
-            slots = largest_node(self.pool.nodes.values())
+            slots = largest_node(self.dispatcher.snapshot.nodes.values())
             self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
-            check_jobs(self._workflow, self.pool)
+            check_jobs(self._workflow, self.dispatcher.snapshot.capacity)
         except BaseException:
             self.close("failed")
             raise
@@ -186,7 +183,7 @@ class Session:
                 self._submit(job)
             except (Exception, SystemExit) as error:  # functions of the Snakefile may call sys.exit()
                 self._reports.report_error(job, error)
-        self.dispatcher.launch()
+        self.dispatcher.prepare_placed()
 
     def _submit(self, job: Any) -> None:
         self._fit(job)
@@ -205,7 +202,7 @@ class Session:
         entry = InFlightJob(job, id, digest, prepared, request=spec.request)
         self._needs[job.name] = spec.request.needs
         self._entries.add(entry)
-        self.dispatcher.describe(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
+        self.dispatcher.describe_job(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
         if found:
             self.dispatcher.post(ev.Submitted((spec,)), self._adopt(entry, found))
         else:
@@ -235,7 +232,7 @@ class Session:
         is left, and that is worth something only while the outputs are there.
         """
         found = self.adoption.find(job, digest, spawned)
-        if found is None or self.dispatcher.has_node(found.node) or (found.record.exit or {}).get("code") != 0:
+        if found is None or found.node in self.dispatcher.snapshot.nodes or (found.record.exit or {}).get("code") != 0:
             return found
         shadow, job.shadow_dir = job.shadow_dir, self._memory(found).shadow_dir
         missing = out.missing_outputs(job)
@@ -259,11 +256,11 @@ class Session:
         entry.logged = entry.prepared = True
         if meta.proc_id is not None:
             self._entries.assign_proc_id(entry, meta.proc_id)
-        self.dispatcher.logs[entry.id] = entry.log or ""
         self._executor.submitted(job, entry.id)
         where = "runs" if found.record.running else "has ended"
         self._logger.info(f"harbor: job {job.jobid} ({job.name}) of an earlier run {where} on {found.node}: adopted")
-        return ev.Adopted(entry.id, found.record.attempt, found.node, found.reservation, found.record.exit)
+        record = found.record
+        return ev.Adopted(entry.id, record.attempt, found.node, found.reservation, record.exit, log=entry.log)
 
     def result_recorded(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
@@ -273,11 +270,11 @@ class Session:
         """Start nothing more."""
         self._halted = True
         self.dispatcher.post(ev.Halt())
-        self.dispatcher.abandon()
+        self.dispatcher.withdraw_unprepared()
 
     def hand_over_limits(self) -> HandOverLimits:
         """How many jobs of each class may still be handed over: twice the slots that can hold it, less what is here."""
-        return HandOverLimits(self.dispatcher.capacity, self._entries.requested_cores())
+        return HandOverLimits(self.dispatcher.snapshot.capacity, self._entries.requested_cores())
 
     def request(self, job: Any) -> Request:
         """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
@@ -292,8 +289,8 @@ class Session:
     def cancel(self, grace: float, timeout: float) -> None:
         """End every job on every node."""
         self.dispatcher.post(ev.CancelAll(grace))
-        self.dispatcher.abandon()
-        if not self.dispatcher.wait(self.dispatcher.idle, timeout):
+        self.dispatcher.withdraw_unprepared()
+        if not self.dispatcher.wait(lambda now: now.idle, timeout):
             self.dispatcher.post(ev.FenceAll())
         self.close("cancelled")
 
@@ -319,7 +316,7 @@ class Session:
     def close(self, state: str) -> None:
         """End connections and threads. Jobs that still run live on."""
         self._closing = True
-        dag.keep_event_loops(self._workflow, self.dispatcher.preparing())
+        dag.keep_event_loops(self._workflow, self.dispatcher.preparing_threads())
         try:
             over = state == "ended" and not self.detached
             whole = over and not scheduler.has_unfinished_jobs(self._workflow)
@@ -424,13 +421,14 @@ class Session:
     def notify(self, change: act.NodeChanged | act.JobStalled) -> None:
         """Tell the user of a node that comes or goes, and of a job that seems to hang."""
         self._news.tell(change)
-        if isinstance(change, act.NodeChanged) and change.node in self.pool.nodes:
-            self._news.check_memory(self.pool.nodes[change.node])
+        node = self.dispatcher.snapshot.nodes.get(change.node)
+        if isinstance(change, act.NodeChanged) and node is not None:
+            self._news.check_memory(node)
 
     def report_waiting(self, groups: Iterable[WaitingJobs], now: float) -> None:
         """Tell the user which jobs wait, and why."""
         self._waits.tell(groups, now)
-        for node in self.pool.nodes.values():  # an edit of the host list changes no state
+        for node in self.dispatcher.snapshot.nodes.values():  # an edit of the host list changes no state
             self._news.check_memory(node)
 
     def internal_error(self, error: BaseException) -> None:

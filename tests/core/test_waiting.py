@@ -85,7 +85,7 @@ class Checked(Pool):
             if job.state == JobState.QUEUED:
                 assert job.refusal is not None and job.refusal.reasons, job
         assert self.queue() == [job for job in queue if job.state == JobState.QUEUED]
-        assert self.waiting._promised == sum(n.reservations.disk_mb for n in self.nodes.values())
+        assert self.waiting._cache.promised_disk_mb == sum(n.reservations.disk_mb for n in self.nodes.values())
 
 
 NAMES = "abcde"
