@@ -8,9 +8,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from .feasibility import Refusal, permanent_reason, permanent_refusal
+from .machine import total_slots
 from .model import NodeState, Request
 from .node import NodeView, Reservations
-from .placement import Policy, Refusal, permanent_reason, permanent_refusal, total_slots
+from .policy import Policy
 
 
 class Capacity:

@@ -10,6 +10,8 @@ from ..config.settings import STALL_MIN_S
 from ..core.model import JobSpec, Request
 from ..errors import HarborError
 
+MINUTE_S = 60.0
+
 
 def spec_of(job: Any, id: str, attempt: int, depth: int, needs: tuple[str, ...]) -> JobSpec:
     """The JobSpec of a job or group. Raises HarborError for a resource that makes no sense, naming rule and key."""
@@ -45,7 +47,7 @@ def runtime_s(job: Any) -> float | None:
     minutes = job.resources.get("runtime")
     if not isinstance(minutes, (int, float)) or isinstance(minutes, bool):
         return None
-    return minutes * 60.0
+    return minutes * MINUTE_S
 
 
 def progress_pattern(job: Any) -> str | None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 
-from ..config.settings import PoolConfig
+from ..config.pool_config import PoolConfig
 from ..core import actions as act
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import AttemptLocation
-from ..core.protocol import Message
 from ..errors import HarborError
 from ..run.dispatcher import Dispatcher
 from ..store.attempt_notes import AttemptNotes

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 from ..core import actions as act
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import JobId
 from ..core.pool import Pool
-from ..core.protocol import Message
 from ..remote.link import Link
 from ..remote.links import Links
 from ..store.journal_writer import Journal

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from ..core import actions as act
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import JobId, JobState, NodeState
 from ..core.pool import Pool
-from ..core.protocol import Message
 from ..remote.links import Links
 from ..store.fence_dir import FenceDir
 from ..store.journal_writer import Journal

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import JobId
-from ..core.protocol import Message
 from ..remote.connection import IsCurrent
 
 PACE_S = 0.015

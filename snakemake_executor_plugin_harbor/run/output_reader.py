@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.codec import Message
 from ..core.model import JobId
-from ..core.protocol import Message
 
 PIECE = 1 << 18
 """Bytes that are requested at once."""

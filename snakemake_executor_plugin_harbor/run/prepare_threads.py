@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from ..core import actions as act
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import JobId
-from ..core.protocol import Message
 from .client import Preparer
 
 PACE_S = 0.015

@@ -12,14 +12,16 @@ from typing import Any
 from snakemake_interface_common.exceptions import WorkflowError
 
 from ..config.hostfile_watch import HostfileWatch
-from ..config.settings import host_list, pool_config, pop_password
+from ..config.password import pop_password
+from ..config.pool_config import host_list, pool_config
 from ..core import actions as act
 from ..core import events as ev
 from ..core.capacity import HandOverLimits
+from ..core.codec import Message
 from ..core.dag_depth import DagDepths
 from ..core.model import JobId, NodeFacts, NodeSpec, Outcome, Request
 from ..core.pool import Pool
-from ..core.protocol import VERSION, Message
+from ..core.protocol import VERSION
 from ..errors import HarborError
 from ..jobs import command as cmd
 from ..jobs import outcome as out

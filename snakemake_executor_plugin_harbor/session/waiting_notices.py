@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.placement import NodeReason, list_reasons
+from ..core.node_reason import NodeReason, list_reasons
 from ..run.wait_recorder import WaitingJobs
 
 LONG_S = 30.0
@@ -28,8 +28,8 @@ class WaitingNotices:
         for group in groups:
             jobs = [job for job in group.jobs if now - job.since >= LONG_S]
             if jobs:
-                key = frozenset(why.kind for why in group.whys.values())
-                found.setdefault(key, []).append(WaitingJobs(jobs, group.whys))
+                key = frozenset(why.kind for why in group.reasons.values())
+                found.setdefault(key, []).append(WaitingJobs(jobs, group.reasons))
         new = [key for key in found if key not in self._told]
         if new and now - self._last >= PAUSE_S:
             self._last = now
@@ -44,13 +44,13 @@ class WaitingNotices:
 
     def _line(self, groups: list[WaitingJobs]) -> None:
         jobs = [job for group in groups for job in group.jobs]
-        whys = groups[0].whys
+        reasons = groups[0].reasons
         rules = sorted({job.spec.rule for job in jobs if job.spec.rule})
         names = f"{', '.join(rules[:3])}{', ...' if len(rules) > 3 else ''}"
         who = "1 job waits" if len(jobs) == 1 else f"{len(jobs)} jobs wait"
         number = jobs[0].spec.id.rpartition("/")[2]
-        text = f"harbor: {who}: {'; '.join(list_reasons(whys, most=4))}   # {names}: harbor explain {number}"
-        if all(why.busy or why.permanent for why in whys.values()):
+        text = f"harbor: {who}: {'; '.join(list_reasons(reasons, most=4))}   # {names}: harbor explain {number}"
+        if all(why.busy or why.permanent for why in reasons.values()):
             self._logger.info(text)
         else:
             self._logger.warning(text)
