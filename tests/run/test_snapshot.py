@@ -3,6 +3,7 @@
 import ast
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import snakemake_executor_plugin_harbor as harbor
@@ -111,7 +112,9 @@ def test_it_equals_the_pool_whatever_happens():
                     [
                         ev.NodeUp(name, NodeFacts(cores=dice.choice([1, 2]), mem_mb=8000, boot_id=name)),
                         ev.NodeDown(name, "away", permanent=dice.random() < 0.1, pause=1.0),
-                        ev.LoadMeasured(name, Load(mem_available_mb=8000, disk_free_mb=9000, shared=dice.random() < 0.8)),
+                        ev.LoadMeasured(
+                            name, Load(mem_available_mb=8000, disk_free_mb=9000, shared=dice.random() < 0.8)
+                        ),
                         ev.Submitted((JobSpec(f"run/{number}", Request()),)),
                         ev.Prepared(job, 1),
                         ev.Started(name, job, 1),
