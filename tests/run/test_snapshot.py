@@ -3,7 +3,6 @@
 import ast
 import random
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import snakemake_executor_plugin_harbor as harbor
