@@ -1,4 +1,4 @@
-"""The host file while a run goes on: one answer for each edit, and never anything but a HarborError for a bad one."""
+"""Each edit of the host file is reported once, and a bad edit is a HarborError, whatever the file contains."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The host list: every form in which users name their machines, and what they are told of each mistake."""
+"""Each form of the host list gives its nodes, and each mistake gives an error that names its place."""
 
 import os
 import re

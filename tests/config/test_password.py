@@ -1,4 +1,4 @@
-"""The password comes from the environment and from nowhere else, however somebody spells the option."""
+"""The password is accepted from the environment only, however somebody spells the option."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Each option reaches the part of harbor that it is for, and one that makes no sense is an error with its name."""
+"""Each option reaches its part of harbor, and a value that makes no sense is an error with the option's name."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Host keys are checked as ssh checks them, by both ways over SSH."""
+"""Both SSH transports check host keys as the ssh program does."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The values of ssh_config(5) as the transports get them."""
+"""Options of ssh_config(5) become the values that the transports use."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Gates: so many at once, known hosts first, and nobody who stalls holds up the others."""
+"""Few connections log in at once, known hosts go first, and a host that does not answer does not delay the others."""
 
 import threading
 import time

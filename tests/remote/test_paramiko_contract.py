@@ -1,4 +1,4 @@
-"""The names of paramiko that we use and that its documentation does not promise. A new release may change them.
+"""This file lists the names of paramiko that we use without a promise of its documentation. A release may change them.
 
 If a row fails with a new paramiko, mend the file that the row names before the upper bound in pyproject.toml moves.
 """

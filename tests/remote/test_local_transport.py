@@ -1,4 +1,4 @@
-"""This machine as a node."""
+"""The local transport runs commands on this machine."""
 
 import os
 import signal

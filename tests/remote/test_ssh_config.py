@@ -1,4 +1,4 @@
-"""The user's ssh configuration decides the way: Include, users, ports, jump hosts, proxy commands."""
+"""The user's ssh configuration decides how a node is reached: Include, users, ports, jump hosts, proxy commands."""
 
 import getpass
 import os
