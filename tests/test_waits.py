@@ -47,7 +47,7 @@ class Scene:
                 state = action.state.value
                 self.journal.add_change(action.job, action.attempt, state, action.node, action.reason, self.now, None)
                 if state == "queued":
-                    self.recorder.queued(action.job)
+                    self.recorder.add_waiting(action.job)
         return actions
 
     def submit(self, count, rule="r", **request):
@@ -63,9 +63,9 @@ class Scene:
             self.now += 1
             self.handle(ev.Tick(12), *events)
             self.recorder.record(self.pool.jobs, len(self.pool.nodes))
-            stuck = self.recorder.stuck(self.now)
-            if stuck is not None:
-                self.waits.tell(stuck, self.now)
+            waiting = self.recorder.waiting_jobs()
+            if waiting is not None:
+                self.waits.tell(waiting, self.now)
         self.journal.commit()
         return [record.getMessage() for record in self.lines[before:]]
 
