@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ RUN = f"r-{os.getpid()}"
 """Tests say `r/1`; on the wire the run has a name of its own, as a job's key finds its processes on all the machine."""
 
 
+@cache
 def pythons() -> list[str]:
     """The oldest and the newest Python from 3.6 on."""
     names = [path for minor in range(6, 20) if (path := shutil.which(f"python3.{minor}"))]
