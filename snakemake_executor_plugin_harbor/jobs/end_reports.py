@@ -90,6 +90,10 @@ class EndReports:
             self._executor.success(job)
         return True
 
+    def batch_reported(self) -> None:
+        """Have Snakemake run one scheduling round for the batch instead of one per job."""
+        scheduler.merge_requests(self._workflow)
+
     def report_error(self, job: Any, error: BaseException) -> None:
         """A job that could not be handed over."""
         self._executor.error(job, _text(error))

@@ -13,11 +13,12 @@ from snakemake_interface_common.exceptions import WorkflowError
 from ..config.settings import PoolConfig
 from ..core import actions as act
 from ..core import events as ev
-from ..core.model import AttemptLocation
+from ..core.model import AttemptLocation, JobId
 from ..core.pool import Pool
 from ..core.protocol import Message
 from ..errors import HarborError
 from ..run.dispatcher import Dispatcher
+from ..snakemake_internals import dag
 from ..store.attempt_notes import AttemptNotes
 from . import command as cmd
 from . import outcome as out
@@ -65,6 +66,31 @@ class StartMessages:
         self._factory = factory
         self._order = {name: index for index, name in enumerate(pool.nodes)}
         self._order_lock = threading.Lock()
+
+    def prepare(self, launch: act.Prepare) -> Message | ev.PrepareFailed:
+        """The `start` message of an attempt, or why there is none."""
+        entry = None if self._stopping() else self._entries.get(launch.job)
+        if entry is None:
+            return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
+        return self.make(entry, launch)
+
+    def rule_of(self, job: JobId) -> str:
+        """The rule or the group of a job."""
+        entry = self._entries.get(job)
+        return "" if entry is None else str(entry.job.name)
+
+    def report_slow(self, launch: act.Prepare, seconds: float) -> None:
+        """Report to the user that an attempt has been in preparation for this long, and what the preparation does."""
+        entry = self._entries.get(launch.job)
+        if entry is not None and entry.preparing:
+            self._executor.logger.warning(
+                f"harbor: job {entry.job.jobid} ({entry.job.name}) preparing for {seconds:.0f} s: "
+                f"{self.describe_step(entry)}"
+            )
+
+    def more_jobs_expected(self) -> bool:
+        """Whether Snakemake is going to hand over more jobs in the round that the last end has started."""
+        return dag.has_ready_jobs(self._workflow)
 
     def make(self, entry: InFlightJob, launch: act.Prepare) -> Message | ev.PrepareFailed:
         """The message, or why there is none. What is wrong with a job is printed as Snakemake prints it."""
