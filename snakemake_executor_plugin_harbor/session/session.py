@@ -22,24 +22,25 @@ from ..core.pool import Pool
 from ..core.protocol import VERSION, Message
 from ..errors import HarborError
 from ..jobs import command as cmd
-from ..jobs import outcome as out
+from ..jobs import environment, start_files
 from ..jobs import snakemake_command as spawned
-from ..jobs import start_files
-from ..jobs.adoption import Adoption, CheckedMeta, FoundRecord
+from ..jobs.adoption import Adoption
 from ..jobs.end_reports import EndReports
+from ..jobs.found_record import CheckedMeta, FoundRecord
 from ..jobs.in_flight import InFlight, InFlightJob
 from ..jobs.job_hash import job_hash
 from ..jobs.launch_context import load_factory
 from ..jobs.source_files import SourceFiles
 from ..jobs.spec import progress_pattern, spec_of
 from ..jobs.start_message import StartMessages
-from ..jobs.thread_limit import ThreadLimit, largest_node, set_handover_cores
+from ..jobs.thread_limit import ThreadLimit, largest_node
 from ..remote.descriptors import raise_limit
 from ..remote.transport import SshSettings, Target, Transport, make_transport
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
 from ..run.wait_recorder import Stuck
-from ..snakemake_internals import dag, scheduler, shadow
+from ..snakemake_internals import dag, persistence, scheduler, shadow, threads
+from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
 from ..store.journal_writer import Journal
 from ..store.workdir import Workdir, boot_id, new_run
@@ -76,7 +77,7 @@ class Session:
         self._news = Notices(self._logger, self._entries)
         self._waits = WaitingNotices(self._logger)
         self._depths = Depths(partial(dag.dependencies, self._workflow))
-        self._same = cmd.shareable_paths()
+        self._same = environment.shareable_paths()
         self.project = Workdir(Path(self._workdir), self.run, self.warn)
         self.project.acquire()
         try:
@@ -116,7 +117,9 @@ class Session:
             self.sources,
             self._stopping,
         )
-        self.adoption = Adoption(self.dispatcher, self._workflow.persistence, self.run, self.project, self._notes)
+        self.adoption = Adoption(
+            self.dispatcher, persistence.Markers(self._workflow), self.run, self.project, self._notes
+        )
         self._reports = EndReports(self._executor, self._entries, self.dispatcher, self._notes)
         self._control = Control(
             self._journal.directory, ControlRequests(self.dispatcher, self.pool, self.detach).answer
@@ -133,7 +136,7 @@ class Session:
             )
             self._news.begun = True
             self._logger.info(f"harbor: {ready}")
-            set_handover_cores(self._workflow)
+            threads.set_handover_cores(self._workflow)
             slots = largest_node(self.pool.nodes.values())
             self._limit = ThreadLimit(self._workflow, slots, self._logger) if slots else None
             check_jobs(self._workflow, self.pool)
@@ -170,7 +173,7 @@ class Session:
             "load_every": 1.0,
             "probe": {"file": str(self.project.probe), "token": self.project.token},
             "same": self._same,
-            "environment": cmd.variables_shells_drop() if node.local else {},
+            "environment": environment.variables_shells_drop() if node.local else {},
         }
 
     # --- from Snakemake's main thread -------------------------------------------------------------------------
@@ -233,24 +236,18 @@ class Session:
         found = self.adoption.find(job, digest, spawned)
         if found is None or self.dispatcher.has(found.node) or (found.record.exit or {}).get("code") != 0:
             return found
-        shadow, job.shadow_dir = job.shadow_dir, self._memory(found).shadow_dir
-        missing = out.missing_outputs(job)
-        job.shadow_dir = shadow
-        if missing:
+        if internals.missing_outputs(job, self._memory(found).shadow_dir):
             self._notes.over(found.record.job)
             return None
         return found
 
     def _memory(self, found: FoundRecord) -> CheckedMeta:
-        return found.checked_meta(Path(self._workflow.persistence.shadow_path), self.config.log_dir)
+        return found.checked_meta(persistence.shadow_path(self._workflow), self.config.log_dir)
 
     def _adopt(self, entry: InFlightJob, found: FoundRecord) -> ev.Adopted:
         """Take over what the first controller knew of the job."""
         job, meta = entry.job, self._memory(found)
-        if meta.snakemake_attempt is not None:
-            job.attempt = meta.snakemake_attempt
-        if meta.shadow_dir is not None:
-            job.shadow_dir = meta.shadow_dir
+        internals.continue_earlier(job, meta.snakemake_attempt, meta.shadow_dir)
         entry.log, entry.temp_files = meta.log, meta.temp_files
         entry.logged = entry.prepared = True
         if meta.proc_id is not None:
