@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ..config.settings import PoolConfig
@@ -12,14 +11,15 @@ from ..core.capacity import HandOverLimits
 from ..core.dag_depth import DagDepths
 from ..core.model import JobId, Request
 from ..run.dispatcher import Dispatcher
-from ..snakemake_internals import dag, scheduler
+from ..snakemake_internals import dag, persistence, scheduler
+from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
 from ..store.workdir import Workdir
 from . import command as cmd
-from . import outcome as out
 from . import snakemake_command
-from .adoption import Adoption, CheckedMeta, FoundRecord
+from .adoption import Adoption
 from .end_reports import EndReports
+from .found_record import CheckedMeta, FoundRecord
 from .in_flight import InFlight, InFlightJob
 from .job_hash import job_hash
 from .spec import progress_pattern, spec_of
@@ -139,24 +139,18 @@ class Submission:
         found = self._adoption.find(job, hash, spawned)
         if found is None or self._dispatcher.has_node(found.node) or (found.record.exit or {}).get("code") != 0:
             return found
-        shadow, job.shadow_dir = job.shadow_dir, self._meta(found).shadow_dir
-        missing = out.missing_outputs(job)
-        job.shadow_dir = shadow
-        if missing:
+        if internals.missing_outputs(job, self._meta(found).shadow_dir):
             self._notes.nothing_runs(found.record.job)
             return None
         return found
 
     def _meta(self, found: FoundRecord) -> CheckedMeta:
-        return found.checked_meta(Path(self._workflow.persistence.shadow_path), self._config.log_dir)
+        return found.checked_meta(persistence.shadow_path(self._workflow), self._config.log_dir)
 
     def _adopt(self, entry: InFlightJob, found: FoundRecord) -> ev.Adopted:
         """Give the job the state that it had in the run which started it."""
         job, meta = entry.job, self._meta(found)
-        if meta.snakemake_attempt is not None:
-            job.attempt = meta.snakemake_attempt
-        if meta.shadow_dir is not None:
-            job.shadow_dir = meta.shadow_dir
+        internals.continue_earlier(job, meta.snakemake_attempt, meta.shadow_dir)
         entry.log, entry.temp_files = meta.log, meta.temp_files
         entry.logged = entry.prepared = True
         if meta.proc_id is not None:

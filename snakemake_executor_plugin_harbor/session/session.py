@@ -13,12 +13,12 @@ from ..jobs.in_flight import InFlight
 from ..jobs.launch_context import load_factory
 from ..jobs.start_message import StartMessages
 from ..jobs.submission import Submission
-from ..jobs.thread_limit import ThreadLimit, largest_node, set_handover_cores
+from ..jobs.thread_limit import ThreadLimit, largest_node
 from ..remote.open_files import raise_open_file_limit
 from ..run.client import Client
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
-from ..snakemake_internals import scheduler, shadow
+from ..snakemake_internals import persistence, scheduler, shadow, threads
 from ..store.workdir import boot_id
 from .control_requests import ControlRequests
 from .ending import Ending
@@ -69,7 +69,7 @@ class Session:
         self._dispatcher = Dispatcher(self._pool, files.journal, files.workdir)
         self._notices = Notices(self._logger, in_flight, lambda: self._pool.nodes)
         self._adoption = Adoption(
-            self._dispatcher, self._workflow.persistence, files.workdir.run, files.workdir, files.notes
+            self._dispatcher, persistence.Markers(self._workflow), files.workdir.run, files.workdir, files.notes
         )
         self._ending = Ending(self._workflow, self._logger, in_flight, self._dispatcher, self._adoption, files)
         self._start_messages = StartMessages(
@@ -122,7 +122,7 @@ class Session:
         )
         self._notices.run_started()
         self._info(ready)
-        set_handover_cores(self._workflow)
+        threads.set_handover_cores(self._workflow)
         slots = largest_node(self._pool.nodes.values())
         if slots:
             self._submission.thread_limit = ThreadLimit(self._workflow, slots, self._logger)

@@ -9,7 +9,7 @@ from ..config.settings import PoolConfig, host_list
 from ..core.model import NodeFacts, NodeSpec
 from ..core.protocol import VERSION, Message
 from ..errors import HarborError
-from ..jobs import command as cmd
+from ..jobs import environment
 from ..remote.connect import make_transport
 from ..remote.transport import SshSettings, Target, Transport
 from ..store.workdir import Workdir
@@ -30,7 +30,7 @@ class Welcome:
         self._workdir = workdir
         self._warn = warn
         self._host_list = HostfileWatch(settings.hostfile, lambda: host_list(settings))
-        self._paths = cmd.shareable_paths()
+        self._paths = environment.shareable_paths()
 
     def transport(self, node: NodeSpec) -> Transport:
         """A transport to the node, which is not connected yet."""
@@ -55,7 +55,7 @@ class Welcome:
             "load_every": LOAD_INTERVAL_S,
             "probe": {"file": str(self._workdir.probe), "token": self._workdir.token},
             "same": self._paths,
-            "environment": cmd.variables_shells_drop() if node.local else {},
+            "environment": environment.variables_shells_drop() if node.local else {},
         }
 
     def why_unusable(self, node: str, facts: NodeFacts) -> str | None:
