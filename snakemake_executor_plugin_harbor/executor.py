@@ -23,7 +23,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
     """`snakemake --executor harbor`."""
 
     def __post_init__(self) -> None:
-        from .config.settings import pool_config, pop_password
+        from .config.password import pop_password
+        from .config.pool_config import pool_config
         from .session.session import Session
 
         self._started = False

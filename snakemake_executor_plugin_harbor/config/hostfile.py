@@ -11,11 +11,11 @@ from .allocation import KINDS, allocated_hosts
 from .host import checked_node_name, parse_host
 
 FILE_MAX = 4 << 20
-"""The largest host file in bytes. 100,000 hosts take half of it."""
+"""A host file may have this many bytes. 100,000 hosts take half of it."""
 
 
 def parse_hosts(values: Iterable[str]) -> list[NodeSpec]:
-    """The nodes that the values of --harbor-hosts name. Blanks and commas separate hosts within a value.
+    """Return the nodes that the values of --harbor-hosts name. Blanks and commas separate hosts within a value.
 
     The words `slurm` and `pbs` stand for the nodes of the allocation that this process runs in.
     """
@@ -30,7 +30,7 @@ def parse_hosts(values: Iterable[str]) -> list[NodeSpec]:
 
 
 def read_hostfile(path: Path) -> list[NodeSpec]:
-    """The nodes of a host file. A file named `.yaml` or `.yml` is YAML with keys for each node.
+    """Return the nodes of a host file. A file named `.yaml` or `.yml` is YAML with keys for each node.
 
     Any other file has one host per line, as `[SLOTS/][USER@]HOST[:PORT]` or `name: address`. `#` begins a comment.
     Raises HarborError with the file and, where there is one, the line of the mistake.

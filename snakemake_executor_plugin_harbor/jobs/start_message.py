@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config.settings import PoolConfig
+from ..config.pool_config import PoolConfig
 from ..core import actions as act
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import AttemptLocation, JobId, NodeFacts
-from ..core.pool import Pool
-from ..core.protocol import Message
 from ..run.dispatcher import Dispatcher
 from ..snakemake_internals import dag, log, output_cache, settings
 from ..snakemake_internals import job as internals
@@ -39,7 +38,6 @@ class StartMessages:
         factory: CommandFactory | None,
         workdir: str,
         entries: InFlight,
-        pool: Pool,
         dispatcher: Dispatcher,
         notes: AttemptNotes,
         directory: str,
@@ -56,10 +54,9 @@ class StartMessages:
         self._config = config
         self._log_dir = Path(workdir) / config.log_dir
         self._entries = entries
-        self._pool = pool
         self._dispatcher = dispatcher
         self._factory = factory
-        self._order = {name: index for index, name in enumerate(pool.nodes)}
+        self._order = {name: index for index, name in enumerate(dispatcher.snapshot.nodes)}
         self._order_lock = threading.Lock()
 
     def prepare(self, launch: act.Prepare) -> Message | ev.PrepareFailed:
@@ -160,7 +157,8 @@ class StartMessages:
 
     def _message(self, entry: InFlightJob, launch: act.Prepare) -> Message:
         job = entry.job
-        facts = self._pool.nodes[launch.node].facts
+        node = self._dispatcher.snapshot.nodes[launch.node]
+        facts = node.facts
         assert facts is not None
         self._check()
         entry.step = "its params are evaluated"
@@ -198,7 +196,7 @@ class StartMessages:
     def _environment(
         self, node: str, facts: NodeFacts, command: Command, context: LaunchContext
     ) -> dict[str, str | None]:
-        local = self._pool.nodes[node].spec.local
+        local = self._dispatcher.snapshot.nodes[node].spec.local
         shared = {} if local else environment.shared_environment(facts.same, facts.path)
         return environment.of_attempt(self._workflow, command.env, context.environment(), shared)
 
@@ -232,7 +230,7 @@ class StartMessages:
         wildcards = entry.wildcards
         log = log_path(self._log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
         entry.log = str(log)
-        self._dispatcher.logs[entry.id] = entry.log
+        nodes = self._dispatcher.snapshot.nodes
         with self._order_lock:
             node_id = self._order.setdefault(launch.node, len(self._order))
         return LaunchContext(
@@ -240,8 +238,8 @@ class StartMessages:
             node_id=node_id,
             local_id=min(launch.reservation.slots, default=0),
             proc_id=self._entries.assign_proc_id(entry),
-            nnodes=len(self._pool.nodes),
-            cpus_on_node=self._pool.nodes[launch.node].slots,
+            nnodes=len(nodes),
+            cpus_on_node=nodes[launch.node].slots,
             threads=job.threads,
             job_name=job.name,
             job_id=str(job.jobid),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..config.settings import PoolConfig
+from ..config.pool_config import PoolConfig
 from ..core import events as ev
 from ..core.capacity import HandOverLimits
 from ..core.dag_depth import DagDepths
@@ -63,7 +63,7 @@ class Submission:
                 self._submit(job)
             except (Exception, SystemExit) as error:  # functions of the Snakefile may call sys.exit()
                 self._end_reports.report_error(job, error)
-        self._dispatcher.launch()
+        self._dispatcher.prepare_placed()
 
     def _submit(self, job: Any) -> None:
         self._limit_threads(job)
@@ -82,7 +82,7 @@ class Submission:
         entry = InFlightJob(job, id, hash, command, request=spec.request)
         self._needs[job.name] = spec.request.needs
         self._in_flight.add(entry)
-        self._dispatcher.describe(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
+        self._dispatcher.describe_job(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
         if found:
             self._dispatcher.post(ev.Submitted((spec,)), self._adopt(entry, found))
         else:
@@ -98,7 +98,7 @@ class Submission:
 
         The limit is twice the slots that can hold such jobs, less the jobs that are here already.
         """
-        return HandOverLimits(self._dispatcher.capacity, self._in_flight.requested_cores())
+        return HandOverLimits(self._dispatcher.snapshot.capacity, self._in_flight.requested_cores())
 
     def request(self, job: Any) -> Request:
         """What a ready job asks of a node. The paths that it needs there are taken from the last job of its rule."""
@@ -137,7 +137,7 @@ class Submission:
         the outputs exist.
         """
         found = self._adoption.find(job, hash, spawned)
-        if found is None or self._dispatcher.has_node(found.node) or (found.record.exit or {}).get("code") != 0:
+        if found is None or found.node in self._dispatcher.snapshot.nodes or (found.record.exit or {}).get("code") != 0:
             return found
         if internals.missing_outputs(job, self._meta(found).shadow_dir):
             self._notes.nothing_runs(found.record.job)
@@ -155,10 +155,11 @@ class Submission:
         entry.logged = entry.prepared = True
         if meta.proc_id is not None:
             self._in_flight.assign_proc_id(entry, meta.proc_id)
-        self._dispatcher.logs[entry.id] = entry.log or ""
         self._executor.submitted(job, entry.id)
         state = "is running" if found.record.running else "has ended"
         self._executor.logger.info(
             f"harbor: adopted job {job.jobid} ({job.name}) of an earlier run, which {state} on {found.node}"
         )
-        return ev.Adopted(entry.id, found.record.attempt, found.node, found.reservation, found.record.exit)
+        return ev.Adopted(
+            entry.id, found.record.attempt, found.node, found.reservation, found.record.exit, log=entry.log
+        )

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from ..core import actions as act
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import JobId, NodeFacts, NodeSpec, Outcome
-from ..core.protocol import Message
 from ..remote.transport import Transport
 from .wait_recorder import WaitingJobs
 

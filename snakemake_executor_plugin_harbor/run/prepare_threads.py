@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from ..core import actions as act
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import JobId
-from ..core.protocol import Message
 from .client import Preparer
 
 PACE_S = 0.015
@@ -190,7 +190,7 @@ class PrepareThreads:
                     worker.answers.append(answer)
                 else:
                     self._ready[(launch.job, launch.attempt)] = answer
-                    worker.answers.append(ev.Prepared(launch.job, launch.attempt))
+                    worker.answers.append(ev.Prepared(launch.job, launch.attempt, answer.get("log")))
                 late = time.monotonic() - worker.published >= PACE_S
                 if worker.slow or late or len(worker.answers) >= BATCH:
                     self._publish(worker)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..core.job import Job
 from ..core.model import JobId
-from ..core.placement import NodeReason, list_reasons
+from ..core.node_reason import NodeReason, list_reasons
 from ..core.waiting import WaitingQueue
 from ..store.journal_writer import Journal
 
@@ -22,7 +22,7 @@ class WaitingJobs:
     """Jobs that wait for the same reasons, by node."""
 
     jobs: Iterable[Job]
-    whys: Mapping[str, NodeReason]
+    reasons: Mapping[str, NodeReason]
 
 
 class WaitRecorder:
@@ -58,8 +58,8 @@ class WaitRecorder:
             if self._beat - self._seen.get(number, -AGAIN_BEATS) < AGAIN_BEATS:
                 continue
             self._seen[number] = self._beat
-            whys = self._whys[number] = groups[number].whys()
-            text = "; ".join(list_reasons(whys, SHOWN))
+            reasons = self._whys[number] = groups[number].reasons()
+            text = "; ".join(list_reasons(reasons, SHOWN))
             if text != self._texts.get(number):
                 self._texts[number] = text
                 self._journal.set_reasons(number, text)

@@ -66,7 +66,7 @@ class Ending:
         """Start no more jobs. Those that run go on."""
         self._halted = True
         self._dispatcher.post(ev.Halt())
-        self._dispatcher.abandon()
+        self._dispatcher.withdraw_unprepared()
 
     def stop_gracefully(self) -> None:
         """Start no more jobs, and have Snakemake end when those that run have ended."""
@@ -78,8 +78,8 @@ class Ending:
         self.cancelling = True
         try:
             self._dispatcher.post(ev.CancelAll(CANCEL_GRACE_S))
-            self._dispatcher.abandon()
-            if not self._dispatcher.wait(self._dispatcher.idle, CANCEL_WAIT_S):
+            self._dispatcher.withdraw_unprepared()
+            if not self._dispatcher.wait(lambda now: now.idle, CANCEL_WAIT_S):
                 self._dispatcher.post(ev.FenceAll())
             self.close("cancelled", control)
         finally:
@@ -127,7 +127,7 @@ class Ending:
         `state` is the state of the run in the journal, unless the run was detached.
         """
         self._closing = True
-        dag.keep_event_loops(self._workflow, self._dispatcher.preparing())
+        dag.keep_event_loops(self._workflow, self._dispatcher.preparing_threads())
         try:
             if state == "ended" and not self._detached:
                 self._clean_up()

@@ -5,8 +5,8 @@ from typing import Any
 
 from ..core import actions as act
 from ..core.model import NodeState
-from ..core.node import NodeView
 from ..jobs.in_flight import InFlight
+from ..run.snapshot import NodeSnapshot
 from ..run.wait_recorder import WaitingJobs
 from .waiting_notices import WaitingNotices
 
@@ -16,7 +16,7 @@ UNUSED_STATES = frozenset({NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUAR
 class Notices:
     """Implements the dispatcher's `Notices`. Each line is written once. Any thread may call `warn`."""
 
-    def __init__(self, logger: Any, in_flight: InFlight, nodes: Callable[[], Mapping[str, NodeView]]) -> None:
+    def __init__(self, logger: Any, in_flight: InFlight, nodes: Callable[[], Mapping[str, NodeSnapshot]]) -> None:
         """`nodes` returns the nodes as they are now, by name. It is called on the dispatcher's thread."""
         self._logger = logger
         self._in_flight = in_flight
@@ -62,7 +62,7 @@ class Notices:
         for node in self._nodes().values():  # an edit of the host list changes no state
             self._check_memory(node)
 
-    def _check_memory(self, node: NodeView) -> None:
+    def _check_memory(self, node: NodeSnapshot) -> None:
         """Warn if the host file gives a node more memory than it has."""
         given, real = node.spec.mem_mb, node.facts.mem_mb if node.facts else 0
         if given is None or not 0 < real < given or self._wrong_memory.get(node.spec.name) == given:

@@ -3,7 +3,8 @@
 from functools import partial
 from typing import Any
 
-from ..config.settings import pool_config, pop_password
+from ..config.password import pop_password
+from ..config.pool_config import pool_config
 from ..core.capacity import HandOverLimits
 from ..core.model import Request
 from ..core.pool import Pool
@@ -65,9 +66,9 @@ class Session:
     def _build(self) -> None:
         executor, config, files = self._executor, self._config, self._files
         in_flight = InFlight()
-        self._pool = Pool(config.nodes, config.policy, config.timeouts, boot_id())
-        self._dispatcher = Dispatcher(self._pool, files.journal, files.workdir)
-        self._notices = Notices(self._logger, in_flight, lambda: self._pool.nodes)
+        pool = Pool(config.nodes, config.policy, config.timeouts, boot_id())
+        self._dispatcher = Dispatcher(pool, files.journal, files.workdir)
+        self._notices = Notices(self._logger, in_flight, lambda: self._dispatcher.snapshot.nodes)
         self._adoption = Adoption(
             self._dispatcher, persistence.Markers(self._workflow), files.workdir.run, files.workdir, files.notes
         )
@@ -78,7 +79,6 @@ class Session:
             self._factory,
             str(files.workdir.workdir),
             in_flight,
-            self._pool,
             self._dispatcher,
             files.notes,
             files.workdir.id,
@@ -111,7 +111,7 @@ class Session:
                 self._ending.internal_error,
             )
         )
-        requests = ControlRequests(self._dispatcher, self._pool, self._ending.detach)
+        requests = ControlRequests(self._dispatcher, self._ending.detach)
         self._control = Control(self._files.journal.directory, requests.answer)
         ready = await_nodes(
             self._dispatcher,
@@ -123,10 +123,10 @@ class Session:
         self._notices.run_started()
         self._info(ready)
         threads.set_handover_cores(self._workflow)
-        slots = largest_node(self._pool.nodes.values())
+        slots = largest_node(self._dispatcher.snapshot.nodes.values())
         if slots:
             self._submission.thread_limit = ThreadLimit(self._workflow, slots, self._logger)
-        check_jobs(self._workflow, self._pool)
+        check_jobs(self._workflow, self._dispatcher.snapshot.capacity)
 
     @property
     def cancelling(self) -> bool:

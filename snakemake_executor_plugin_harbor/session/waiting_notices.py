@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.placement import NodeReason, list_reasons
+from ..core.node_reason import NodeReason, list_reasons
 from ..run.wait_recorder import WaitingJobs
 
 LONG_S = 30.0
@@ -29,8 +29,8 @@ class WaitingNotices:
         for group in groups:
             jobs = [job for job in group.jobs if now - job.since >= LONG_S]
             if jobs:
-                key = frozenset(why.kind for why in group.whys.values())
-                found.setdefault(key, []).append(WaitingJobs(jobs, group.whys))
+                key = frozenset(why.kind for why in group.reasons.values())
+                found.setdefault(key, []).append(WaitingJobs(jobs, group.reasons))
         new = [key for key in found if key not in self._reported]
         if new and now - self._last_report >= PAUSE_S:
             self._last_report = now
@@ -45,7 +45,7 @@ class WaitingNotices:
 
     def _write_line(self, groups: list[WaitingJobs]) -> None:
         jobs = [job for group in groups for job in group.jobs]
-        reasons = groups[0].whys
+        reasons = groups[0].reasons
         rules = sorted({job.spec.rule for job in jobs if job.spec.rule})
         names = f"{', '.join(rules[:3])}{', ...' if len(rules) > 3 else ''}"
         count = "1 job waits" if len(jobs) == 1 else f"{len(jobs)} jobs wait"

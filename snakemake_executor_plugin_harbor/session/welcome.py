@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..config.hostfile_watch import HostfileWatch
-from ..config.settings import PoolConfig, host_list
+from ..config.pool_config import PoolConfig, host_list
+from ..core.codec import Message
 from ..core.model import NodeFacts, NodeSpec
-from ..core.protocol import VERSION, Message
+from ..core.protocol import VERSION
 from ..errors import HarborError
 from ..jobs import environment
 from ..remote.connect import make_transport

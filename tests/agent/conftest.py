@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.bootstrap import bootstrap_command, bootstrap_input
+from snakemake_executor_plugin_harbor.remote.bootstrap import agent_source, bootstrap_command, bootstrap_input
 
 RUN = f"r-{os.getpid()}"
 """Tests say `r/1`; on the wire the run has a name of its own, as a job's key finds its processes on all the machine."""
@@ -129,6 +129,14 @@ class Agent:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(20)
+
+
+def run_beside_modules(python: str, code: str, **env: str) -> str:
+    """Run a program that can import the agent's modules (`harbor_NAME`), without an agent. Returns what it prints."""
+    modules, _, _ = agent_source().rpartition(b"\n")
+    text, env = modules + b"\n" + code.encode(), {**os.environ, **env}
+    done = subprocess.run([python, "-"], input=text, stdout=subprocess.PIPE, check=True, env=env)
+    return done.stdout.decode()
 
 
 @pytest.fixture(params=pythons(), ids=lambda path: Path(path).resolve().name + "@" + Path(path).parts[-3])

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from snakemake_executor_plugin_harbor.config.settings import PASSWORD_VARIABLE, ExecutorSettings, pop_password
+from snakemake_executor_plugin_harbor.config.password import PASSWORD_VARIABLE, pop_password
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings
 from snakemake_executor_plugin_harbor.errors import HarborError
 
 SECRET = "hunter2-secret"

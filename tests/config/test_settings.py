@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings, pool_config
+from snakemake_executor_plugin_harbor.config.pool_config import pool_config
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings
 from snakemake_executor_plugin_harbor.errors import HarborError
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from snakemake_executor_plugin_harbor.core.protocol import Decoder, Message
+from snakemake_executor_plugin_harbor.core.codec import Decoder, Message
 from snakemake_executor_plugin_harbor.remote import handshake
 from snakemake_executor_plugin_harbor.remote.handshake import AgentError, AgentReady, start_agent
 from snakemake_executor_plugin_harbor.remote.message_writer import BATCH_MAX, MessageWriter
-from snakemake_executor_plugin_harbor.remote.process import ProcessChannel, clean_environment
+from snakemake_executor_plugin_harbor.remote.process_channel import ProcessChannel, clean_environment
 from snakemake_executor_plugin_harbor.remote.receive_rate import BURST_S, BYTES_PER_S, ReceiveRate
 from tests.sshd import wait_until
 

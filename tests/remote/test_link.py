@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from snakemake_executor_plugin_harbor.core import events as ev
+from snakemake_executor_plugin_harbor.core.codec import Message
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
-from snakemake_executor_plugin_harbor.core.protocol import VERSION, Message
+from snakemake_executor_plugin_harbor.core.protocol import VERSION
 from snakemake_executor_plugin_harbor.remote.connect import make_transport
 from snakemake_executor_plugin_harbor.remote.connection import IsCurrent
 from snakemake_executor_plugin_harbor.remote.connection_end import HOST_KEY_PAUSE_S, LOGIN_PAUSE_S, REPAIR_PAUSE_S

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_harbor.config.hostfile_watch import HostfileWatch
-from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings, host_list
+from snakemake_executor_plugin_harbor.config.pool_config import host_list
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
 from snakemake_executor_plugin_harbor.errors import HarborError
 
