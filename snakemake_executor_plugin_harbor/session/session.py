@@ -26,7 +26,7 @@ from .ending import Ending
 from .notices import Notices
 from .run_files import RunFiles
 from .signals import SignalHandlers
-from .startup import await_nodes, check_jobs
+from .startup import check_jobs, wait_for_nodes
 from .welcome import Welcome
 
 
@@ -113,7 +113,7 @@ class Session:
         )
         requests = ControlRequests(self._dispatcher, self._ending.detach)
         self._control = Control(self._files.journal.directory, requests.answer)
-        ready = await_nodes(
+        ready = wait_for_nodes(
             self._dispatcher,
             self._workflow,
             bool(self._files.workdir.unfinished),
