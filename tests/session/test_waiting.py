@@ -9,12 +9,9 @@ import pytest
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.model import JobSpec, Load, NodeFacts, NodeSpec, NodeState, Request
-from snakemake_executor_plugin_harbor.core.node import NodeView
+from snakemake_executor_plugin_harbor.core.model import JobSpec, Load, NodeFacts, NodeSpec, Request
 from snakemake_executor_plugin_harbor.core.pool import Pool
-from snakemake_executor_plugin_harbor.jobs.in_flight import InFlight, InFlightJob
 from snakemake_executor_plugin_harbor.run.wait_recorder import WaitRecorder
-from snakemake_executor_plugin_harbor.session.notices import Notices
 from snakemake_executor_plugin_harbor.session.waiting_notices import FORGET_S, LONG_S, PAUSE_S, WaitingNotices
 from snakemake_executor_plugin_harbor.store import journal_writer as journals
 from snakemake_executor_plugin_harbor.store.journal_reader import JournalReader, find_job, reason_of
@@ -84,7 +81,7 @@ def node(name, **more):
     return NodeSpec(name, name, **more)
 
 
-def test_jobs_that_wait_for_long_are_told_of_once_with_the_reason(scene):
+def test_jobs_that_wait_for_long_are_reported_once_with_the_reason(scene):
     pool = scene(node("ada"))
     pool.submit(12, disk_mb=1000)
     assert not pool.wait(LONG_S - 1)
@@ -96,7 +93,7 @@ def test_jobs_that_wait_for_long_are_told_of_once_with_the_reason(scene):
         assert not pool.wait(1, ev.LoadMeasured("ada", replace(IDLE, workdir_free_mb=free)))
 
 
-def test_another_reason_is_told_but_at_most_once_a_minute(scene):
+def test_another_reason_is_reported_but_at_most_once_per_minute(scene):
     pool = scene(node("ada"))
     pool.submit(3, disk_mb=1000)
     assert len(pool.wait(40)) == 1
@@ -105,16 +102,16 @@ def test_another_reason_is_told_but_at_most_once_a_minute(scene):
     (line,) = pool.wait(30)
     assert "is drained: new disk" in line
     pool.handle(ev.DrainChanged("ada", ""))
-    assert not pool.wait(200), "told already"
+    assert not pool.wait(200), "reported already"
     pool.handle(ev.DrainChanged("ada", "new disk"))
-    assert not pool.wait(100), "told already"
+    assert not pool.wait(100), "reported already"
     pool.handle(ev.DrainChanged("ada", ""))
     pool.wait(FORGET_S + 100)
     pool.handle(ev.DrainChanged("ada", "new disk"))
     assert pool.wait(100), "that was long ago"
 
 
-def test_who_waits_for_our_own_jobs_is_told_without_alarm(scene):
+def test_jobs_that_wait_for_our_own_jobs_give_no_warning(scene):
     pool = scene(node("ada"), node("grace"))
     pool.submit(10)
     (line,) = pool.wait(600)
@@ -122,7 +119,7 @@ def test_who_waits_for_our_own_jobs_is_told_without_alarm(scene):
     assert pool.lines[0].levelno == logging.INFO
 
 
-def test_nobody_waits_nothing_is_said(scene):
+def test_nothing_is_reported_while_no_job_waits(scene):
     pool = scene(node("ada"))
     pool.submit(2)
     assert not pool.wait(300, ev.LoadMeasured("ada", IDLE))
@@ -143,7 +140,7 @@ def test_many_nodes_with_one_reason_are_named_once(scene):
     assert "node n000 (and 99 more) has 3 MiB of scratch free" in line and len(line) < 300
 
 
-def test_jobs_that_wait_for_a_silent_node_are_told_of(scene):
+def test_jobs_that_wait_for_a_silent_node_are_reported(scene):
     pool = scene(node("ada"))
     pool.handle(ev.HostListChanged((node("ada"), node("gone"))), ev.NodeDown("gone", "no route"))
     specs = (JobSpec("run/1", Request(), earlier_ids=("old/1",)),)
@@ -191,26 +188,6 @@ def test_the_beat_of_a_big_pool_is_bounded(scene):
     assert len(pool.recorder._texts) == 50
 
 
-# --- the run's side of big runs -----------------------------------------------------------------------------
-
-
-def test_entries_are_removed_without_a_look_at_all(tmp_path):
-    entries = InFlight()
-    made = [
-        InFlightJob(SimpleNamespace(jobid=i), f"run/{i}", "", None, request=Request(cores=2)) for i in range(50_000)
-    ]
-    for entry in made:
-        entries.add(entry)
-    entries.rename(made[7], "old/7")
-    assert entries.get("run/7") is entries.get("old/7") is made[7]
-    assert entries.requested_cores() == {Request(cores=2): 100_000}
-    started = time.thread_time()
-    assert all(entries.remove(entry) for entry in made)
-    assert time.thread_time() - started < 2
-    assert not entries.remove(made[7]) and not entries.all() and entries.requested_cores() == {}
-    assert entries.get("run/7") is None and entries.get("old/7") is None
-
-
 def test_a_screen_reads_few_rows_and_the_events_of_a_job_have_an_index(scene, tmp_path):
     pool = scene(node("ada"))
     for i in range(3000):
@@ -227,18 +204,3 @@ def test_a_screen_reads_few_rows_and_the_events_of_a_job_have_an_index(scene, tm
     assert [job["id"] for job in shown["jobs"] if job["state"] == "failed"][-1] == "2900"
     plan = reader.rows("EXPLAIN QUERY PLAN UPDATE events SET job = 'x' WHERE job = 'y'")
     assert "USING" in plan[0]["detail"] and "INDEX" in plan[0]["detail"]
-
-
-def test_more_memory_than_the_machine_has_is_said_once():
-    lines = []
-    view = NodeView(node("ada", mem_mb=64_000), NodeState.READY)
-    notices = Notices(SimpleNamespace(warning=lines.append), InFlight(), lambda: {"ada": view})
-    notices.report_waiting([], 0.0)
-    view.facts = NodeFacts(cores=2, mem_mb=16_000)
-    notices.notify(act.NodeChanged("ada", NodeState.READY, ""))
-    notices.report_waiting([], 1.0)
-    (line,) = lines
-    assert "gives node ada 64000 MiB of memory, but it has only 16000 MiB" in line
-    view.spec = node("ada", mem_mb=8_000)
-    notices.report_waiting([], 2.0)
-    assert len(lines) == 1
