@@ -5,6 +5,7 @@ subclass exists, and harbor is told of every end the moment it comes.
 """
 
 import gc
+import os
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from .core.capacity import Rooms
+from .core.capacity import HandOverLimits
 from .core.model import Request
 from .jobs import snakemake_command as spawned
 from .snakemake_internals import dag, scheduler
@@ -34,7 +35,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
     """`snakemake --executor harbor`."""
 
     def __post_init__(self) -> None:
-        from .config.settings import pool_config, take_password
+        from .config.settings import pool_config, pop_password
         from .session.session import Session
 
         self.cancelling = False
@@ -48,7 +49,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         else:
             # Snakemake says "Nothing to be done", and does not shut an executor down that had nothing to do.
             pool_config(self.executor_settings)
-            take_password(self.executor_settings)
+            pop_password(self.executor_settings)
 
     # --- what Snakemake calls -------------------------------------------------------------------------------
 
@@ -57,6 +58,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if not self._begun:
             self._begun = True
             self._install_signal_handlers()
+            self._wake_for_signals()
             _tune_process()
             scheduler.remove_unreachable_rate_limit(self.workflow)
         self.session.submit(jobs)
@@ -67,11 +69,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def handle_job_success(self, job: Any) -> None:
         """Snakemake has the job's outputs on record: the node may forget it."""
-        self.session.settled(job)
+        self.session.result_recorded(job)
 
     def handle_job_error(self, job: Any) -> None:
         """Snakemake counted the job as failed: after its last retry nothing more starts."""
-        self.session.settled(job)
+        self.session.result_recorded(job)
         if scheduler.is_last_try(job) and not scheduler.keeps_going(self.workflow):
             self.session.halt()
 
@@ -87,9 +89,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """All jobs have ended."""
         self.session.close("ended")
 
-    def rooms(self) -> Rooms:
+    def hand_over_limits(self) -> HandOverLimits:
         """For the scheduler plugin: how many jobs of each class may still be handed over."""
-        return self.session.rooms()
+        return self.session.hand_over_limits()
 
     def request(self, job: Any) -> Request:
         """For the scheduler plugin: what a job asks of a node."""
@@ -152,6 +154,28 @@ class Executor(RealExecutor):  # type: ignore[misc]
             signal.signal(signal.SIGINT, self._on_sigint)
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
             signal.signal(signal.SIGHUP, lambda *_: _run_in_thread("harbor-sighup", self.session.detach))
+
+    def _wake_for_signals(self) -> None:
+        """Wake Snakemake's main thread at each signal, so that Python runs the handler at once.
+
+        Python runs signal handlers only on the main thread, and only a signal that interrupts the wait of that thread
+        wakes it. A signal that comes just before the wait, or that the kernel delivers to another thread, would be
+        handled after the next end of a job.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        arrived, note = os.pipe()
+        os.set_blocking(note, False)
+        others = signal.set_wakeup_fd(note, warn_on_full_buffer=False)
+        if others != -1:  # a program that uses Snakemake's API has an event loop, which wakes the main thread itself
+            signal.set_wakeup_fd(others)
+            return
+
+        def wake() -> None:
+            while os.read(arrived, 64):
+                scheduler.request_round(self.workflow)
+
+        _run_in_thread("harbor-signals", wake)
 
     def _on_sigint(self, *_: object) -> None:
         """The first is Snakemake's. Others do not cut the ending short, neither while it goes on nor on the way to it:

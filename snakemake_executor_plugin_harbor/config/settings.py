@@ -182,7 +182,7 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """The settings after validation. The password is not here: see `take_password`."""
+    """The settings after validation. The password is not here: see `pop_password`."""
 
     nodes: "tuple[NodeSpec, ...]"
     policy: "Policy"
@@ -227,7 +227,8 @@ def pool_config(settings: ExecutorSettings) -> PoolConfig:
 
 def host_list(settings: ExecutorSettings) -> "tuple[NodeSpec, ...]":
     """The nodes that the settings name. Raises HarborError for the first that makes no sense."""
-    from .hosts import parse_hosts, read_hostfile, unique
+    from .host import with_unique_names
+    from .hostfile import parse_hosts, read_hostfile
 
     given: Any = settings.hosts
     words = [str(host) for host in given] if isinstance(given, (list, tuple)) else [str(given)] if given else []
@@ -235,7 +236,7 @@ def host_list(settings: ExecutorSettings) -> "tuple[NodeSpec, ...]":
     added = parse_hosts(words or ["localhost"]) if words or settings.hostfile is None else []
     where = settings.hostfile or "--harbor-hosts"
     try:
-        nodes = unique([*listed, *added], where)
+        nodes = with_unique_names([*listed, *added], where)
     except HarborError as error:
         both = {node.name for node in listed} & {node.name for node in added}
         if not both:
@@ -272,7 +273,7 @@ def _check_numbers(settings: ExecutorSettings) -> None:
         raise HarborError(f"--harbor-scratch: {settings.scratch!r} must be an absolute path.")
 
 
-def take_password(settings: ExecutorSettings) -> str | None:
+def pop_password(settings: ExecutorSettings) -> str | None:
     """The SSH password; from now on it is in no environment that a job or a subprocess could inherit.
 
     It is taken from the environment only. Everybody on the machine can read a command line with `ps`, and a profile is

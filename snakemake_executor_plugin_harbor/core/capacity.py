@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from .model import NodeState, Request
 from .node import NodeView, Reservations
-from .placement import Policy, never, slots_of
+from .placement import Policy, permanent_reason, total_slots
 
 
 class Capacity:
@@ -39,7 +39,7 @@ class Capacity:
         key = (request.node, request.constraint, request.needs, sizes)
         found = self._classes.get(key)
         if found is None:
-            possible = (node.spec.name for node in self._nodes if never(request, node, self._policy) is None)
+            possible = (node.spec.name for node in self._nodes if permanent_reason(request, node, self._policy) is None)
             found = self._classes[key] = frozenset(possible)
         return found
 
@@ -47,7 +47,7 @@ class Capacity:
         """The slots that these nodes have for jobs now."""
         found = self._slots.get(names)
         if found is None:
-            found = self._slots[names] = slots_of(
+            found = self._slots[names] = total_slots(
                 node
                 for node in self._nodes
                 if node.spec.name in names and node.state == NodeState.READY and not node.closed
@@ -65,7 +65,7 @@ class Capacity:
         ]
 
 
-class Rooms:
+class HandOverLimits:
     """What may be handed over in one round. `handed` are the cores of each request that are here already."""
 
     def __init__(self, capacity: Capacity, handed: Mapping[Request, int]) -> None:

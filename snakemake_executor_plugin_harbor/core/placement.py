@@ -32,16 +32,16 @@ class Policy:
 DEFAULTS = Policy()
 
 
-class Why(NamedTuple):
+class NodeReason(NamedTuple):
     """Why a node does not take a job. The sentence is made when somebody wants to read it.
 
-    `busy`: it waits for other jobs of ours to end, as in any full pool. `never`: the node can never hold it.
+    `busy`: it waits for other jobs of ours to end, as in any full pool. `permanent`: the node can never hold it.
     """
 
     text: str
     values: tuple[object, ...] = ()
     busy: bool = False
-    never: bool = False
+    permanent: bool = False
 
     def __str__(self) -> str:
         return self.text.format(*self.values)
@@ -81,17 +81,17 @@ class Placement:
 
 @dataclass(frozen=True)
 class Refusal:
-    """No node now. `reasons` holds each node's; `forever` says that no node can ever hold the job, and `hint` what the
-    user can do.
+    """No node can take the job now. `reasons` holds the reason of each node. `permanent` says that no node can ever
+    hold the job. `hint` says what the user can do.
     """
 
     reasons: Mapping[str, str]
-    forever: bool = False
+    permanent: bool = False
     hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FreeResources:
     """What a node can give at one moment. `closed` says why it takes no job at all.
 
     `left` are cores, before the tolerance for background noise. `starving`: it takes a job in spite of that. `memory`
@@ -99,7 +99,7 @@ class Room:
     unknown how much is free where the working directory lies (`workdir`).
     """
 
-    closed: Why | None
+    closed: NodeReason | None
     slots: int = 0
     left: float = 0.0
     enough: float = 0.0
@@ -165,7 +165,7 @@ def _cores(same: Iterable[NodeView]) -> int:
     return max(found, given)
 
 
-def slots_of(nodes: Iterable[NodeView]) -> int:
+def total_slots(nodes: Iterable[NodeView]) -> int:
     """How many slots these nodes have together: two entries that are one computer do not have its cores twice."""
     total = 0
     shared: dict[str, list[NodeView]] = {}
@@ -193,44 +193,44 @@ def tolerance(node: NodeView) -> float:
     return min(0.5, 0.1 * max(1, node.slots))
 
 
-def never(request: Request, node: NodeView, policy: Policy = DEFAULTS) -> Why | None:
+def permanent_reason(request: Request, node: NodeView, policy: Policy = DEFAULTS) -> NodeReason | None:
     """Why this node can never hold the job, whatever runs there; None when it can."""
     if request.node is not None and request.node != node.spec.name:
-        return Why("the job is pinned to node {}", (request.node,), never=True)
+        return NodeReason("the job is pinned to node {}", (request.node,), permanent=True)
     if node.state == NodeState.REJECTED:
-        return Why("{}", (node.why or "unusable",), never=True)
+        return NodeReason("{}", (node.why or "unusable",), permanent=True)
     if node.leaving and node.successor is None:
-        return Why("was taken out of the host list", never=True)
+        return NodeReason("was taken out of the host list", permanent=True)
     if not request.constraint <= node.spec.tags:
-        return Why("lacks the tag {}", (", ".join(sorted(request.constraint - node.spec.tags)),), never=True)
+        return NodeReason("lacks the tag {}", (", ".join(sorted(request.constraint - node.spec.tags)),), permanent=True)
     if node.facts is None:
         return None
     if request.cores > node.slots:
-        return Why("has {} slots, the job needs {}", (node.slots, request.cores), never=True)
+        return NodeReason("has {} slots, the job needs {}", (node.slots, request.cores), permanent=True)
     if request.mem_mb:
         if request.mem_mb > node.mem_mb:
-            return Why("has {} MiB of memory, the job needs {}", (node.mem_mb, request.mem_mb), never=True)
+            return NodeReason("has {} MiB of memory, the job needs {}", (node.mem_mb, request.mem_mb), permanent=True)
         if request.mem_mb + policy.min_free_mem_mb > node.facts.mem_mb > 0:
             text = "has {} MiB of memory, of which {} stay free (--harbor-min-free-mem-mb); the job needs {}"
-            return Why(text, (node.facts.mem_mb, policy.min_free_mem_mb, request.mem_mb), never=True)
+            return NodeReason(text, (node.facts.mem_mb, policy.min_free_mem_mb, request.mem_mb), permanent=True)
     if request.gpus > len(node.gpus):
-        return Why("has {} GPUs, the job needs {}", (len(node.gpus), request.gpus), never=True)
+        return NodeReason("has {} GPUs, the job needs {}", (len(node.gpus), request.gpus), permanent=True)
     for path in request.needs:
         if path in node.missing:
-            return Why("has no {}, which the job needs", (path,), never=True)
+            return NodeReason("has no {}, which the job needs", (path,), permanent=True)
     return None
 
 
-def summary(whys: Mapping[str, Why], most: int) -> list[str]:
+def list_reasons(reasons_by_node: Mapping[str, NodeReason], most: int) -> list[str]:
     """Each node and its reason, in words. Of more than `most` nodes, those with the same reason are named together."""
-    ordered = sorted(whys.items())
+    ordered = sorted(reasons_by_node.items())
     if len(ordered) <= most:
         return [f"{_named(name)} {why}" for name, why in ordered]
-    alike: dict[tuple[str, ...], list[tuple[str, Why]]] = {}
+    alike: dict[tuple[str, ...], list[tuple[str, NodeReason]]] = {}
     for name, why in ordered:
         alike.setdefault(why.kind, []).append((name, why))
     lines = []
-    for same in sorted(alike.values(), key=lambda same: same[0][1].never)[:most]:
+    for same in sorted(alike.values(), key=lambda same: same[0][1].permanent)[:most]:
         name, why = same[0]
         others = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
         lines.append(f"{_named(name)}{others} {why}")
@@ -243,15 +243,15 @@ def _named(name: str) -> str:
     return name if name == "every node" else f"node {name}"
 
 
-def forever(request: Request, nodes: Mapping[str, NodeView], policy: Policy) -> Refusal | None:
+def permanent_refusal(request: Request, nodes: Mapping[str, NodeView], policy: Policy) -> Refusal | None:
     """The refusal of a job that no node can ever hold; None if one can."""
     if request.node is not None and request.node not in nodes:
         listed = ", ".join(list(nodes)[:20]) + (", ..." if len(nodes) > 20 else "")
         text = f"there is no node {request.node}; the host list has {listed or 'no host'}"
-        return Refusal({request.node: "is not in the host list"}, forever=True, hint=text)
+        return Refusal({request.node: "is not in the host list"}, permanent=True, hint=text)
     reasons: dict[str, str] = {}
     for name, node in nodes.items():
-        why = never(request, node, policy)
+        why = permanent_reason(request, node, policy)
         if why is None:
             return None
         reasons[name] = str(why)
@@ -264,32 +264,34 @@ def forever(request: Request, nodes: Mapping[str, NodeView], policy: Policy) -> 
     elif request.constraint and not any(request.constraint <= node.spec.tags for node in nodes.values()):
         tags = ", ".join(sorted(request.constraint))
         hint = f"tags are given to nodes in a YAML host file, as in `ada: {{tags: [{tags}]}}` (--harbor-hostfile)"
-    return Refusal(reasons, forever=True, hint=hint)
+    return Refusal(reasons, permanent=True, hint=hint)
 
 
-def room_of(node: NodeView, peers: Peers, policy: Policy, now: float, hour: int | None) -> Room:
+def free_resources(node: NodeView, peers: Peers, policy: Policy, now: float, hour: int | None) -> FreeResources:
     """What the node can give at this moment."""
     load = node.load
     if node.state != NodeState.READY:
-        return Room(Why("is {}{}", (node.state.value, f": {node.why}" if node.why else "")))
+        return FreeResources(NodeReason("is {}{}", (node.state.value, f": {node.why}" if node.why else "")))
     if node.drain:
-        return Room(Why("is drained: {}", (node.drain,)))
+        return FreeResources(NodeReason("is drained: {}", (node.drain,)))
     if node.leaving:
-        return Room(Why("was edited in the host list: its jobs end first"))
+        return FreeResources(NodeReason("was edited in the host list: its jobs end first"))
     if load is None:
-        return Room(Why("has not measured its load yet"))
+        return FreeResources(NodeReason("has not measured its load yet"))
     if node.distrusted and node.reservations:
-        return Room(Why("did not answer when it was to start jobs: it gets one at a time until it starts one"))
+        return FreeResources(
+            NodeReason("did not answer when it was to start jobs: it gets one at a time until it starts one")
+        )
     if not within_hours(node.spec.hours, hour):
-        return Room(Why("is outside its hours"))
+        return FreeResources(NodeReason("is outside its hours"))
     cap = policy.ntasks_per_node
     if cap is not None and len(node.reservations) >= cap:
-        return Room(
-            Why("runs {} jobs, as many as --harbor-ntasks-per-node allows", (len(node.reservations),), busy=True)
+        return FreeResources(
+            NodeReason("runs {} jobs, as many as --harbor-ntasks-per-node allows", (len(node.reservations),), busy=True)
         )
     if load.disk_free_mb is not None and load.disk_free_mb < MIN_FREE_DISK_MB:
         text = "has {} MiB of scratch free, the job needs {} for its records and output"
-        return Room(Why(text, (load.disk_free_mb, MIN_FREE_DISK_MB)))
+        return FreeResources(NodeReason(text, (load.disk_free_mb, MIN_FREE_DISK_MB)))
     machine = machine_of(node, peers)
     remaining = left(node, machine, policy)
     memory = available = None
@@ -298,7 +300,7 @@ def room_of(node: NodeView, peers: Peers, policy: Policy, now: float, hour: int 
         base = available if node.mem_base_mb is None else node.mem_base_mb
         promised = sum(p.reservations.mem_mb for p in peers_of(node, peers) if p is node or _same_memory(p, node))
         memory = min(base - promised, available) - policy.min_free_mem_mb
-    return Room(
+    return FreeResources(
         None,
         slots=node.slots - len(node.reservations.slots),
         left=remaining,
@@ -327,39 +329,45 @@ def _others(node: NodeView) -> bool:
     return any(name != user for name in (node.load.users if node.load else ()))
 
 
-def not_now(request: Request, node: NodeView, room: Room, promised: int, policy: Policy) -> Why | None:
+def temporary_reason(
+    request: Request, node: NodeView, room: FreeResources, promised: int, policy: Policy
+) -> NodeReason | None:
     """Why this node cannot take the job at this moment; None when it can. `promised`: disk space in the working
     directory, in MiB, for all jobs that hold a node.
     """
     if room.closed is not None:
         return room.closed
     if request.cores > room.slots:
-        return Why("has {} of {} slots free, the job needs {}", (room.slots, node.slots, request.cores), busy=True)
+        return NodeReason(
+            "has {} of {} slots free, the job needs {}", (room.slots, node.slots, request.cores), busy=True
+        )
     if request.mem_mb > room.unreserved:
-        return Why("has {} MiB unreserved, the job needs {}", (room.unreserved, request.mem_mb), busy=True)
+        return NodeReason("has {} MiB unreserved, the job needs {}", (room.unreserved, request.mem_mb), busy=True)
     if room.memory is not None and request.mem_mb > room.memory:
         text = "has {} MiB available, of which running jobs may take {}; the job needs {} and {} stay free"
         taken = max(0, room.available - policy.min_free_mem_mb - room.memory)
         busy = request.mem_mb <= room.memory + taken
-        return Why(text, (room.available, taken, request.mem_mb, policy.min_free_mem_mb), busy)
+        return NodeReason(text, (room.available, taken, request.mem_mb, policy.min_free_mem_mb), busy)
     if request.gpus > room.gpus:
-        return Why("has {} of {} GPUs free, the job needs {}", (room.gpus, len(node.gpus), request.gpus), busy=True)
+        return NodeReason(
+            "has {} of {} GPUs free, the job needs {}", (room.gpus, len(node.gpus), request.gpus), busy=True
+        )
     if room.enough < request.cores and not room.starving:
         text = "has {:.1f} cores left (other people use {:.1f}, our jobs hold {}), the job needs {}"
         busy = room.enough + room.reserved >= request.cores
-        return Why(text, (max(0.0, room.left), room.foreign, room.reserved, request.cores), busy)
+        return NodeReason(text, (max(0.0, room.left), room.foreign, room.reserved, request.cores), busy)
     if request.disk_mb:
         return _disk_short(request.disk_mb, room, promised)
     return None
 
 
-def _disk_short(needed: int, room: Room, promised: int) -> Why | None:
+def _disk_short(needed: int, room: FreeResources, promised: int) -> NodeReason | None:
     """The job's files lie in the working directory, which all nodes share."""
     if room.workdir is not None and needed > room.workdir - promised:
         text = "sees {} MiB free in the working directory, of which running jobs may take {}; the job needs {}"
-        return Why(text, (room.workdir, promised, needed), busy=needed <= room.workdir)
+        return NodeReason(text, (room.workdir, promised, needed), busy=needed <= room.workdir)
     if room.workdir is None and room.scratch is not None and needed > room.scratch:
-        return Why("has {} MiB of scratch free, the job needs {}", (room.scratch, needed))
+        return NodeReason("has {} MiB of scratch free, the job needs {}", (room.scratch, needed))
     return None
 
 
@@ -374,7 +382,7 @@ def within_hours(hours: tuple[int, int] | None, hour: int | None) -> bool:
 Rank = tuple[bool, float, int, str]
 
 
-def rank_of(request: Request, node: NodeView, room: Room, shunned: bool) -> Rank:
+def rank_of(request: Request, node: NodeView, room: FreeResources, shunned: bool) -> Rank:
     """The best node has the least rank: one that has not failed this job, then the emptiest relative to its size, then
     the one with most memory, then the first by name.
     """
@@ -397,21 +405,21 @@ def place(
 
     Nodes in `avoid` (they failed or refused this job lately) are the last choice; none at all without `last_choice`.
     """
-    refusal = forever(request, nodes, policy)
+    refusal = permanent_refusal(request, nodes, policy)
     if refusal is not None:
         return refusal
     shunned = set(avoid)
     together = machines(nodes.values()) if peers is None else peers
     promised = sum(node.reservations.disk_mb for node in nodes.values())
     reasons: dict[str, str] = {}
-    best: tuple[Rank, NodeView, Room] | None = None
+    best: tuple[Rank, NodeView, FreeResources] | None = None
     possible = 0
     for name, node in nodes.items():
-        why = never(request, node, policy)
+        why = permanent_reason(request, node, policy)
         if why is None:
             possible += 1
-            room = room_of(node, together, policy, now, hour)
-            why = not_now(request, node, room, promised, policy)
+            room = free_resources(node, together, policy, now, hour)
+            why = temporary_reason(request, node, room, promised, policy)
         if why is None and name in shunned and not last_choice:
             why = SHUNNED
         if why is not None:
@@ -425,10 +433,10 @@ def place(
     return placement(request, best[1], best[2], best[0][0], possible)
 
 
-SHUNNED = Why("failed this job before: others come first for a few seconds")
+SHUNNED = NodeReason("failed this job before: others come first for a few seconds")
 
 
-def placement(request: Request, node: NodeView, room: Room, shunned: bool, possible: int) -> Placement:
+def placement(request: Request, node: NodeView, room: FreeResources, shunned: bool, possible: int) -> Placement:
     """The seat on the chosen node, and why it was chosen."""
     if room.enough < request.cores:
         why = f"it ran none of our jobs for {STARVATION_S:.0f} s, so it takes one though other people keep it busy"

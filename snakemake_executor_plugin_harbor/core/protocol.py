@@ -135,9 +135,9 @@ def event_of(node: str, message: Message) -> ev.Event | None:
     """The event that a message from `node` is; None for anything that is not one."""
     kind = message["t"]
     if kind == "load":
-        return ev.Measured(node, load_of(message))
+        return ev.LoadMeasured(node, load_of(message))
     if kind == "alive":
-        return ev.Alive(node, tuple(_attempts(message.get("jobs"))))
+        return ev.AttemptsActive(node, tuple(_attempts(message.get("jobs"))))
     names = _attempt(message.get("job"), message.get("attempt"))
     if names is None:
         return None
@@ -151,13 +151,13 @@ def event_of(node: str, message: Message) -> ev.Event | None:
             progress = progress_of([message.get("done"), message.get("total")])
             return ev.Progressed(node, *names, max(0.0, progress.done), progress.total) if progress else None
         case "exited":
-            return exit_event(node, *names, exit_of(message))
+            return exit_event(node, *names, exit_message(message))
         case "gone":
-            return ev.Gone(node, *names)
+            return ev.AttemptUnknown(node, *names)
     return None
 
 
-def exit_of(message: Message) -> Message:
+def exit_message(message: Message) -> Message:
     """What is kept of an `exited` message, and only what makes sense: numbers that numbers should be, and no more text
     than the end of a job's output.
     """
@@ -173,7 +173,7 @@ def exit_of(message: Message) -> Message:
     return kept | _numbers(message, ("start", "end"))
 
 
-def known_of(message: Message) -> ev.NodeRecord | None:
+def record_of(message: Message) -> ev.NodeRecord | None:
     """One spool record that a node listed after hello."""
     names, exit, meta = _attempt(message.get("job"), message.get("attempt")), message.get("exit"), message.get("meta")
     if message["t"] != "known" or names is None or names[1] > MAX_KNOWN_ATTEMPT:
@@ -181,7 +181,7 @@ def known_of(message: Message) -> ev.NodeRecord | None:
     return ev.NodeRecord(
         *names,
         running=message.get("state") == "running",
-        exit=exit_of(exit) if isinstance(exit, dict) else None,
+        exit=exit_message(exit) if isinstance(exit, dict) else None,
         hash=_text(message.get("hash")),
         meta=_meta(meta) if isinstance(meta, dict) else {},
         foreign=message.get("foreign") is True,

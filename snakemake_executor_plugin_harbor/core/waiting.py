@@ -2,8 +2,8 @@
 
 The decisions are those of a simple pass over the whole queue: each job in turn takes its best node (`placement.place`),
 and then jobs that no other node takes now may go to nodes that failed them before. But no pass over all jobs or all
-nodes is made. Jobs that ask for the same are one Kind. A Kind remembers which nodes could take its first job, best
-first. An event names the nodes that it changes, and only these are asked again, once per Kind.
+nodes is made. Jobs that ask for the same are one `JobClass`. It remembers which nodes could take its first job, best
+first. An event names the nodes that it changes, and only these are asked again, once per JobClass.
 
 What is remembered may be too good (a node has been filled meanwhile), so it is looked at again before it is used. It is
 never too bad: whatever makes a node better marks that node.
@@ -19,27 +19,27 @@ from .node import NodeView
 from .placement import (
     SHUNNED,
     STARVATION_S,
+    FreeResources,
+    NodeReason,
     Placement,
     Policy,
     Rank,
     Refusal,
-    Room,
-    Why,
-    forever,
-    never,
-    not_now,
+    free_resources,
+    permanent_reason,
+    permanent_refusal,
     placement,
     rank_of,
-    room_of,
+    temporary_reason,
 )
-from .progress import Durations
+from .progress import RuleDurations
 
 SHUN_S = 5.0
 """How long a job waits for another node than one that failed it before, if there is another one that is ready."""
 
 
 @dataclass(eq=False)
-class Kind:
+class JobClass:
     """Waiting jobs that ask for the same and avoid the same nodes.
 
     `lines` holds them by priority and rule, since the order among rules changes while the run learns how long they
@@ -52,7 +52,7 @@ class Kind:
     avoid: frozenset[str]
     refusal: Refusal
     count: int = 0
-    lines: dict[tuple[int, str], list[tuple[int, int, int, "Ticket"]]] = field(default_factory=dict)
+    lines: dict[tuple[int, str], list[tuple[int, int, int, "QueueEntry"]]] = field(default_factory=dict)
     offers: list[tuple[Rank, int, str]] = field(default_factory=list)
     valid: dict[str, int] = field(default_factory=dict)
     impossible: set[str] = field(default_factory=set)
@@ -60,19 +60,19 @@ class Kind:
 
     def jobs(self) -> Iterator[Job]:
         """All of them, in no order."""
-        return (ticket.job for line in self.lines.values() for *_, ticket in line if ticket.valid)
+        return (queue_entry.job for line in self.lines.values() for *_, queue_entry in line if queue_entry.valid)
 
 
 @dataclass(eq=False)
-class Ticket:
+class QueueEntry:
     """One job's place in the queue. A job that leaves the queue and comes back gets another one."""
 
     job: Job
-    kind: Kind
+    kind: JobClass
 
     @property
     def valid(self) -> bool:
-        return self.job.ticket is self
+        return self.job.queue_entry is self
 
 
 BackKey = tuple[tuple[str, tuple[str, ...]], ...]
@@ -80,18 +80,18 @@ BackKey = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
-class Group:
+class WaitingGroup:
     """Jobs that wait for the same reasons; `whys` makes these, by node."""
 
     number: int
     jobs: Callable[[], Iterable[Job]]
-    whys: Callable[[], dict[str, Why]]
+    whys: Callable[[], dict[str, NodeReason]]
 
 
 class _Reasons(Mapping[str, str]):
     """Each node's reason at the moment of reading."""
 
-    def __init__(self, whys: Callable[[], dict[str, Why]]) -> None:
+    def __init__(self, whys: Callable[[], dict[str, NodeReason]]) -> None:
         self._whys = whys
 
     def __getitem__(self, name: str) -> str:
@@ -104,7 +104,7 @@ class _Reasons(Mapping[str, str]):
         return len(self._whys())
 
 
-class Waiting:
+class WaitingQueue:
     """All waiting jobs. `nodes` and `durations` are the pool's; the pool says what has changed. `held_back` says why a
     job may go to no node at all for now, by node, or None.
     """
@@ -113,23 +113,23 @@ class Waiting:
         self,
         nodes: Mapping[str, NodeView],
         policy: Policy,
-        durations: Durations,
-        held_back: Callable[[Job, float], dict[str, Why] | None],
+        durations: RuleDurations,
+        held_back: Callable[[Job, float], dict[str, NodeReason] | None],
     ) -> None:
         self._nodes = nodes
         self._why_held_back = held_back
         self._policy = policy
         self._durations = durations
-        self._kinds: dict[tuple[Request, frozenset[str]], Kind] = {}
-        self._empty: list[Kind] = []
-        self._back: dict[int, tuple[Job, dict[str, Why]]] = {}
+        self._kinds: dict[tuple[Request, frozenset[str]], JobClass] = {}
+        self._empty: list[JobClass] = []
+        self._back: dict[int, tuple[Job, dict[str, NodeReason]]] = {}
         self._back_numbers: dict[BackKey, int] = {}
         self._fresh: list[Job] = []
         self._changed: set[str] = set()
         self._loaded: set[str] = set()
         self._all = False
         self._look_back = False
-        self._rooms: dict[str, Room] = {}
+        self._rooms: dict[str, FreeResources] = {}
         self._peers: dict[str, list[NodeView]] = {}
         self._boots: dict[str, str] = {}
         self._open: set[str] = set()
@@ -137,7 +137,7 @@ class Waiting:
         self._promised = 0
         self._alarms: list[tuple[float, str]] = []
         self._alarm: dict[str, float] = {}
-        self._shy: dict[int, Kind] = {}
+        self._shy: dict[int, JobClass] = {}
         self._now = 0.0
         self._hour: int | None = None
         self._count = 0
@@ -152,8 +152,8 @@ class Waiting:
         """A job came into another state."""
         if job.state == JobState.QUEUED:
             self._fresh.append(job)
-        elif isinstance(job.ticket, Ticket):
-            self._leave(job.ticket.kind, job)
+        elif isinstance(job.queue_entry, QueueEntry):
+            self._leave(job.queue_entry.kind, job)
 
     def node_changed(self, name: str) -> None:
         """Anything about a node, but its load, may be another one."""
@@ -189,7 +189,7 @@ class Waiting:
         touched = self._take_changes()
         touched.update(self._take_jobs())
         for kind in [k for k in touched.values() if k.count and len(k.impossible) >= len(self._nodes)]:
-            refusal = forever(kind.request, self._nodes, self._policy)
+            refusal = permanent_refusal(kind.request, self._nodes, self._policy)
             if refusal is not None:
                 for job in sorted(kind.jobs(), key=self._rank):
                     yield job, refusal
@@ -201,7 +201,7 @@ class Waiting:
                 self._shy.pop(kind.number, None)
         self._empty.clear()
 
-    def _pass(self, kinds: Iterable[Kind], last_choice: bool) -> Iterator[tuple[Job, Placement]]:
+    def _pass(self, kinds: Iterable[JobClass], last_choice: bool) -> Iterator[tuple[Job, Placement]]:
         """Place first jobs of these kinds, in the order of the queue, until none of them finds a node."""
         heads = [(self._rank(job), kind.number, kind, job) for kind in kinds if (job := self._head(kind)) is not None]
         heapq.heapify(heads)
@@ -227,7 +227,7 @@ class Waiting:
             if head is not None:
                 heapq.heappush(heads, (self._rank(head), kind.number, kind, head))
 
-    def _best(self, kind: Kind, last_choice: bool) -> tuple[Rank, str] | None:
+    def _best(self, kind: JobClass, last_choice: bool) -> tuple[Rank, str] | None:
         """The kind's best node as it is now. The offer is kept: the caller makes another one for the node."""
         while kind.offers:
             rank, number, name = kind.offers[0]
@@ -246,13 +246,13 @@ class Waiting:
         self._shy.pop(kind.number, None)
         return None
 
-    def _may_go_back(self, kind: Kind, job: Job) -> bool:
+    def _may_go_back(self, kind: JobClass, job: Job) -> bool:
         """Whether a node that failed this job before may have it again."""
         return self._now - job.since >= SHUN_S or not self._open - kind.avoid - kind.impossible
 
     # --- asking nodes -------------------------------------------------------------------------------------------
 
-    def _ask(self, kind: Kind, name: str) -> Rank | None:
+    def _ask(self, kind: JobClass, name: str) -> Rank | None:
         """The rank of a node for a kind; None if it cannot take one of its jobs now."""
         self.asked += 1
         kind.short.discard(name)
@@ -260,17 +260,17 @@ class Waiting:
         if node is None or name in kind.impossible:
             return None
         room = self._room(name)
-        why = not_now(kind.request, node, room, self._promised, self._policy)
+        why = temporary_reason(kind.request, node, room, self._promised, self._policy)
         if why is None:
             return rank_of(kind.request, node, room, name in kind.avoid)
-        if kind.request.disk_mb and not_now(kind.request, node, room, -(10**15), self._policy) is None:
+        if kind.request.disk_mb and temporary_reason(kind.request, node, room, -(10**15), self._policy) is None:
             kind.short.add(name)
         return None
 
-    def _offer(self, kind: Kind, name: str) -> None:
+    def _offer(self, kind: JobClass, name: str) -> None:
         self._make_offer(kind, name, self._ask(kind, name))
 
-    def _make_offer(self, kind: Kind, name: str, rank: Rank | None) -> None:
+    def _make_offer(self, kind: JobClass, name: str, rank: Rank | None) -> None:
         if rank is None:
             kind.valid.pop(name, None)
             return
@@ -278,11 +278,11 @@ class Waiting:
         kind.valid[name] = self._count
         heapq.heappush(kind.offers, (rank, self._count, name))
 
-    def _room(self, name: str) -> Room:
+    def _room(self, name: str) -> FreeResources:
         room = self._rooms.get(name)
         if room is None:
             node = self._nodes[name]
-            room = self._rooms[name] = room_of(node, self._peers, self._policy, self._now, self._hour)
+            room = self._rooms[name] = free_resources(node, self._peers, self._policy, self._now, self._hour)
         return room
 
     def _forget_room(self, node: NodeView) -> None:
@@ -295,7 +295,7 @@ class Waiting:
 
     # --- taking changes in --------------------------------------------------------------------------------------
 
-    def _take_changes(self) -> dict[int, Kind]:
+    def _take_changes(self) -> dict[int, JobClass]:
         """Ask the nodes that have changed; the kinds that may start something."""
         facts = self._changed | set(self._nodes) if self._all else self._changed
         self.version += bool(facts)
@@ -320,7 +320,7 @@ class Waiting:
                 marked[peer.spec.name] = peer
         for node in marked.values():
             self._forget_room(node)
-        touched: dict[int, Kind] = {}
+        touched: dict[int, JobClass] = {}
         for name, node in marked.items():
             self._note(name, node)
             room = self._room(name)
@@ -359,8 +359,8 @@ class Waiting:
         """The node, and the others whose room depends on what it holds."""
         return self._peers.get(node.facts.boot_id if node.facts else "", [node])
 
-    def _judge(self, kind: Kind, name: str, node: NodeView) -> None:
-        if never(kind.request, node, self._policy) is None:
+    def _judge(self, kind: JobClass, name: str, node: NodeView) -> None:
+        if permanent_reason(kind.request, node, self._policy) is None:
             kind.impossible.discard(name)
         else:
             kind.impossible.add(name)
@@ -388,16 +388,16 @@ class Waiting:
             kind.valid.pop(name, None)
             kind.short.discard(name)
 
-    def _take_jobs(self) -> dict[int, Kind]:
+    def _take_jobs(self) -> dict[int, JobClass]:
         """Queue the jobs that have come, or are not held back any more; their kinds."""
         come = self._fresh
         self._fresh = []
         if self._look_back and self._back:
             come += [job for job, _ in self._back.values()]
         self._look_back = False
-        touched: dict[int, Kind] = {}
+        touched: dict[int, JobClass] = {}
         for job in come:
-            if job.state != JobState.QUEUED or job.ticket is not None:
+            if job.state != JobState.QUEUED or job.queue_entry is not None:
                 self._back.pop(job.order, None)
                 continue
             if self._hold_back(job):
@@ -406,10 +406,10 @@ class Waiting:
             kind = self._kind_of(job)
             kind.count += 1
             self._count += 1
-            ticket = job.ticket = Ticket(job, kind)
+            queue_entry = job.queue_entry = QueueEntry(job, kind)
             job.refusal = kind.refusal
             line = kind.lines.setdefault((job.spec.priority, job.spec.rule), [])
-            heapq.heappush(line, (-job.spec.depth, job.order, self._count, ticket))
+            heapq.heappush(line, (-job.spec.depth, job.order, self._count, queue_entry))
             touched[kind.number] = kind
         return touched
 
@@ -422,20 +422,20 @@ class Waiting:
         job.refusal = Refusal({name: str(why) for name, why in reasons.items()})
         return True
 
-    def _leave(self, kind: Kind, job: Job) -> None:
+    def _leave(self, kind: JobClass, job: Job) -> None:
         """The job does not wait among its kind any more."""
-        job.ticket = None
+        job.queue_entry = None
         kind.count -= 1
         if not kind.count:
             self._empty.append(kind)
 
-    def _kind_of(self, job: Job) -> Kind:
+    def _kind_of(self, job: Job) -> JobClass:
         key = (job.spec.request, frozenset(job.avoid))
         kind = self._kinds.get(key)
         if kind is None:
             self._count += 1
             refusal = Refusal(_Reasons(lambda: self._whys(*key)))
-            kind = self._kinds[key] = Kind(self._count, *key, refusal)
+            kind = self._kinds[key] = JobClass(self._count, *key, refusal)
             for name, node in self._nodes.items():
                 self._judge(kind, name, node)
                 self._offer(kind, name)
@@ -448,7 +448,7 @@ class Waiting:
         spec = job.spec
         return (-spec.priority, -self._durations.expected(spec.rule), -spec.depth, job.order)
 
-    def _head(self, kind: Kind) -> Job | None:
+    def _head(self, kind: JobClass) -> Job | None:
         """The kind's first job."""
         best: Job | None = None
         for key, line in list(kind.lines.items()):
@@ -468,39 +468,39 @@ class Waiting:
 
     # --- why ----------------------------------------------------------------------------------------------------
 
-    def _whys(self, request: Request, avoid: frozenset[str]) -> dict[str, Why]:
+    def _whys(self, request: Request, avoid: frozenset[str]) -> dict[str, NodeReason]:
         """Each node's reason."""
         whys = {}
         for name, node in self._nodes.items():
-            why = never(request, node, self._policy)
+            why = permanent_reason(request, node, self._policy)
             if why is None:
-                why = not_now(request, node, self._room(name), self._promised, self._policy)
+                why = temporary_reason(request, node, self._room(name), self._promised, self._policy)
             if why is None and name in avoid:
                 why = SHUNNED
             if why is not None:
                 whys[name] = why
         return whys
 
-    def back(self) -> list[Job]:
+    def held_back_jobs(self) -> list[Job]:
         """Jobs that are held back."""
         return [job for job, _ in self._back.values()]
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[WaitingGroup]:
         """All waiting jobs by their reasons."""
         groups = [
-            Group(kind.number, kind.jobs, lambda kind=kind: self._whys(kind.request, kind.avoid))  # type: ignore[misc]
+            WaitingGroup(kind.number, kind.jobs, lambda kind=kind: self._whys(kind.request, kind.avoid))  # type: ignore[misc]
             for kind in self._kinds.values()
             if kind.count
         ]
         back: dict[BackKey, list[Job]] = {}
-        whys_of: dict[BackKey, dict[str, Why]] = {}
+        whys_of: dict[BackKey, dict[str, NodeReason]] = {}
         for job, whys in self._back.values():
-            if job.state == JobState.QUEUED and job.ticket is None:
+            if job.state == JobState.QUEUED and job.queue_entry is None:
                 key = _back_key(whys)
                 back.setdefault(key, []).append(job)
                 whys_of[key] = whys
         for key, jobs in back.items():
-            groups.append(Group(self._number(key), lambda jobs=jobs: jobs, lambda whys=whys_of[key]: whys))  # type: ignore[misc]
+            groups.append(WaitingGroup(self._number(key), lambda jobs=jobs: jobs, lambda whys=whys_of[key]: whys))  # type: ignore[misc]
         return groups
 
     def _number(self, key: BackKey) -> int:
@@ -510,16 +510,16 @@ class Waiting:
             self._back_numbers[key] = self._count
         return self._back_numbers[key]
 
-    def joined(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, int]]:
+    def group_numbers(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, int]]:
         """Those of the jobs that wait, each with the number of its group."""
         for job in jobs:
             if job.state != JobState.QUEUED:
                 continue
-            if isinstance(job.ticket, Ticket):
-                yield job, job.ticket.kind.number
+            if isinstance(job.queue_entry, QueueEntry):
+                yield job, job.queue_entry.kind.number
             elif job.order in self._back:
                 yield job, self._number(_back_key(self._back[job.order][1]))
 
 
-def _back_key(whys: Mapping[str, Why]) -> BackKey:
+def _back_key(whys: Mapping[str, NodeReason]) -> BackKey:
     return tuple(sorted((name, why.kind) for name, why in whys.items()))

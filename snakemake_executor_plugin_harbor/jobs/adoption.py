@@ -9,8 +9,8 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from ..core.job import LOST
-from ..core.model import JobId, Place
+from ..core.job import LOST_REASONS
+from ..core.model import AttemptLocation, JobId
 from ..run.dispatcher import Dispatcher
 from ..snakemake_internals.persistence import Markers, marker_of
 from ..store.attempt_notes import AttemptNotes
@@ -23,9 +23,9 @@ class Adoption:
     """The records of earlier runs that nodes listed, by hash. Snakemake's thread and the dispatcher's thread use it."""
 
     def __init__(
-        self, dispatcher: Dispatcher, markers: Markers, run: str, project: Workdir, notes: AttemptNotes
+        self, dispatcher: Dispatcher, markers: Markers, run: str, workdir: Workdir, notes: AttemptNotes
     ) -> None:
-        self._project = project
+        self._workdir = workdir
         self._notes = notes
         self._lock = threading.RLock()
         self._dispatcher = dispatcher
@@ -70,18 +70,18 @@ class Adoption:
         with an incomplete marker are not, because they belong to other targets than those of this run.
         """
         markers = self._markers.text()
-        found = [FoundRecord(node, record) for node, record in self._dispatcher.known.all()]
+        found = [FoundRecord(node, record) for node, record in self._dispatcher.node_records.all()]
         return [one for one in found if marker_of(one.record.job) not in markers]
 
-    def earlier_places(self, job: Any, digest: str) -> dict[JobId, Place]:
+    def earlier_locations(self, job: Any, digest: str) -> dict[JobId, AttemptLocation]:
         """The ids under which earlier runs started a job whose end is not known, with the place of each attempt."""
         found = {}
         for id in self._earlier_ids(job, digest):
             note = self._notes.get(id)
             if note is None:
-                found[id] = Place()
-            elif not note.over:
-                found[id] = replace(note.place, given_up=self._project.fenced(id, note.attempt))
+                found[id] = AttemptLocation()
+            elif not note.ended:
+                found[id] = replace(note.place, fenced=self._workdir.fences.is_fenced(id, note.attempt))
         return found
 
     def _earlier_ids(self, job: Any, digest: str = "") -> tuple[JobId, ...]:
@@ -96,8 +96,8 @@ class Adoption:
         ids = self._markers.ids(members)
         if self._notes.any:
             for member in members:
-                own = digest if digest and not job.is_group() else job_hash(member, self._project.id)
-                notes = self._notes.of(own)
+                own = digest if digest and not job.is_group() else job_hash(member, self._workdir.id)
+                notes = self._notes.with_hash(own)
                 if notes and self._markers.has_marker(member):
                     ids += [note.job for note in notes]
         return tuple(sorted({id for id in ids if not id.startswith(self._prefix)}))
@@ -109,12 +109,14 @@ class Adoption:
         """
         record = found.record
         if record.exit is not None:
-            return record.exit.get("reason") not in LOST and not self._project.settled(record.job, record.attempt)
-        return not self._project.fenced(record.job, record.attempt)
+            return record.exit.get("reason") not in LOST_REASONS and not self._workdir.fences.is_result_recorded(
+                record.job, record.attempt
+            )
+        return not self._workdir.fences.is_fenced(record.job, record.attempt)
 
     def _refresh(self) -> None:
         """Build the index again if nodes have listed more records."""
-        records = self._dispatcher.known
+        records = self._dispatcher.node_records
         if self._seen_version == records.version:
             return
         self._seen_version, self._by_hash = records.version, {}

@@ -97,9 +97,9 @@ class EndReports:
         """Have the node delete the record of an ended job, because Snakemake has recorded the job's result."""
         ended = self._reported.pop(str(job.jobid), None)
         if ended is not None:
-            self._notes.settled(ended.job)
+            self._notes.result_recorded(ended.job)
         if ended is not None and ended.node is not None:
-            self._dispatcher.settled(ended.node, ended.job, ended.attempt)
+            self._dispatcher.result_recorded(ended.node, ended.job, ended.attempt)
 
     def _finish(self, entry: InFlightJob, outcome: Outcome) -> str | None:
         """Do what remains to be done for a job that has ended. Return why the job failed, or None if it succeeded.
@@ -173,7 +173,7 @@ class EndReports:
         self._reported[str(entry.job.jobid)] = outcome
         nothing_runs = outcome.exit is not None or outcome.node is None or outcome.state == JobState.WITHDRAWN
         if nothing_runs and (self._executor.cancelling or outcome.state == JobState.WITHDRAWN):
-            self._notes.over(outcome.job)
+            self._notes.nothing_runs(outcome.job)
         if self._executor.cancelling and outcome.node is not None:
             self._dispatcher.forget(outcome.node, outcome.job, outcome.attempt)
         return True

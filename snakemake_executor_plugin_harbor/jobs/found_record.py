@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import events as ev
-from ..core.job import seat_of
+from ..core.job import reservation_of
 from ..core.model import Reservation
 
 
@@ -35,7 +35,7 @@ class FoundRecord:
     @property
     def reservation(self) -> Reservation:
         """The slots and GPUs that the job holds on the node, as its first controller placed it."""
-        return seat_of(self.record.meta)
+        return reservation_of(self.record.meta)
 
     def checked_meta(self, shadow: Path, logs: Path) -> CheckedMeta:
         """The rest of what its controller stored. `shadow` and `logs` are the directories of this run."""

@@ -9,7 +9,7 @@ from typing import Any
 from ..config.settings import PoolConfig
 from ..core import actions as act
 from ..core import events as ev
-from ..core.model import NodeFacts, Place
+from ..core.model import AttemptLocation, NodeFacts
 from ..core.pool import Pool
 from ..core.protocol import Message
 from ..run.dispatcher import Dispatcher
@@ -165,7 +165,7 @@ class StartMessages:
         }
         start_files.check_size(message)
         self._check()
-        place = Place(launch.node, facts.host, facts.boot_id, facts.scratch)
+        place = AttemptLocation(launch.node, facts.host, facts.boot_id, facts.scratch)
         self._notes.start(entry.id, launch.attempt, hashes, place)
         self._executor.submitted(job, entry.id)
         return message

@@ -39,7 +39,7 @@ _MODULES = (
 
 
 @cache
-def source() -> bytes:
+def agent_source() -> bytes:
     """The program for the node as one text: each file of `agent/` is a module of its own, agent.py is the main one."""
     folder = files(AGENT)
     lines = ["import sys, types"]
@@ -52,13 +52,13 @@ def source() -> bytes:
     return "\n".join(lines).encode("utf-8")
 
 
-def payload(welcome: Message) -> bytes:
+def bootstrap_input(welcome: Message) -> bytes:
     """What the remote command is to read: the agent, then its first message."""
-    code = source()
+    code = agent_source()
     return b"%d\n" % len(code) + code + encode(welcome)
 
 
-def command(python: str | None = None, setup: str | None = None) -> str:
+def bootstrap_command(python: str | None = None, setup: str | None = None) -> str:
     """The remote command line, which bash, dash, tcsh, csh and fish all pass on unchanged.
 
     Hence it begins with `exec sh -c` and has, inside the single quotes, no newline, backslash, `!` or single quote of

@@ -11,28 +11,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from ..core import actions as act
 from ..core import events as ev
 from ..core.capacity import Capacity
 from ..core.job import exit_event
 from ..core.lifecycle import CONNECTED, HOLDING, ON_NODE
-from ..core.model import JobId, JobState, NodeFacts, NodeSpec, NodeState, Outcome
+from ..core.model import JobId, JobState, NodeState, Outcome
 from ..core.pool import Pool
 from ..core.progress import progress_of
-from ..core.protocol import Message, known_of
-from ..remote.connection import Current
+from ..core.protocol import Message, record_of
+from ..remote.connection import IsCurrent
 from ..remote.link import Link
 from ..remote.links import Links
-from ..remote.transport import Transport
 from ..store.journal_writer import Journal
 from ..store.workdir import Workdir
+from .client import Client
 from .clock import AwakeClock
 from .node_records import NodeRecords
-from .output_reader import Outputs
-from .wait_recorder import Stuck, WaitRecorder
-from .workers import Listener, Preparer, PrepareThreads, ReportThread
+from .output_reader import OutputReader
+from .prepare_threads import PrepareThreads
+from .report_thread import ReportThread
+from .wait_recorder import WaitRecorder
 
 TICK_S = 1.0
 PACE_S = 0.015
@@ -44,34 +44,6 @@ NODES_PER_BEAT = 250
 """Rows of nodes that are written each second. A thousand take 20 ms, in which nothing is decided."""
 INBOX_MAX = 20_000
 """Events that may wait to be taken before nodes have to; each is below a kilobyte."""
-
-
-class Client(Preparer, Listener, Protocol):
-    """Whom the dispatcher works for: the session. These calls come from the dispatcher's thread."""
-
-    def accept(self, node: str, facts: NodeFacts) -> str | None:
-        """Why a node that answered cannot be used; None if it can."""
-
-    def reunite(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
-        """Those of the jobs that an earlier run started, and that a node knows by now."""
-
-    def hosts(self) -> tuple[NodeSpec, ...] | None:
-        """The host list, if it has changed."""
-
-    def grown(self) -> None:
-        """The pool has other nodes than it had, or nodes that were away are back."""
-
-    def news(self, change: act.NodeChanged | act.Stalled) -> None:
-        """What the user should hear of."""
-
-    def waits(self, groups: Iterable[Stuck], now: float) -> None:
-        """Jobs that wait, and why."""
-
-    def warn(self, text: str) -> None:
-        """Trouble that the user should know of."""
-
-    def broken(self, error: BaseException) -> None:
-        """A thread of the dispatcher failed: nothing will ever be reported again."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +70,7 @@ class _Heard:
     """An event of a connection. It counts only while that connection is still its node's (`current`)."""
 
     event: ev.Event
-    current: Current
+    current: IsCurrent
 
 
 _Item = tuple[ev.Event, ...] | _Heard | _Note | _Post | threading.Event | None
@@ -118,20 +90,17 @@ class Dispatcher:
         self,
         pool: Pool,
         journal: Journal,
-        project: Workdir,
-        client: Client,
-        transport: Callable[[NodeSpec], Transport],
-        welcome: Callable[[NodeSpec], Message],
+        workdir: Workdir,
     ) -> None:
         self._pool = pool
         self._journal = journal
-        self._project = project
-        self._client = client
+        self._workdir = workdir
+        self._client: Client
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._clock = AwakeClock()
-        self._launcher = PrepareThreads(client, self.post, self._guard)
-        self._reporter = ReportThread(client)
-        self._outputs = Outputs()
+        self._launcher: PrepareThreads
+        self._reporter: ReportThread
+        self._output_reader = OutputReader()
         self._unhurried: deque[_Post] = deque()
         self._hurry = threading.Event()
         self._changed = threading.Condition()
@@ -144,9 +113,18 @@ class Dispatcher:
         self._shown_next = 0
         self._waits = WaitRecorder(pool.waiting, journal)
         self.logs: dict[JobId, str] = {}
-        self.known = NodeRecords()
-        self._links = Links(lambda spec: Link(spec, transport, welcome, self._from_node, self._hear))
-        self._threads = [
+        self.node_records = NodeRecords()
+        self._links: Links
+        self._threads: list[threading.Thread] = []
+
+    def start(self, client: Client) -> None:
+        """Begin to connect to the nodes. The client's objects may need the dispatcher, so they come after it."""
+        self._client = client
+        self._launcher = PrepareThreads(client.start_messages, self.post, self._guard)
+        self._reporter = ReportThread(client.end_reports)
+        nodes = client.nodes
+        self._links = Links(lambda spec: Link(spec, nodes.transport, nodes.welcome, self._from_node, self._on_message))
+        self._threads += [
             threading.Thread(target=self._guard, args=(target,), name=f"harbor-{name}", daemon=True)
             for name, target in (
                 ("dispatch", self._dispatch),
@@ -154,9 +132,6 @@ class Dispatcher:
                 ("report", self._reporter.run),
             )
         ]
-
-    def start(self) -> None:
-        """Begin to connect to the nodes."""
         for thread in self._threads:
             thread.start()
 
@@ -168,7 +143,7 @@ class Dispatcher:
         """
         self._inbox.put(events)
 
-    def _from_node(self, event: ev.Event, current: Current) -> None:
+    def _from_node(self, event: ev.Event, current: IsCurrent) -> None:
         """A link's event. A node that sends faster than we take waits, and with it its connection."""
         while self._inbox.qsize() > INBOX_MAX and not self._closed and self._failed is None:
             with self._changed:
@@ -187,10 +162,10 @@ class Dispatcher:
         """Tell the journal about a job, before it is submitted."""
         self._inbox.put(_Note(id, jobid, rule, wildcards, threads))
 
-    def settled(self, node: str, job: JobId, attempt: int) -> None:
+    def result_recorded(self, node: str, job: JobId, attempt: int) -> None:
         """Snakemake has a job's result on record, for good, even if its node cannot be told now."""
         view = self._pool.nodes.get(node)
-        self._project.settle(job, attempt, away=view is None or view.state not in CONNECTED)
+        self._workdir.fences.note_result_recorded(job, attempt, away=view is None or view.state not in CONNECTED)
         self.forget(node, job, attempt)
 
     def forget(self, node: str, job: JobId, attempt: int) -> None:
@@ -199,7 +174,7 @@ class Dispatcher:
         """
         self._unhurried.append(_Post(node, {"t": "forget", "job": job, "attempt": attempt}))
 
-    def has(self, node: str) -> bool:
+    def has_node(self, node: str) -> bool:
         """Whether the pool has a node of that name."""
         return node in self._pool.nodes
 
@@ -256,7 +231,7 @@ class Dispatcher:
             if thread is not threading.current_thread():
                 thread.join(10.0)
         self._links.close()
-        self._journal.describe(state=state, ended=time.time())
+        self._journal.set_facts(state=state, ended=time.time())
         self._journal.close()
 
     # --- the dispatcher's thread ----------------------------------------------------------------------------
@@ -267,10 +242,10 @@ class Dispatcher:
             target()
         except BaseException as error:
             self._failed = error
-            self._client.broken(error)
+            self._client.internal_error(error)
 
     def _dispatch(self) -> None:
-        self._perform(self._pool.start())
+        self._perform(self._pool.connect_all())
         next_tick = 0.0
         while True:
             items = self._take(max(0.0, next_tick - time.monotonic()))
@@ -281,7 +256,7 @@ class Dispatcher:
                 events += self._beat()
             for item in items:
                 if isinstance(item, _Note):
-                    self._journal.job(item.id, item.jobid, item.rule, item.wildcards, item.threads, time.time())
+                    self._journal.add_job(item.id, item.jobid, item.rule, item.wildcards, item.threads, time.time())
             events = [noticed for event in events for noticed in self._notice(event)]
             actions = self._pool.handle(events, self._clock.now())
             posts = [item for item in items if isinstance(item, _Post)]
@@ -305,7 +280,7 @@ class Dispatcher:
         before, self.capacity = self.capacity, Capacity(self._pool.nodes.values(), self._pool.policy)
         self.slots = self._pool.slots()
         if not self.capacity.same(before):
-            self._client.grown()
+            self._client.jobs.capacity_grown()
 
     def _take(self, timeout: float) -> list[_Item]:
         items: list[_Item] = []
@@ -326,13 +301,13 @@ class Dispatcher:
         match event:
             case ev.Progressed(_, job, _, done, total):
                 if job in self._pool.jobs:
-                    self._journal.progress(job, done, total)
+                    self._journal.set_progress(job, done, total)
             case ev.NodeUp(node, facts, known):
-                event = replace(event, unusable=self._client.accept(node, facts) or "")
-                self.known.take(node, known)
+                event = replace(event, unusable=self._client.nodes.why_unusable(node, facts) or "")
+                self.node_records.node_listed(node, known)
                 foreign = sum(1 for record in known if record.foreign and record.running)
                 if foreign:
-                    self._client.warn(
+                    self._client.notices.warn(
                         f"node {node} still runs {foreign} jobs that were started in this directory before its "
                         ".snakemake was deleted or replaced; they are ended before anything starts"
                     )
@@ -340,45 +315,45 @@ class Dispatcher:
                 return [*self._read_notices(), event, *(self._reunite() if known else ())]
             case ev.Submitted(jobs):
                 # Their node may have answered, or left a notice, since Snakemake's thread looked.
-                former = [spec.id for spec in jobs if spec.former]
-                notices = self._read_notices() if former else []
-                return [*notices, event, *self._client.reunite(former)]
+                earlier_ids = [spec.id for spec in jobs if spec.earlier_ids]
+                notices = self._read_notices() if earlier_ids else []
+                return [*notices, event, *self._client.jobs.adopt_waiting(earlier_ids)]
             case ev.Adopted(job, attempt, node):
                 # It may have ended between the look at the index and now.
-                return [replace(event, exit=event.exit or self.known.exit(node, job, attempt))]
+                return [replace(event, exit=event.exit or self.node_records.exit_of(node, job, attempt))]
             case ev.Exited(node, job, attempt):
                 last = progress_of(event.message.get("progress"))
                 if last is not None and job in self._pool.jobs:
-                    self._journal.progress(job, last.done, last.total)
+                    self._journal.set_progress(job, last.done, last.total)
                 if job not in self._pool.jobs:
                     # One of an earlier run, perhaps: adoption is to find it as it is now.
-                    self.known.end(node, job, attempt, event.message)
+                    self.node_records.attempt_ended(node, job, attempt, event.message)
         return [event]
 
     def _beat(self) -> list[ev.Event]:
         """Once a second: who is silent, what `harbor status` shows, and whether the host list is another one."""
-        self._project.beat()
-        self._links.check(self._clock.now())
+        self._workdir.heartbeat()
+        self._links.check_silence(self._clock.now())
         now = time.time()
         for name in self._some_nodes():
             self._beat_node(name, now)
         self._record_waiting()
         events = self._read_notices()
-        events += [ev.Fenced(job, attempt, written=True) for job, attempt in self._project.retry()]
-        listed = self._client.hosts()
+        events += [ev.FenceResult(job, attempt, written=True) for job, attempt in self._workdir.fences.write_missing()]
+        listed = self._client.nodes.changed_host_list()
         return events if listed is None else [*events, ev.HostListChanged(listed)]
 
     def _reunite(self) -> list[ev.Adopted]:
         """Waiting jobs that nodes have from earlier runs, also those whose fence is waited for."""
         waiting = [id for id, job in self._pool.jobs.items() if job.state == JobState.QUEUED]
-        return self._client.reunite(waiting)
+        return self._client.jobs.adopt_waiting(waiting)
 
     def _read_notices(self) -> list[ev.Event]:
         """What follows from the notices of ends that nodes have left since the last time."""
         events: list[ev.Event] = []
         added = False
-        for message in self._project.words():
-            record = known_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
+        for message in self._workdir.fences.new_exit_notices():
+            record = record_of(message) if isinstance(message, dict) and isinstance(message.get("t"), str) else None
             name = str(message["node"]) if record is not None and "node" in message else ""
             if record is None or record.exit is None or not name:
                 continue
@@ -386,13 +361,13 @@ class Dispatcher:
             if job is not None and job.attempt == record.attempt and job.node == name:
                 events.append(exit_event(name, record.job, record.attempt, record.exit))
             elif job is None and not self._is_listed(record):
-                self.known.add(name, record)
+                self.node_records.add_exit_notice(name, record)
                 added = True
         return [*events, *(self._reunite() if added else ())]
 
     def _is_listed(self, record: ev.NodeRecord) -> bool:
         """Whether a connected node lists the attempt, and so says itself how it ended."""
-        holders = [self._pool.nodes.get(node) for node in self.known.holders(record.job, record.attempt)]
+        holders = [self._pool.nodes.get(node) for node in self.node_records.nodes_that_list(record.job, record.attempt)]
         return any(node is not None and node.state in CONNECTED for node in holders)
 
     def _some_nodes(self) -> list[str]:
@@ -405,7 +380,7 @@ class Dispatcher:
     def _beat_node(self, name: str, now: float) -> None:
         node = self._pool.nodes.get(name)
         if node is not None:
-            self._journal.node(node, now)
+            self._journal.set_node(node, now)
 
     def _perform(
         self, actions: Iterable[act.Action], posts: Iterable[_Post] = (), rounds: Iterable[threading.Event] = ()
@@ -420,35 +395,35 @@ class Dispatcher:
                 case act.JobChanged(job, attempt, state, node, reason):
                     if state == JobState.QUEUED:
                         self._waits.queued(job)
-                    self._journal.changed(job, attempt, state.value, node, reason, now, self.logs.get(job))
+                    self._journal.add_change(job, attempt, state.value, node, reason, now, self.logs.get(job))
                 case act.NodeChanged(name, node_state):
                     if node_state == NodeState.REMOVED:
-                        self._journal.node_removed(name)
+                        self._journal.remove_node(name)
                     else:
                         self._beat_node(name, now)
                     if node_state == NodeState.REJECTED:
                         later.append(lambda name=name: self._links.reject(name))  # type: ignore[misc]
-                    later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
-                case act.Stalled():
-                    later.append(lambda change=action: self._client.news(change))  # type: ignore[misc]
+                    later.append(lambda change=action: self._client.notices.notify(change))  # type: ignore[misc]
+                case act.JobStalled():
+                    later.append(lambda change=action: self._client.notices.notify(change))  # type: ignore[misc]
                 case act.SendStart(job, attempt, node):
                     outgoing.setdefault(node, []).append(self._launcher.message(job, attempt))
-                case act.Send(node, message):
+                case act.SendMessage(node, message):
                     outgoing.setdefault(node, []).append(message)
                 case act.Connect(spec):
                     later.append(lambda spec=spec: self._links.connect(spec))  # type: ignore[misc]
                 case act.Disconnect(name):
-                    self.known.drop(name)
+                    self.node_records.remove_node(name)
                     later.append(lambda name=name: self._links.disconnect(name))  # type: ignore[misc]
-                case act.Cut(name):
-                    later.append(lambda name=name: self._links.cut(name))  # type: ignore[misc]
+                case act.Reconnect(name):
+                    later.append(lambda name=name: self._links.abort(name))  # type: ignore[misc]
                 case act.Prepare():
                     launches.append(action)
                 case act.Fence(job, fenced):
-                    if not self._project.fence(job, fenced):
-                        self.post(ev.Fenced(job, fenced, written=False))
-                case act.Renamed(job, known_as):
-                    self._journal.renamed(job, known_as)
+                    if not self._workdir.fences.fence(job, fenced):
+                        self.post(ev.FenceResult(job, fenced, written=False))
+                case act.JobRenamed(job, submitted_as):
+                    self._journal.rename_job(job, submitted_as)
                 case act.JobEnded(outcome):
                     self.logs.pop(outcome.job, None)
                     outcomes.append(outcome)
@@ -468,12 +443,12 @@ class Dispatcher:
         self._waits.record(self._pool.jobs, len(self._pool.nodes))
         stuck = self._waits.stuck(self._clock.now())
         if stuck is not None:
-            self._client.waits(stuck, self._clock.now())
+            self._client.notices.report_waiting(stuck, self._clock.now())
 
-    def _hear(self, node: str, message: Message) -> None:
+    def _on_message(self, node: str, message: Message) -> None:
         """Messages that are no event of the pool: a piece of a job's output."""
         if message["t"] == "output":
-            self._outputs.hear(message)
+            self._output_reader.answer_arrived(message)
 
     def read_output(self, job: JobId, offset: int) -> bytes | None:
         """A piece of a running job's output from its node, from `offset` on; None if it does not run."""
@@ -481,4 +456,4 @@ class Dispatcher:
         if found is None or found.node is None or found.state not in ON_NODE:
             return None
         node, attempt = found.node, found.attempt
-        return self._outputs.read(job, attempt, offset, lambda ask: self._inbox.put(_Post(node, ask)))
+        return self._output_reader.read(job, attempt, offset, lambda ask: self._inbox.put(_Post(node, ask)))

@@ -16,29 +16,29 @@ class NodeRecords:
         self._notices: dict[tuple[JobId, int], tuple[str, ev.NodeRecord]] = {}
         self.version = 0
 
-    def take(self, node: str, records: Iterable[ev.NodeRecord]) -> None:
+    def node_listed(self, node: str, records: Iterable[ev.NodeRecord]) -> None:
         """A node said hello: this is all that it knows. Its notices of ends stay: it does not list these attempts."""
         self._nodes[node] = {(record.job, record.attempt): record for record in records}
         self.version += 1
 
-    def add(self, node: str, record: ev.NodeRecord) -> None:
+    def add_exit_notice(self, node: str, record: ev.NodeRecord) -> None:
         """A node left a notice of how an attempt has ended."""
         self._notices[(record.job, record.attempt)] = (node, record)
         self.version += 1
 
-    def drop(self, node: str) -> None:
+    def remove_node(self, node: str) -> None:
         """A node has left the pool."""
         if self._nodes.pop(node, None) is not None:
             self.version += 1
 
-    def end(self, node: str, job: JobId, attempt: int, exit: Mapping[str, Any]) -> None:
+    def attempt_ended(self, node: str, job: JobId, attempt: int, exit: Mapping[str, Any]) -> None:
         """A listed attempt has ended."""
         records = self._nodes.get(node, {})
         if (job, attempt) in records:
             records[(job, attempt)] = replace(records[(job, attempt)], running=False, exit=exit)
             self.version += 1
 
-    def exit(self, node: str, job: JobId, attempt: int) -> Mapping[str, Any] | None:
+    def exit_of(self, node: str, job: JobId, attempt: int) -> Mapping[str, Any] | None:
         """How a listed attempt ended; None if it runs, or is not listed."""
         record = self._nodes.get(node, {}).get((job, attempt))
         if record is None:
@@ -46,7 +46,7 @@ class NodeRecords:
             record = record if left == node else None
         return record.exit if record is not None else None
 
-    def holders(self, job: JobId, attempt: int) -> list[str]:
+    def nodes_that_list(self, job: JobId, attempt: int) -> list[str]:
         """The nodes that listed an attempt."""
         return [node for node, records in list(self._nodes.items()) if (job, attempt) in records]
 

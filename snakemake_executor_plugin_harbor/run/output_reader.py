@@ -13,7 +13,7 @@ PIECE = 1 << 18
 ANSWER_S = 10.0
 
 
-class Outputs:
+class OutputReader:
     """Questions by any thread, answers by the links'."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Outputs:
         except (KeyError, ValueError):
             return None
 
-    def hear(self, message: Message) -> None:
+    def answer_arrived(self, message: Message) -> None:
         """An answer; one that nobody asked for is dropped."""
         key = (message.get("job"), message.get("attempt"), message.get("offset"))
         with self._arrived:

@@ -38,7 +38,7 @@ class ControlRequests:
         if name not in self._pool.nodes:
             names = ", ".join(list(self._pool.nodes))
             raise HarborError(f"the pool has no node {name}; it has {names}.", "harbor status")
-        self._dispatcher.post(ev.Drain(name, (reason or "by the user") if drain else ""))
+        self._dispatcher.post(ev.DrainChanged(name, (reason or "by the user") if drain else ""))
 
         def state() -> str | None:
             node = self._pool.nodes.get(name)

@@ -22,9 +22,9 @@ class Notices:
         self.begun = False
         """Whether the nodes of the beginning were named: those that come from now on have joined."""
 
-    def tell(self, change: act.NodeChanged | act.Stalled) -> None:
+    def tell(self, change: act.NodeChanged | act.JobStalled) -> None:
         match change:
-            case act.Stalled():
+            case act.JobStalled():
                 self._stalled(change)
             case act.NodeChanged(node, state, why) if state in UNUSED:
                 if self._warned.get(node) != why:
@@ -50,7 +50,7 @@ class Notices:
             f"harbor: the host file gives {node.spec.name} {given} MiB of memory, but it has {real}, which count"
         )
 
-    def _stalled(self, change: act.Stalled) -> None:
+    def _stalled(self, change: act.JobStalled) -> None:
         entry = self._entries.get(change.job)
         if entry is not None:
             ended, asked = "it is ended and tried again", "is it stuck? (--harbor-on-stall kill ends such)"

@@ -12,11 +12,11 @@ from typing import Any
 from snakemake_interface_common.exceptions import WorkflowError
 
 from ..config.hostfile_watch import HostfileWatch
-from ..config.settings import host_list, pool_config, take_password
+from ..config.settings import host_list, pool_config, pop_password
 from ..core import actions as act
 from ..core import events as ev
-from ..core.capacity import Rooms
-from ..core.dag_depth import Depths
+from ..core.capacity import HandOverLimits
+from ..core.dag_depth import DagDepths
 from ..core.model import JobId, NodeFacts, NodeSpec, Outcome, Request
 from ..core.pool import Pool
 from ..core.protocol import VERSION, Message
@@ -34,11 +34,13 @@ from ..jobs.source_files import SourceFiles
 from ..jobs.spec import progress_pattern, spec_of
 from ..jobs.start_message import StartMessages
 from ..jobs.thread_limit import ThreadLimit, largest_node
-from ..remote.descriptors import raise_limit
-from ..remote.transport import SshSettings, Target, Transport, make_transport
+from ..remote.connect import make_transport
+from ..remote.open_files import raise_open_file_limit
+from ..remote.transport import SshSettings, Target, Transport
+from ..run.client import Client
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
-from ..run.wait_recorder import Stuck
+from ..run.wait_recorder import WaitingJobs
 from ..snakemake_internals import dag, persistence, scheduler, shadow, threads
 from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
@@ -57,9 +59,9 @@ class Session:
         self._executor = executor
         self._workflow = executor.workflow
         self._logger = executor.logger
-        self._password = take_password(executor.executor_settings)
+        self._password = pop_password(executor.executor_settings)
         self.config = pool_config(executor.executor_settings)
-        few = raise_limit(len(self.config.nodes), self.config.transport)
+        few = raise_open_file_limit(len(self.config.nodes), self.config.transport)
         if few is not None:
             self._logger.warning(f"harbor: {few}")
         factory = self.config.command_factory
@@ -71,66 +73,65 @@ class Session:
         self.detached = False
         self._halted = False
         self._closing = False
-        self._workdir = _workdir()
+        self._workdir_path = _typed_workdir()
         self._entries = InFlight()
         self._needs: dict[str, tuple[str, ...]] = {}
         self._news = Notices(self._logger, self._entries)
         self._waits = WaitingNotices(self._logger)
-        self._depths = Depths(partial(dag.dependencies, self._workflow))
+        self._depths = DagDepths(partial(dag.dependencies, self._workflow))
         self._same = environment.shareable_paths()
-        self.project = Workdir(Path(self._workdir), self.run, self.warn)
-        self.project.acquire()
+        self.workdir = Workdir(Path(self._workdir_path), self.run, self.warn)
+        self.workdir.acquire()
         try:
-            self.sources = SourceFiles(self._workflow, self.project.directory / "sources")
+            self.sources = SourceFiles(self._workflow, self.workdir.directory / "sources")
             self._journal = Journal(self.run, self.warn)
             self._begin()
         except BaseException:
-            self.project.release()
+            self.workdir.release()
             raise
 
     # --- the beginning --------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self.project.point_to(self._journal.path)
-        self._journal.describe(
+        self.workdir.write_pointer(self._journal.path)
+        self._journal.set_facts(
             run=self.run,
-            workdir=self._workdir,
+            workdir=self._workdir_path,
             pid=os.getpid(),
             state="running",
-            started=self.project.started,
+            started=self.workdir.started,
             settings=self._shown_settings(),
             total=sum(1 for _ in dag.jobs_for_nodes(self._workflow)),
         )
         self.pool = Pool(self.config.nodes, self.config.policy, self.config.timeouts, boot_id())
-        self.dispatcher = Dispatcher(self.pool, self._journal, self.project, self, self._transport, self._welcome)
-        self._notes = AttemptNotes(self.project.directory / "notes", self.warn)
+        self.dispatcher = Dispatcher(self.pool, self._journal, self.workdir)
+        self._notes = AttemptNotes(self.workdir.directory / "notes", self.warn)
         self._start_messages = StartMessages(
             self._executor,
             self.config,
             self._factory,
-            self._workdir,
+            self._workdir_path,
             self._entries,
             self.pool,
             self.dispatcher,
             self._notes,
-            self.project.id,
+            self.workdir.id,
             self.sources,
             self._stopping,
         )
-        self.adoption = Adoption(
-            self.dispatcher, persistence.Markers(self._workflow), self.run, self.project, self._notes
-        )
+        markers = persistence.Markers(self._workflow)
+        self.adoption = Adoption(self.dispatcher, markers, self.run, self.workdir, self._notes)
         self._reports = EndReports(self._executor, self._entries, self.dispatcher, self._notes)
+        shadow.install(self._workflow)
+        self.dispatcher.start(Client(self, self, self, self, self, self.internal_error))
         self._control = Control(
             self._journal.directory, ControlRequests(self.dispatcher, self.pool, self.detach).answer
         )
-        shadow.install(self._workflow)
-        self.dispatcher.start()
         try:
             ready = await_nodes(
                 self.dispatcher,
                 self._workflow,
-                bool(self.project.unfinished),
+                bool(self.workdir.unfinished),
                 self.config.timeouts.lost_after,
                 lambda line: self._logger.info(f"harbor: {line}"),
             )
@@ -151,12 +152,12 @@ class Session:
         absolute = {key: str(Path(path).absolute()) if path else None for key, path in paths.items()}
         return {"hosts": given.hosts, "transport": given.transport, "scratch": given.scratch, **absolute}
 
-    def _transport(self, node: NodeSpec) -> Transport:
+    def transport(self, node: NodeSpec) -> Transport:
         target = Target(node.name, node.host, node.user, node.port, node.local)
         settings = SshSettings(self.config.ssh_config, self._password)
         return make_transport(target, self.config.transport, settings)
 
-    def _welcome(self, node: NodeSpec) -> Message:
+    def welcome(self, node: NodeSpec) -> Message:
         umask = os.umask(0o077)
         os.umask(umask)
         return {
@@ -165,13 +166,13 @@ class Session:
             "run": self.run,
             "node": node.name,
             "scratch": node.scratch or self.config.scratch,
-            "workdir": self._workdir,
-            "owner": self.project.id,
-            "fence": str(self.project.fences),
+            "workdir": self._workdir_path,
+            "owner": self.workdir.id,
+            "fence": str(self.workdir.fences.path),
             "umask": umask,
             "nice": self.config.nice,
             "load_every": 1.0,
-            "probe": {"file": str(self.project.probe), "token": self.project.token},
+            "probe": {"file": str(self.workdir.probe), "token": self.workdir.token},
             "same": self._same,
             "environment": environment.variables_shells_drop() if node.local else {},
         }
@@ -194,13 +195,13 @@ class Session:
         prepared = spawned.command(self._executor, job) if mode == "snakemake" else None
         needs = prepared.needs if prepared else cmd.direct_needs(self._workflow, job)
         # A hash evaluates params, which may be slow functions: for all other jobs that is left to the preparation.
-        digest = job_hash(job, self.project.id) if self.adoption.may_have_record(job) else ""
+        digest = job_hash(job, self.workdir.id) if self.adoption.may_have_record(job) else ""
         found = self._find(job, digest, prepared is not None)
         id = found.record.job if found else f"{self.run}/{job.jobid}"
         attempt = found.record.attempt if found else self._entries.next_attempt(id)
-        places = {} if found else self.adoption.earlier_places(job, digest)
-        spec = spec_of(job, id, attempt, self._depths.of_any(job), needs)
-        spec = replace(spec, former=tuple(places), places=places, avoid=self._entries.failed_on(job))
+        locations = {} if found else self.adoption.earlier_locations(job, digest)
+        spec = spec_of(job, id, attempt, self._depths.depth_of(job), needs)
+        spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._entries.failed_on(job))
         entry = InFlightJob(job, id, digest, prepared, request=spec.request)
         self._needs[job.name] = spec.request.needs
         self._entries.add(entry)
@@ -215,18 +216,18 @@ class Session:
         if self._limit is not None and job.is_group():
             self._limit.limit_group(job)
 
-    def reunite(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
+    def adopt_waiting(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
         """On the dispatcher's thread: waiting jobs that a node, which answers only now, has from an earlier run."""
         adopted = []
         for id in jobs:
             entry = self._entries.get(id)
             if entry is None or not (entry.hash or self.adoption.may_have_record(entry.job)):
                 continue
-            entry.hash = entry.hash or job_hash(entry.job, self.project.id)
+            entry.hash = entry.hash or job_hash(entry.job, self.workdir.id)
             found = self._find(entry.job, entry.hash, entry.command is not None)
             if found is not None:
                 self._entries.rename(entry, found.record.job)
-                adopted.append(replace(self._adopt(entry, found), known_as=id))
+                adopted.append(replace(self._adopt(entry, found), submitted_as=id))
         return adopted
 
     def _find(self, job: Any, digest: str, spawned: bool) -> FoundRecord | None:
@@ -234,10 +235,10 @@ class Session:
         is left, and that is worth something only while the outputs are there.
         """
         found = self.adoption.find(job, digest, spawned)
-        if found is None or self.dispatcher.has(found.node) or (found.record.exit or {}).get("code") != 0:
+        if found is None or self.dispatcher.has_node(found.node) or (found.record.exit or {}).get("code") != 0:
             return found
         if internals.missing_outputs(job, self._memory(found).shadow_dir):
-            self._notes.over(found.record.job)
+            self._notes.nothing_runs(found.record.job)
             return None
         return found
 
@@ -258,7 +259,7 @@ class Session:
         self._logger.info(f"harbor: job {job.jobid} ({job.name}) of an earlier run {where} on {found.node}: adopted")
         return ev.Adopted(entry.id, found.record.attempt, found.node, found.reservation, found.record.exit)
 
-    def settled(self, job: Any) -> None:
+    def result_recorded(self, job: Any) -> None:
         """Snakemake is done with a job's end: the node's record of it can go."""
         self._reports.result_recorded(job)
 
@@ -268,9 +269,9 @@ class Session:
         self.dispatcher.post(ev.Halt())
         self.dispatcher.abandon()
 
-    def rooms(self) -> Rooms:
+    def hand_over_limits(self) -> HandOverLimits:
         """How many jobs of each class may still be handed over: twice the slots that can hold it, less what is here."""
-        return Rooms(self.dispatcher.capacity, self._entries.requested_cores())
+        return HandOverLimits(self.dispatcher.capacity, self._entries.requested_cores())
 
     def request(self, job: Any) -> Request:
         """What a ready job asks of a node. What it needs there is as for the last job of its rule."""
@@ -287,7 +288,7 @@ class Session:
         self.dispatcher.post(ev.CancelAll(grace))
         self.dispatcher.abandon()
         if not self.dispatcher.wait(self.dispatcher.idle, timeout):
-            self.dispatcher.post(ev.GiveUp())
+            self.dispatcher.post(ev.FenceAll())
         self.close("cancelled")
 
     def detach(self) -> int:
@@ -328,18 +329,18 @@ class Session:
             self.dispatcher.close("detached" if self.detached else state)
             self._notes.close()
         finally:
-            self.project.release()
+            self.workdir.release()
 
     def _tidy(self) -> None:
         """All is done: leave nothing that only unfinished jobs need."""
         try:
-            self.project.point_to(self._journal.path, complete=True)
+            self.workdir.write_pointer(self._journal.path, complete=True)
             self._notes.clear()
             start_files.remove_all()
-            self.project.clear_words()
+            self.workdir.fences.remove_exit_notices()
         except OSError as error:
             self.warn(
-                f"{self.project.directory} cannot be written ({error.strerror}); the run is complete all the same"
+                f"{self.workdir.directory} cannot be written ({error.strerror}); the run is complete all the same"
             )
 
     # --- from the launcher's threads ----------------------------------------------------------------------------
@@ -351,12 +352,12 @@ class Session:
             return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
         return self._start_messages.make(entry, launch)
 
-    def rule(self, job: JobId) -> str:
+    def rule_of(self, job: JobId) -> str:
         """The rule (or group) of a job."""
         entry = self._entries.get(job)
         return "" if entry is None else str(entry.job.name)
 
-    def slow(self, launch: act.Prepare, seconds: float) -> None:
+    def report_slow(self, launch: act.Prepare, seconds: float) -> None:
         """Tell the user that an attempt has been in preparation for this long, and what it is at."""
         entry = self._entries.get(launch.job)
         if entry is not None and entry.preparing:
@@ -364,7 +365,7 @@ class Session:
             what = self._start_messages.describe_step(entry)
             self._logger.warning(f"harbor: job {job.jobid} ({job.name}): preparing for {seconds:.0f} s: {what}")
 
-    def busy(self) -> bool:
+    def more_jobs_expected(self) -> bool:
         """Whether Snakemake will hand over more in the round that the last end has set off."""
         return dag.has_ready_jobs(self._workflow)
 
@@ -383,7 +384,7 @@ class Session:
         """Tell Snakemake how a job ended; False: its outputs are not visible here yet."""
         return self._reports.report(outcome)
 
-    def reported(self) -> None:
+    def batch_reported(self) -> None:
         """All of a batch were told."""
         scheduler.merge_requests(self._workflow)
 
@@ -393,7 +394,7 @@ class Session:
         """Tell the user of trouble that harbor goes on with. (Any thread.)"""
         self._logger.warning(f"harbor: {text}")
 
-    def hosts(self) -> tuple[NodeSpec, ...] | None:
+    def changed_host_list(self) -> tuple[NodeSpec, ...] | None:
         """The host list, if it was edited; a bad edit is a warning, and the list stays as it is."""
         try:
             return self._hostlist.changed()
@@ -401,32 +402,32 @@ class Session:
             self._logger.warning(f"harbor: the edited host list is not used: {error}")
             return None
 
-    def accept(self, node: str, facts: NodeFacts) -> str | None:
+    def why_unusable(self, node: str, facts: NodeFacts) -> str | None:
         """Why a node that answered cannot be used; None if it can."""
         if facts.shared:
             return None
         return (
-            f"the working directory {self._workdir} is not there, or is another one. Mount it at the same path "
+            f"the working directory {self._workdir_path} is not there, or is another one. Mount it at the same path "
             "on every node, or take the node out of the host list"
         )
 
-    def grown(self) -> None:
+    def capacity_grown(self) -> None:
         """Snakemake has handed over what the slots before could hold: have it come again."""
         scheduler.request_round(self._workflow)
 
-    def news(self, change: act.NodeChanged | act.Stalled) -> None:
+    def notify(self, change: act.NodeChanged | act.JobStalled) -> None:
         """Tell the user of a node that comes or goes, and of a job that seems to hang."""
         self._news.tell(change)
         if isinstance(change, act.NodeChanged) and change.node in self.pool.nodes:
             self._news.check_memory(self.pool.nodes[change.node])
 
-    def waits(self, groups: Iterable[Stuck], now: float) -> None:
+    def report_waiting(self, groups: Iterable[WaitingJobs], now: float) -> None:
         """Tell the user which jobs wait, and why."""
         self._waits.tell(groups, now)
         for node in self.pool.nodes.values():  # an edit of the host list changes no state
             self._news.check_memory(node)
 
-    def broken(self, error: BaseException) -> None:
+    def internal_error(self, error: BaseException) -> None:
         """A bug of ours on one of harbor's threads: the workflow ends with the traceback instead of waiting."""
         dag.keep_output_directories(self._workflow)
         if isinstance(error, HarborError):
@@ -441,7 +442,7 @@ class Session:
             self._logger.error(str(failure))
 
 
-def _workdir() -> str:
+def _typed_workdir() -> str:
     """The working directory as typed where that is the same one: automounters resolve to paths nodes lack."""
     typed, real = os.environ.get("PWD", ""), os.getcwd()
     try:

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..core.job import impossible
+from ..core.job import impossible_message
 from ..core.model import NodeState
-from ..core.placement import forever
+from ..core.placement import permanent_refusal
 from ..core.pool import Pool
 from ..errors import HarborError
 from ..jobs.spec import progress_pattern, spec_of
@@ -95,6 +95,6 @@ def check_jobs(workflow: Any, pool: Pool) -> None:
         if spec.request in seen:
             continue
         seen.add(spec.request)
-        refusal = forever(spec.request, dict(pool.nodes), pool.policy)
+        refusal = permanent_refusal(spec.request, dict(pool.nodes), pool.policy)
         if refusal is not None:
-            raise HarborError(f"rule {job.name}: {impossible(refusal)}", "harbor nodes")
+            raise HarborError(f"rule {job.name}: {impossible_message(refusal)}", "harbor nodes")

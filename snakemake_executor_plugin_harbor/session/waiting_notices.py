@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.placement import Why, summary
-from ..run.wait_recorder import Stuck
+from ..core.placement import NodeReason, list_reasons
+from ..run.wait_recorder import WaitingJobs
 
 LONG_S = 30.0
 """A job that could not be placed for this long is told of."""
@@ -22,14 +22,14 @@ class WaitingNotices:
         self._told: dict[frozenset[tuple[str, ...]], float] = {}
         self._last = -PAUSE_S
 
-    def tell(self, groups: Iterable[Stuck], now: float) -> None:
+    def tell(self, groups: Iterable[WaitingJobs], now: float) -> None:
         """Write a line for each reason that was not told yet."""
-        found: dict[frozenset[tuple[str, ...]], list[Stuck]] = {}
+        found: dict[frozenset[tuple[str, ...]], list[WaitingJobs]] = {}
         for group in groups:
             jobs = [job for job in group.jobs if now - job.since >= LONG_S]
             if jobs:
                 key = frozenset(why.kind for why in group.whys.values())
-                found.setdefault(key, []).append(Stuck(jobs, group.whys))
+                found.setdefault(key, []).append(WaitingJobs(jobs, group.whys))
         new = [key for key in found if key not in self._told]
         if new and now - self._last >= PAUSE_S:
             self._last = now
@@ -42,18 +42,18 @@ class WaitingNotices:
             elif now - at >= FORGET_S and key != BUSY:
                 del self._told[key]
 
-    def _line(self, groups: list[Stuck]) -> None:
+    def _line(self, groups: list[WaitingJobs]) -> None:
         jobs = [job for group in groups for job in group.jobs]
         whys = groups[0].whys
         rules = sorted({job.spec.rule for job in jobs if job.spec.rule})
         names = f"{', '.join(rules[:3])}{', ...' if len(rules) > 3 else ''}"
         who = "1 job waits" if len(jobs) == 1 else f"{len(jobs)} jobs wait"
         number = jobs[0].spec.id.rpartition("/")[2]
-        text = f"harbor: {who}: {'; '.join(summary(whys, most=4))}   # {names}: harbor explain {number}"
-        if all(why.busy or why.never for why in whys.values()):
+        text = f"harbor: {who}: {'; '.join(list_reasons(whys, most=4))}   # {names}: harbor explain {number}"
+        if all(why.busy or why.permanent for why in whys.values()):
             self._logger.info(text)
         else:
             self._logger.warning(text)
 
 
-BUSY = frozenset({Why("", (), busy=True).kind})
+BUSY = frozenset({NodeReason("", (), busy=True).kind})

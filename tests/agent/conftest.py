@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.bootstrap import command, payload
+from snakemake_executor_plugin_harbor.remote.bootstrap import bootstrap_command, bootstrap_input
 
 RUN = f"r-{os.getpid()}"
 """Tests say `r/1`; on the wire the run has a name of its own, as a job's key finds its processes on all the machine."""
@@ -48,7 +48,7 @@ class Agent:
         **welcome: Any,
     ) -> None:
         self.process = subprocess.Popen(
-            [*prefix, "/bin/sh", "-c", command(python)],
+            [*prefix, "/bin/sh", "-c", bootstrap_command(python)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -60,7 +60,7 @@ class Agent:
         self.said: list[dict[str, Any]] = []
         self._rest = b""
         hello = {"t": "welcome", "v": 1, "run": "r", "node": "n", "scratch": str(scratch), "umask": 0o022, "nice": 0}
-        self.raw(payload({**hello, "load_every": 0.2, **welcome}))
+        self.raw(bootstrap_input({**hello, "load_every": 0.2, **welcome}))
 
     def raw(self, data: bytes) -> None:
         assert self.process.stdin is not None

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.config.hosts import parse_host, parse_hosts, read_hostfile, unique
+from snakemake_executor_plugin_harbor.config.host import parse_host, with_unique_names
+from snakemake_executor_plugin_harbor.config.hostfile import parse_hosts, read_hostfile
 from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings, host_list
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
 from snakemake_executor_plugin_harbor.core.protocol import MAX_CORES
@@ -215,9 +216,9 @@ def test_a_file_that_cannot_be_read(tmp_path, name):
 
 
 def test_distinct_names():
-    assert [n.name for n in unique([spec("a", port=1), spec("a", port=2), spec("b")])] == ["a:1", "a:2", "b"]
+    assert [n.name for n in with_unique_names([spec("a", port=1), spec("a", port=2), spec("b")])] == ["a:1", "a:2", "b"]
     with pytest.raises(HarborError, match="node a is in the host list twice"):
-        unique([spec("a"), spec("a", slots=3)])
+        with_unique_names([spec("a"), spec("a", slots=3)])
 
 
 def settings(path: Path | None, *hosts: str, **others: object) -> ExecutorSettings:

@@ -90,7 +90,7 @@ def test_refusal_says_why(view, request_, text, forever):
     answer = place(request_, pool(view), Policy(), now=0.0)
     assert isinstance(answer, Refusal)
     assert text in answer.reasons["a"]
-    assert answer.forever is forever
+    assert answer.permanent is forever
 
 
 def test_nobody_starves_but_a_visitor_is_left_alone():

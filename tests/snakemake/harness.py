@@ -110,7 +110,10 @@ class Run:
         return self
 
     def until(self, pattern: str, timeout: float = 30) -> None:
-        wait_until(lambda: re.search(pattern, self.text), timeout, f"{pattern!r} in the output of Snakemake")
+        try:
+            wait_until(lambda: re.search(pattern, self.text), timeout)
+        except TimeoutError:
+            raise AssertionError(f"Snakemake did not say {pattern!r} in {timeout} s:\n{self.text[-6000:]}") from None
 
 
 def processes_in(directory: Path) -> list[psutil.Process]:

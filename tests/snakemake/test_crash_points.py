@@ -63,7 +63,7 @@ KILLER = """
         sys.meta_path.insert(0, Finder())
 """
 CALLS = [
-    (Workdir.point_to, 1),
+    (Workdir.write_pointer, 1),
     (Journal.commit, 3),
     (Session.submit, 1),
     (Executor.submitted, 2),
@@ -72,7 +72,7 @@ CALLS = [
     (Links.send, 6),
     (Session.report, 1),
     (Session.report, 4),
-    (Session.settled, 2),
+    (Session.result_recorded, 2),
     (FilePersistence._write_record, 3),
     (Session.close, 1),
     (Workdir.release, 1),

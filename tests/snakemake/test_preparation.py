@@ -94,8 +94,8 @@ class Finder(MetaPathFinder):
     def find_spec(self, wanted, path, target=None):
         if wanted == "snakemake.api":
             sys.meta_path.remove(self)
-            workers = import_module("snakemake_executor_plugin_harbor.run.workers")
-            workers.TELL_S, workers.TELL_AGAIN_S = 1.0, 2.0
+            prepare_threads = import_module("snakemake_executor_plugin_harbor.run.prepare_threads")
+            prepare_threads.TELL_S, prepare_threads.TELL_AGAIN_S = 1.0, 2.0
 
 sys.meta_path.insert(0, Finder())
 """

@@ -18,9 +18,9 @@ from ..process import ProcessChannel, clean_environment
 from ..transport import Channel, ConnectError, SshSettings, Target
 from .config import HostOptions, resolve, target_words
 from .errors import ConnectErrors, kind_of_text, telling_line
-from .gates import BEHIND_JUMP_S, LOGIN_S, STALLED_S, of_server, programs
 from .known_hosts import ShownKey
 from .login import locked_files
+from .login_limits import BEHIND_JUMP_S, LOGIN_S, STALLED_S, of_server, programs
 
 CONNECTED = "debug1: Connection established."
 STARTED = re.compile(r"^debug1: (Sending command: |mux_client_request_session: master session id)", re.MULTILINE)

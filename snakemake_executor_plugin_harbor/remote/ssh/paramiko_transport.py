@@ -18,9 +18,9 @@ from ..transport import Channel, ConnectError, SshSettings, Target
 from .config import HostOptions, parse_hop, resolve
 from .dial import Proxy, Tunnel, await_greeting, dial_tcp
 from .errors import BY_OPENSSH, ConnectErrors, kind_of_text
-from .gates import LOGIN_S, STALLED_S, handshakes, of_server
 from .known_hosts import HostKey, Verdict, accept_new, entries, judge
 from .login import log_in
+from .login_limits import LOGIN_S, STALLED_S, handshakes, of_server
 
 if TYPE_CHECKING:
     import paramiko

@@ -26,8 +26,8 @@ def journal(tmp_path, monkeypatch, told):
 
 
 def add(journal: Journal, id: str) -> None:
-    journal.job(id, id, "rule", {"w": "1"}, 1, 1.0)
-    journal.changed(id, 1, "running", "ada", "why", 2.0, "log")
+    journal.add_job(id, id, "rule", {"w": "1"}, 1, 1.0)
+    journal.add_change(id, 1, "running", "ada", "why", 2.0, "log")
 
 
 def states(journal: Journal) -> dict[str, str]:

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.transport import (
-    Channel,
-    ConnectError,
-    SshSettings,
-    Target,
-    Transport,
-    make_transport,
-)
+from snakemake_executor_plugin_harbor.remote.connect import make_transport
+from snakemake_executor_plugin_harbor.remote.transport import Channel, ConnectError, SshSettings, Target, Transport
 from tests.sshd import SSHD, Pool, hosts
 
 Open = Callable[..., Channel]

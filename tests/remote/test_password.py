@@ -7,10 +7,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.transport import SshSettings, make_transport
+from snakemake_executor_plugin_harbor.remote.connect import make_transport
+from snakemake_executor_plugin_harbor.remote.transport import SshSettings
+from tests.remote.conftest import everything, target
+from tests.remote.password_server import PasswordServer, serving
 from tests.sshd import wait_until
-from tests.transport.conftest import everything, target
-from tests.transport.password_server import PasswordServer, serving
 
 SECRET = 'p4ss it\'s "$HOME" \\n grün %s'
 RELAY = """\

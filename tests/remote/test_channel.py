@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.remote.conftest import Channel, Open, everything
 from tests.sshd import wait_until
-from tests.transport.conftest import Channel, Open, everything
 
 MEGABYTES = 5 * 1024 * 1024
 

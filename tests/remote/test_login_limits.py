@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.ssh.gates import Gate
+from snakemake_executor_plugin_harbor.remote.ssh.login_limits import Gate
 from snakemake_executor_plugin_harbor.remote.transport import ConnectError
+from tests.remote.conftest import target
 from tests.sshd import wait_until
-from tests.transport.conftest import target
 
 
 class Crowd:

@@ -1,4 +1,4 @@
-"""The launcher and the reporter with real threads."""
+"""PrepareThreads with real threads."""
 
 import threading
 import time
@@ -8,9 +8,9 @@ import pytest
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Reservation
-from snakemake_executor_plugin_harbor.run import workers
-from snakemake_executor_plugin_harbor.run.workers import PrepareThreads, ReportThread
+from snakemake_executor_plugin_harbor.core.model import Reservation
+from snakemake_executor_plugin_harbor.run import prepare_threads as module
+from snakemake_executor_plugin_harbor.run.prepare_threads import PrepareThreads
 from tests.sshd import wait_until
 
 
@@ -27,16 +27,16 @@ class Session:
         self.expected = False
         self.lock = threading.Lock()
 
-    def rule(self, job):
+    def rule_of(self, job):
         return job.partition("-")[0]
 
     def prepare(self, launch):
-        rule = self.rule(launch.job)
+        rule = self.rule_of(launch.job)
         with self.lock:
             assert launch.job not in self.at_work, "one job is prepared twice at once"
             self.at_work[launch.job] = 1
             self.threads.add(threading.get_ident())
-            now = sum(1 for job in self.at_work if self.rule(job) == rule)
+            now = sum(1 for job in self.at_work if self.rule_of(job) == rule)
             self.most[rule] = max(self.most[rule], now)
         if rule in self.gates:
             self.gates[rule].wait(20)
@@ -49,10 +49,10 @@ class Session:
             raise ValueError("a bug")
         return {"t": "start", "job": launch.job}
 
-    def slow(self, launch, seconds):
+    def report_slow(self, launch, seconds):
         self.told.append((launch.job, seconds))
 
-    def busy(self):
+    def more_jobs_expected(self):
         return self.expected
 
 
@@ -141,10 +141,10 @@ def test_slow_jobs_of_one_rule_do_not_take_all_threads(rig):
     gate = rig.gate("slow")
     rig.put(*(f"slow-{i}" for i in range(100)), *fast(20))
     wait_until(lambda: len(rig.ready()) == 20, 20, "the fast jobs")
-    wait_until(lambda: len(rig.launcher.at_work()) == workers.RULE_THREADS, 20, "the slow ones' threads")
+    wait_until(lambda: len(rig.launcher.at_work()) == module.RULE_THREADS, 20, "the slow ones' threads")
     gate.set()
     wait_until(lambda: len(rig.ready()) == 120, 20, "all jobs")
-    assert rig.session.most["slow"] <= workers.RULE_THREADS and len(rig.session.threads) <= workers.THREADS
+    assert rig.session.most["slow"] <= module.RULE_THREADS and len(rig.session.threads) <= module.THREADS
 
 
 def test_several_slow_rules(rig):
@@ -181,7 +181,7 @@ def test_snakemake_s_thread_waits_for_fast_jobs(rig):
     began = time.monotonic()
     rig.put(*fast(20))
     rig.launcher.drain()
-    assert rig.ready() == fast(20) and time.monotonic() - began < workers.YIELD_S
+    assert rig.ready() == fast(20) and time.monotonic() - began < module.YIELD_S
 
 
 def test_without_snakemake_s_thread_they_are_prepared_all_the_same(rig):
@@ -206,12 +206,12 @@ def test_snakemake_s_thread_does_not_wait_for_a_slow_one(rig):
 def test_drain_without_work_returns_at_once(rig):
     began = time.monotonic()
     rig.launcher.drain()
-    assert time.monotonic() - began < workers.DRAIN_S
+    assert time.monotonic() - began < module.DRAIN_S
 
 
 def test_a_slow_job_is_told_of_and_again(rig, monkeypatch):
-    monkeypatch.setattr(workers, "TELL_S", 1.0)
-    monkeypatch.setattr(workers, "TELL_AGAIN_S", 0.5)
+    monkeypatch.setattr(module, "TELL_S", 1.0)
+    monkeypatch.setattr(module, "TELL_AGAIN_S", 0.5)
     gate = rig.gate("slow")
     rig.put("slow-1", "fast-1")
     wait_until(lambda: len(rig.session.told) >= 3, 20, "three reports")
@@ -247,64 +247,3 @@ def test_the_end_does_not_wait_for_a_slow_one(rig):
     gate.set()
     wait_until(lambda: not rig.launcher.at_work(), 10, "the threads")
     assert rig.ready() == ["fast-1"]
-
-
-# --- the reporter ------------------------------------------------------------------------------------------------
-
-
-class Snakemake:
-    """Takes reports; an end in `missing` is not yet to be taken."""
-
-    def __init__(self):
-        self.missing = set()
-        self.asked = Counter()
-        self.taken = []
-        self.batches = 0
-
-    def report(self, outcome):
-        self.asked[outcome.job] += 1
-        if outcome.job in self.missing:
-            return False
-        self.taken.append(outcome.job)
-        return True
-
-    def reported(self):
-        self.batches += 1
-
-
-@pytest.fixture
-def reports():
-    listener = Snakemake()
-    reporter = ReportThread(listener)
-    thread = threading.Thread(target=reporter.run, daemon=True)
-    thread.start()
-    yield listener, reporter
-    reporter.stop()
-    thread.join(10)
-    assert not thread.is_alive()
-
-
-def ends(*jobs):
-    return [Outcome(job, 1, JobState.SUCCEEDED, "a") for job in jobs]
-
-
-def test_reports_are_made_in_order(reports):
-    listener, reporter = reports
-    for i in range(50):
-        reporter.put(ends(f"{i}"))
-    wait_until(lambda: len(listener.taken) == 50, 10, "the reports")
-    assert listener.taken == [f"{i}" for i in range(50)] and listener.batches <= 50
-
-
-def test_missing_outputs_of_one_job_delay_nobody_else(reports):
-    listener, reporter = reports
-    listener.missing = {"late"}
-    reporter.put(ends("late", "1"))
-    wait_until(lambda: listener.taken == ["1"], 5, "the other job of the batch")
-    for i in range(2, 30):
-        reporter.put(ends(str(i)))
-    wait_until(lambda: len(listener.taken) == 29, 10, "the other jobs")
-    wait_until(lambda: listener.asked["late"] > 3, 10, "more questions")
-    listener.missing.clear()
-    wait_until(lambda: listener.taken[-1] == "late", 10, "the late one")
-    assert Counter(listener.taken)["late"] == 1

@@ -9,10 +9,11 @@ import pytest
 
 ASK = """
 import json, resource
-from snakemake_executor_plugin_harbor.remote.descriptors import raise_limit
-from snakemake_executor_plugin_harbor.remote.transport import SshSettings, Target, make_transport
-told = raise_limit({nodes}, "openssh")
-again = raise_limit({nodes}, "openssh")
+from snakemake_executor_plugin_harbor.remote.open_files import raise_open_file_limit
+from snakemake_executor_plugin_harbor.remote.connect import make_transport
+from snakemake_executor_plugin_harbor.remote.transport import SshSettings, Target
+told = raise_open_file_limit({nodes}, "openssh")
+again = raise_open_file_limit({nodes}, "openssh")
 local = make_transport(Target("localhost", "localhost", None, None, True), "paramiko", SshSettings(None, None))
 child = b"".join(iter(local.open("ulimit -Sn; ulimit -Hn").read, b"")).split()
 print(json.dumps([resource.getrlimit(resource.RLIMIT_NOFILE), [int(n) for n in child], told, again == told]))

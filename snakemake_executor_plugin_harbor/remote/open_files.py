@@ -9,7 +9,7 @@ PER_NODE = {"paramiko": 3, "openssh": 8}
 _inherited: int | None = None
 
 
-def raise_limit(nodes: int, transport: str) -> str | None:
+def raise_open_file_limit(nodes: int, transport: str) -> str | None:
     """Raise the soft limit to the hard one; a warning if that is too low for so many nodes."""
     global _inherited
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -31,7 +31,7 @@ def raise_limit(nodes: int, transport: str) -> str | None:
     )
 
 
-def as_inherited() -> str:
+def inherited_limit_command() -> str:
     """Shell code that gives a command the soft limit that we were started with.
 
     Jobs inherit it: select() fails above descriptor 1024, and some old programs close all up to the limit.

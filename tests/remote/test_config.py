@@ -13,8 +13,8 @@ import pytest
 
 from snakemake_executor_plugin_harbor.remote.ssh.config import resolve
 from snakemake_executor_plugin_harbor.remote.transport import SshSettings
+from tests.remote.conftest import Client, target
 from tests.sshd import Pool, free_port, keygen
-from tests.transport.conftest import Client, target
 
 
 def accepted(pool: Pool, name: str) -> int:

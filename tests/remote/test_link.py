@@ -14,10 +14,12 @@ import pytest
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
 from snakemake_executor_plugin_harbor.core.protocol import VERSION, Message
-from snakemake_executor_plugin_harbor.remote.connection import HOST_KEY_PAUSE_S, LOGIN_PAUSE_S, REPAIR_PAUSE_S, Current
+from snakemake_executor_plugin_harbor.remote.connect import make_transport
+from snakemake_executor_plugin_harbor.remote.connection import IsCurrent
+from snakemake_executor_plugin_harbor.remote.connection_end import HOST_KEY_PAUSE_S, LOGIN_PAUSE_S, REPAIR_PAUSE_S
 from snakemake_executor_plugin_harbor.remote.link import Link
 from snakemake_executor_plugin_harbor.remote.links import Links
-from snakemake_executor_plugin_harbor.remote.transport import SshSettings, Target, make_transport
+from snakemake_executor_plugin_harbor.remote.transport import SshSettings, Target
 from tests.dead import dead_hosts
 from tests.sshd import Pool, Sshd, keygen, public_key, wait_until
 
@@ -30,7 +32,7 @@ class Way:
     def __init__(self, pool: Pool, kind: str, scratch: Path) -> None:
         self.pool = pool
         self.scratch = scratch
-        self.reported: queue.SimpleQueue[tuple[ev.Event, Current]] = queue.SimpleQueue()
+        self.reported: queue.SimpleQueue[tuple[ev.Event, IsCurrent]] = queue.SimpleQueue()
         self.kind = kind
         self.links = Links(self.link)
         self.made: list[Link] = []
@@ -78,20 +80,29 @@ class Way:
     down: "Callable[[Way, Link], ev.NodeDown]" = up  # type: ignore[assignment]
 
     def lose(self, link: Link) -> ev.NodeDown:
-        link.cut()
+        link.abort()
         return self.next(ev.NodeDown)  # type: ignore[return-value]
 
     def agents(self, name: str = "harbor-agent") -> list[int]:
         found = []
         for server in self.pool.servers.values():
             if server._process is not None:
-                found += [p.pid for p in psutil.Process(server.pid).children(recursive=True) if p.name() == name]
+                children = psutil.Process(server.pid).children(recursive=True)
+                found += [process.pid for process in children if _name(process) == name]
         return found
 
     def close(self) -> None:
         self.links.close()
         for link in self.made:
             link.close()
+
+
+def _name(process: psutil.Process) -> str:
+    """Empty if the process has ended since it was listed."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 @pytest.fixture(params=["paramiko", "openssh"])
@@ -235,7 +246,7 @@ def test_connect_while_a_connection_lives_ends_that_one_first(way: Way) -> None:
     wait_until(lambda: len(way.agents()) == 1, 10, "one agent")
     assert way.agents() != [first]
     wait_until(lambda: len(way.agents("harbor-guardian")) == 1, 10, "one guardian")
-    way.next(ev.Measured)
+    way.next(ev.LoadMeasured)
 
 
 def test_quick_connects_leave_one_agent(way: Way) -> None:
@@ -244,7 +255,7 @@ def test_quick_connects_leave_one_agent(way: Way) -> None:
         time.sleep(0.1)
     assert isinstance(way.next((ev.NodeUp, ev.NodeDown)), ev.NodeUp)  # type: ignore[arg-type]
     wait_until(lambda: len(way.agents()) == 1, 15, "one agent")
-    way.next(ev.Measured)
+    way.next(ev.LoadMeasured)
     assert len(way.agents()) == len(way.agents("harbor-guardian")) == 1
 
 
@@ -268,7 +279,7 @@ def test_the_same_way_with_other_slots_is_the_same_link(way: Way) -> None:
     login = Login(way)
     way.links.connect(NODE)
     way.next(ev.NodeUp)
-    way.links.cut("node1")
+    way.links.abort("node1")
     way.next(ev.NodeDown)
     login.do()
     way.links.connect(replace(NODE, slots=3, tags=frozenset({"big"})))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_harbor.remote.connect import make_transport
 from snakemake_executor_plugin_harbor.remote.ssh.errors import kind_of_error, kind_of_text
-from snakemake_executor_plugin_harbor.remote.transport import ConnectError, SshSettings, make_transport
+from snakemake_executor_plugin_harbor.remote.transport import ConnectError, SshSettings
+from tests.remote.conftest import Client, target
 from tests.sshd import Pool, free_port
-from tests.transport.conftest import Client, target
 
 
 @pytest.fixture

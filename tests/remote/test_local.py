@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from snakemake_executor_plugin_harbor.remote import process
+from tests.remote.conftest import Client, Target, everything
 from tests.sshd import wait_until
-from tests.transport.conftest import Client, Target, everything
 
 HERE = Target("localhost", "localhost", None, None, local=True)
 

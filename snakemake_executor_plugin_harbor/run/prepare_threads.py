@@ -4,22 +4,20 @@ The launcher prepares jobs, which touches disks and runs the user's functions; t
 Snakemake, which takes its lock and waits for outputs to become visible.
 """
 
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ..core import actions as act
 from ..core import events as ev
-from ..core.model import JobId, Outcome
+from ..core.model import JobId
 from ..core.protocol import Message
+from .client import Preparer
 
 PACE_S = 0.015
 """Under load, reports are made together at this interval: each hand-over between threads costs Python's lock."""
-ASK_AGAIN_S = 0.1
 BATCH = 16
 """So many answers at most are handed to the dispatcher at once."""
 YIELD_S = 0.25
@@ -35,32 +33,6 @@ RULE_THREADS = 4
 TELL_S = 30.0
 TELL_AGAIN_S = 60.0
 """When the user hears of a slow preparation."""
-
-
-class Preparer(Protocol):
-    """Who makes start messages: the session."""
-
-    def prepare(self, launch: act.Prepare) -> Message | ev.PrepareFailed:
-        """The `start` message of an attempt, or why there is none. Several threads call it, for different jobs."""
-
-    def rule(self, job: JobId) -> str:
-        """The rule of a job: if one of its jobs is slow to prepare, the others probably are, too."""
-
-    def slow(self, launch: act.Prepare, seconds: float) -> None:
-        """Tell the user that an attempt has been in preparation for this long."""
-
-    def busy(self) -> bool:
-        """Whether Snakemake's own thread is at work and will come by with `PrepareThreads.drain`."""
-
-
-class Listener(Protocol):
-    """Who hears of ends: the session."""
-
-    def report(self, outcome: Outcome) -> bool:
-        """Tell Snakemake. False: not yet (an output is not visible), ask again."""
-
-    def reported(self) -> None:
-        """A batch of reports is over."""
 
 
 @dataclass(eq=False)
@@ -115,7 +87,7 @@ class PrepareThreads:
         """Prepare these."""
         if launches:
             with self._lock:
-                self._queue.extend((launch, self._preparer.rule(launch.job)) for launch in launches)
+                self._queue.extend((launch, self._preparer.rule_of(launch.job)) for launch in launches)
                 self._call()
 
     def message(self, job: JobId, attempt: int) -> Message:
@@ -241,7 +213,7 @@ class PrepareThreads:
                     self._parked -= 1
                     continue
                 self._leader = worker
-                if self._hurry.is_set() or not self._preparer.busy():
+                if self._hurry.is_set() or not self._preparer.more_jobs_expected():
                     worker.launch, worker.rule = self._queue[place]
                     del self._queue[place]
                     worker.since = worker.told = time.monotonic()
@@ -269,49 +241,6 @@ class PrepareThreads:
             if now - worker.told >= (TELL_S if worker.told == worker.since else TELL_AGAIN_S):
                 worker.told = now
                 # What it is at may be a file that does not answer.
-                threading.Thread(target=self._preparer.slow, args=(launch, now - worker.since), daemon=True).start()
-
-
-class ReportThread:
-    """Reports ends in batches; one whose outputs are not visible yet is asked about again."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._inbox: queue.SimpleQueue[list[Outcome] | None] = queue.SimpleQueue()
-
-    def put(self, outcomes: list[Outcome]) -> None:
-        """Report these."""
-        if outcomes:
-            self._inbox.put(outcomes)
-
-    def stop(self) -> None:
-        """End the thread after what it is at."""
-        self._inbox.put(None)
-
-    def run(self) -> None:
-        """The thread."""
-        waiting: list[Outcome] = []
-        reported = 0.0
-        while True:
-            try:
-                outcomes = self._inbox.get(timeout=ASK_AGAIN_S if waiting else None)
-            except queue.Empty:
-                outcomes = []
-            if outcomes is None:
-                return
-            if outcomes:
-                time.sleep(max(0.0, reported + PACE_S - time.monotonic()))
-                reported = time.monotonic()
-                outcomes = outcomes + self._more()
-            waiting = [outcome for outcome in waiting + outcomes if not self._listener.report(outcome)]
-            self._listener.reported()
-
-    def _more(self) -> list[Outcome]:
-        found: list[Outcome] = []
-        while not self._inbox.empty():
-            more = self._inbox.get()
-            if more is None:
-                self._inbox.put(None)
-                break
-            found += more
-        return found
+                threading.Thread(
+                    target=self._preparer.report_slow, args=(launch, now - worker.since), daemon=True
+                ).start()

@@ -8,8 +8,8 @@ import pytest
 from snakemake_executor_plugin_harbor.remote.ssh import known_hosts as hostkeys
 from snakemake_executor_plugin_harbor.remote.ssh.config import resolve
 from snakemake_executor_plugin_harbor.remote.transport import SshSettings
+from tests.remote.conftest import Client, target
 from tests.sshd import Pool, Sshd, keygen, public_key
-from tests.transport.conftest import Client, target
 
 NODE = target("node1")
 

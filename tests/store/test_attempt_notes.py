@@ -5,11 +5,11 @@ import os
 
 import pytest
 
-from snakemake_executor_plugin_harbor.core.model import Place
+from snakemake_executor_plugin_harbor.core.model import AttemptLocation
 from snakemake_executor_plugin_harbor.errors import HarborError
 from snakemake_executor_plugin_harbor.store.attempt_notes import AttemptNotes
 
-ADA = Place("ada", "ada.example", "boot", "/scratch")
+ADA = AttemptLocation("ada", "ada.example", "boot", "/scratch")
 
 
 def again(path):
@@ -20,22 +20,22 @@ def again(path):
 def test_what_was_started_is_known_with_its_place(tmp_path):
     path = tmp_path / "notes"
     AttemptNotes(path).start("r/1", 2, ["h"], ADA)
-    (note,) = again(path).of("h")
-    assert (note.job, note.attempt, note.place, note.over) == ("r/1", 2, ADA, False)
+    (note,) = again(path).with_hash("h")
+    assert (note.job, note.attempt, note.place, note.ended) == ("r/1", 2, ADA, False)
     assert again(path).get("r/1") == note and again(path).any
 
 
 def test_a_run_does_not_see_its_own(tmp_path):
     notes = AttemptNotes(tmp_path / "notes")
     notes.start("r/1", 1, ["h"], ADA)
-    assert not notes.any and not notes.of("h")
+    assert not notes.any and not notes.with_hash("h")
 
 
 def test_what_snakemake_knows_is_forgotten(tmp_path):
     path = tmp_path / "notes"
     notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)
-    notes.settled("r/1")
+    notes.result_recorded("r/1")
     assert not again(path).any and not path.exists()
 
 
@@ -43,25 +43,25 @@ def test_what_is_over_without_snakemake_stays_known_as_over(tmp_path):
     path = tmp_path / "notes"
     notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)
-    notes.over("r/1")
-    assert again(path).get("r/1").over and again(path).get("r/1").over, "also after the file was written anew"
+    notes.nothing_runs("r/1")
+    assert again(path).get("r/1").ended and again(path).get("r/1").ended, "also after the file was written anew"
 
 
 def test_another_attempt_is_not_over(tmp_path):
     path = tmp_path / "notes"
     notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)
-    notes.over("r/1")
-    notes.start("r/1", 2, ["h"], Place("grace"))
+    notes.nothing_runs("r/1")
+    notes.start("r/1", 2, ["h"], AttemptLocation("grace"))
     note = again(path).get("r/1")
-    assert (note.attempt, note.place.node, note.over) == (2, "grace", False)
+    assert (note.attempt, note.place.node, note.ended) == (2, "grace", False)
 
 
 def test_a_new_start_takes_the_place_of_an_earlier_run_s(tmp_path):
     path = tmp_path / "notes"
     AttemptNotes(path).start("r/1", 1, ["h"], ADA)
     AttemptNotes(path).start("s/1", 1, ["h"], ADA)
-    assert [note.job for note in again(path).of("h")] == ["s/1"] and again(path).get("r/1") is None
+    assert [note.job for note in again(path).with_hash("h")] == ["s/1"] and again(path).get("r/1") is None
 
 
 def test_a_group_is_known_by_each_of_its_members(tmp_path):
@@ -69,8 +69,8 @@ def test_a_group_is_known_by_each_of_its_members(tmp_path):
     AttemptNotes(path).start("r/g", 1, ["h", "i"], ADA)
     AttemptNotes(path).start("s/1", 1, ["h"], ADA)
     found = again(path)
-    assert [note.job for note in found.of("h")] == ["s/1"]
-    assert [note.job for note in found.of("i")] == ["r/g"]
+    assert [note.job for note in found.with_hash("h")] == ["s/1"]
+    assert [note.job for note in found.with_hash("i")] == ["r/g"]
 
 
 @pytest.mark.parametrize(

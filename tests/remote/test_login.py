@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.remote.conftest import Client, target
+from tests.remote.password_server import PasswordServer, serving
 from tests.sshd import Pool, keygen, public_key, wait_until
-from tests.transport.conftest import Client, target
-from tests.transport.password_server import PasswordServer, serving
 
 NODE = target("node1")
 SECRET = "c0rrect-horse"

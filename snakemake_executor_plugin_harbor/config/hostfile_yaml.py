@@ -17,7 +17,7 @@ import yaml
 from ..core.model import NodeSpec
 from ..core.protocol import MAX_CORES, MAX_MB
 from ..errors import HarborError
-from .hosts import node_name, parse_host, short
+from .host import checked_node_name, parse_host, shorten
 
 _KEYS: dict[str, type] = {
     "host": str,
@@ -73,7 +73,7 @@ def _node(where: str, name: str, value: yaml.Node, path: Path) -> NodeSpec:
             if not _is_null(content):
                 values[key.value] = _checked(at, key.value, _plain(content, f"{at}.{key.value}"))
     if "host" in values:
-        base = replace(parse_host(values.pop("host"), where), name=node_name(name, where))
+        base = replace(parse_host(values.pop("host"), where), name=checked_node_name(name, where))
     else:
         base = parse_host(name, where)
     return replace(base, **values)
@@ -89,7 +89,7 @@ def _pairs(node: yaml.Node, where: str, path: Path, expected: str) -> Iterator[t
         if not isinstance(key, yaml.ScalarNode):
             raise HarborError(f"{_at(path, key)}: a {_kind(key)} cannot be a name; expected {expected}.")
         if key.value in seen:
-            raise HarborError(f"{_at(path, key)}: {short(key.value)} is there twice.")
+            raise HarborError(f"{_at(path, key)}: {shorten(key.value)} is there twice.")
         seen.add(key.value)
         yield key, value
 
@@ -119,7 +119,7 @@ def _scalar(node: yaml.ScalarNode, where: str) -> Any:
     try:
         return yaml.constructor.SafeConstructor().construct_object(node)
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise HarborError(f"{where}: {short(node.value)} cannot be read as {node.tag.rpartition(':')[2]}.") from error
+        raise HarborError(f"{where}: {shorten(node.value)} cannot be read as {node.tag.rpartition(':')[2]}.") from error
 
 
 def _checked(where: str, key: str, value: Any) -> Any:
@@ -128,25 +128,25 @@ def _checked(where: str, key: str, value: Any) -> Any:
     if key == "tags":
         tags = [value] if isinstance(value, str) else value
         if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-            raise HarborError(f"{where}.tags: expected a list of words, got {short(value)}.")
+            raise HarborError(f"{where}.tags: expected a list of words, got {shorten(value)}.")
         return frozenset(tags)
     if key == "hours":
         match = re.fullmatch(r"([0-9]{1,2})-([0-9]{1,2})", str(value))
         if match is None or int(match[1]) > 24 or int(match[2]) > 24:
-            raise HarborError(f"{where}.hours: expected FROM-TO like 18-8, got {short(value)}.")
+            raise HarborError(f"{where}.hours: expected FROM-TO like 18-8, got {shorten(value)}.")
         return int(match[1]) % 24, int(match[2])
     if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e15:
         value = float(value)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise HarborError(f"{where}.{key}: expected {kind.__name__}, got {short(value)}.")
+        raise HarborError(f"{where}.{key}: expected {kind.__name__}, got {shorten(value)}.")
     return _text(where, key, value.strip()) if isinstance(value, str) else _bounded(where, key, value)
 
 
 def _text(where: str, key: str, value: str) -> str:
     if any(character in value for character in "\n\r\0"):
-        raise HarborError(f"{where}.{key}: must be one line, got {short(value)}.")
+        raise HarborError(f"{where}.{key}: must be one line, got {shorten(value)}.")
     if key == "scratch" and not value.startswith("/"):
-        raise HarborError(f"{where}.scratch: must be an absolute path, got {short(value)}.")
+        raise HarborError(f"{where}.scratch: must be an absolute path, got {shorten(value)}.")
     return value
 
 
@@ -154,5 +154,5 @@ def _bounded(where: str, key: str, value: Any) -> Any:
     low, high = _BOUNDS[key]
     if not low <= value <= high or math.isnan(value):
         limits = f"at least {low}" if value < low else f"from {low} to {high}"
-        raise HarborError(f"{where}.{key}: must be {limits}, got {short(value)}.")
+        raise HarborError(f"{where}.{key}: must be {limits}, got {shorten(value)}.")
     return value
