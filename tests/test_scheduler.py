@@ -9,7 +9,7 @@ from snakemake_executor_plugin_harbor.core.capacity import Capacity, HandOverLim
 from snakemake_executor_plugin_harbor.core.dag_depth import DagDepths
 from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, NodeState, Request
 from snakemake_executor_plugin_harbor.core.node import NodeView
-from snakemake_executor_plugin_harbor.core.placement import Policy
+from snakemake_executor_plugin_harbor.core.policy import Policy
 from snakemake_scheduler_plugin_harbor import Scheduler, SchedulerSettings
 
 

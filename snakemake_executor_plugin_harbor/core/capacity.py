@@ -8,9 +8,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from .feasibility import Refusal, permanent_reason, permanent_refusal
+from .machine import total_slots
 from .model import NodeState, Request
 from .node import NodeView, Reservations
-from .placement import Policy, permanent_reason, total_slots
+from .policy import Policy
 
 
 class Capacity:
@@ -42,6 +44,10 @@ class Capacity:
             possible = (node.spec.name for node in self._nodes if permanent_reason(request, node, self._policy) is None)
             found = self._classes[key] = frozenset(possible)
         return found
+
+    def refusal(self, request: Request) -> Refusal | None:
+        """The reasons why no node can ever hold such a job, or None if one can."""
+        return permanent_refusal(request, {node.spec.name: node for node in self._nodes}, self._policy)
 
     def slots(self, names: frozenset[str]) -> int:
         """The slots that these nodes have for jobs now."""

@@ -21,7 +21,8 @@ from . import actions as act
 from . import events as ev
 from .job import Job, NodeAttempt
 from .model import AttemptLocation, JobId, JobState
-from .placement import NodeReason, NodeView
+from .node import NodeView
+from .node_reason import NodeReason
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL, for an attempt of an earlier run."""

@@ -16,10 +16,11 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The controller has prepared an attempt: it can be sent."""
+    """The controller has prepared an attempt: it can be sent. `log` is the path of its log."""
 
     job: JobId
     attempt: int
+    log: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Adopted:
     """A submitted job is one that an earlier controller started: it runs on a node, or ended there meanwhile.
 
     It keeps its earlier id and attempt. `submitted_as` is the id under which it was submitted in this run, if that is
-    another one. `reservation` is what it holds on the node.
+    another one. `reservation` is what it holds on the node. `log` is the path of its log.
     """
 
     job: JobId
@@ -46,6 +47,7 @@ class Adopted:
     reservation: Reservation
     exit: Mapping[str, Any] | None = None
     submitted_as: JobId | None = None
+    log: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import events as ev
+from .feasibility import Refusal
 from .model import JobId, JobSpec, JobState, Reservation, attempt_key
-from .placement import Refusal
 from .progress import Progress
 
 NO_RESERVATION = Reservation(())

@@ -13,7 +13,7 @@ from .earlier_attempts import EarlierAttempts
 from .job import Job
 from .lifecycle import CONNECTED, HOLDING, ON_NODE, TERMINAL, job_next
 from .model import JobId, JobSpec, JobState, NodeFacts, Outcome
-from .placement import NodeView
+from .node import NodeView
 
 MAX_LOSSES = 3
 MANY_LOSSES = 10

@@ -10,7 +10,7 @@ from . import actions as act
 from . import events as ev
 from .lifecycle import node_next
 from .model import NodeSpec, NodeState
-from .placement import NodeView
+from .node import NodeView
 
 STRIKES = 3
 QUARANTINE_S = 60.0

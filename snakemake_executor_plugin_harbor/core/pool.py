@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from . import actions as act
 from . import events as ev
+from .feasibility import Refusal
 from .job import (
     EXTERNAL_REASONS,
     LOST_REASONS,
@@ -21,9 +22,12 @@ from .job import (
 )
 from .job_table import CANCEL_GRACE_S, JobTable, LossCause, Timeouts
 from .lifecycle import HOLDING, ON_NODE
+from .machine import total_slots
 from .model import JobId, JobState, Load, NodeSpec, NodeState, Request, attempt_key
+from .node import NodeView
 from .node_table import NodeTable
-from .placement import NodeView, Placement, Policy, Refusal, total_slots
+from .placement import Placement
+from .policy import Policy
 from .progress import Progress, RuleDurations
 from .waiting import WaitingQueue
 
@@ -140,9 +144,9 @@ class Pool:
             case ev.NodeUp(name) | ev.Refused(name) | ev.DrainChanged(name):
                 self.waiting.node_changed(name)
             case ev.HostListChanged():
-                self.waiting.everything_changed()
+                self.waiting.host_list_changed()
             case ev.FenceResult() | ev.AttemptUnknown():
-                self.waiting.look_back()
+                self.waiting.recheck_held_back()
             case ev.Tick(hour):
                 self.waiting.time_passed(hour)
 
@@ -238,7 +242,7 @@ class Pool:
             node.release(key, now)
         ended = self._ledger.earlier_attempts.over(event.node, event.job, event.attempt)
         if ended:
-            self.waiting.look_back()
+            self.waiting.recheck_held_back()
         if key in self._orphans.get(event.node, ()) and not ended:
             self._orphans[event.node].discard(key)
         else:

@@ -3,21 +3,18 @@
 A node is not trusted: whatever it sends becomes a valid event or is dropped, and a line has a bound.
 """
 
-import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import events as ev
+from .codec import Message
 from .job import exit_event
 from .model import JobId, Load, NodeFacts
 from .progress import progress_of
 
 VERSION = 1
-MAX_LINE = 1 << 20
-"""Bytes; the agent keeps to it too. A `start` with a long script is the longest that is ever sent."""
-
 MAX_CORES = 65_536
 MAX_MB = 1 << 40
 MAX_ATTEMPT = 999_999
@@ -32,57 +29,6 @@ MAX_META = 64
 """How much a node may say: a number above its bound becomes that bound, text is cut, lists end there."""
 STEP = ("code", "start", "end", "cpu_s", "max_rss_mb", "in_mb", "out_mb")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-Message = Mapping[str, Any]
-
-
-def encode(message: Message) -> bytes:
-    """One line. Text that is not valid Unicode (file names) survives as surrogates, escaped."""
-    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
-
-
-class Decoder:
-    """Reassembles lines from chunks. Lines that are too long or no JSON object are dropped and counted."""
-
-    def __init__(self, limit: int = MAX_LINE) -> None:
-        self._limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._skipping = False
-        self.dropped = 0
-
-    def feed(self, data: bytes) -> Iterator[Message]:
-        """The messages that `data` completes."""
-        *lines, begun = data.split(b"\n")
-        for line in lines:
-            self._keep(line)
-            message = None if self._skipping else _parse(b"".join(self._parts))
-            self._parts, self._size, self._skipping = [], 0, False
-            if message is None:
-                self.dropped += 1
-            else:
-                yield message
-        self._keep(begun)
-
-    def _keep(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._size > self._limit:
-            self._skipping = True
-            self._parts = []
-        elif piece:
-            self._parts.append(piece)
-
-
-def _parse(line: bytes) -> Message | None:
-    if not line.startswith(b"{"):
-        return None
-    try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(message, dict) and isinstance(message.get("t"), str):
-        return message
-    return None
 
 
 def printable(text: str, limit: int | None = None) -> str:

@@ -89,6 +89,10 @@ class EndReports:
             self._report(entry, outcome, failure)
         return True
 
+    def batch_reported(self) -> None:
+        """Have Snakemake run one scheduling round for the batch instead of one per job."""
+        scheduler.merge_requests(self._workflow)
+
     def report_error(self, job: Any, error: BaseException) -> None:
         """Report a job that could not be queued as failed."""
         self._executor.error(job, _text(error))

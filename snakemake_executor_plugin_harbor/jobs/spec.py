@@ -8,6 +8,8 @@ from ..core.model import JobSpec, Request
 from ..errors import HarborError
 from ..snakemake_internals import rule_resources
 
+MINUTE_S = 60.0
+
 
 def spec_of(job: Any, id: str, attempt: int, depth: int, needs: tuple[str, ...]) -> JobSpec:
     """The JobSpec of a job or group. Raises HarborError with rule and name for a resource whose value is invalid."""
@@ -43,7 +45,7 @@ def runtime_s(job: Any) -> float | None:
     minutes = job.resources.get("runtime")
     if not isinstance(minutes, (int, float)) or isinstance(minutes, bool):
         return None
-    return minutes * 60.0
+    return minutes * MINUTE_S
 
 
 def progress_pattern(job: Any) -> str | None:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.protocol import MAX_LINE, Message, encode
+from ..core.codec import MAX_LINE, Message, encode
 from ..errors import HarborError
 
 DIRECTORY = Path(".snakemake", "harbor", "start")

@@ -6,15 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config.settings import PoolConfig
+from ..config.pool_config import PoolConfig
 from ..core import actions as act
 from ..core import events as ev
-from ..core.model import AttemptLocation, NodeFacts
-from ..core.pool import Pool
-from ..core.protocol import Message
+from ..core.codec import Message
+from ..core.model import AttemptLocation, JobId, NodeFacts
 from ..run.dispatcher import Dispatcher
+from ..snakemake_internals import dag, log, output_cache, settings
 from ..snakemake_internals import job as internals
-from ..snakemake_internals import log, output_cache, settings
 from ..store.attempt_notes import AttemptNotes
 from . import environment, start_files
 from .command import Command, direct_command
@@ -39,7 +38,6 @@ class StartMessages:
         factory: CommandFactory | None,
         workdir: str,
         entries: InFlight,
-        pool: Pool,
         dispatcher: Dispatcher,
         notes: AttemptNotes,
         directory: str,
@@ -56,11 +54,35 @@ class StartMessages:
         self._config = config
         self._log_dir = Path(workdir) / config.log_dir
         self._entries = entries
-        self._pool = pool
         self._dispatcher = dispatcher
         self._factory = factory
-        self._order = {name: index for index, name in enumerate(pool.nodes)}
+        self._order = {name: index for index, name in enumerate(dispatcher.snapshot.nodes)}
         self._order_lock = threading.Lock()
+
+    def prepare(self, launch: act.Prepare) -> Message | ev.PrepareFailed:
+        """The `start` message of an attempt, or why there is none."""
+        entry = None if self._stopping() else self._entries.get(launch.job)
+        if entry is None:
+            return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
+        return self.make(entry, launch)
+
+    def rule_of(self, job: JobId) -> str:
+        """The rule or the group of a job."""
+        entry = self._entries.get(job)
+        return "" if entry is None else str(entry.job.name)
+
+    def report_slow(self, launch: act.Prepare, seconds: float) -> None:
+        """Report to the user that an attempt has been in preparation for this long, and what the preparation does."""
+        entry = self._entries.get(launch.job)
+        if entry is not None and entry.preparing:
+            self._executor.logger.warning(
+                f"harbor: job {entry.job.jobid} ({entry.job.name}) preparing for {seconds:.0f} s: "
+                f"{self.describe_step(entry)}"
+            )
+
+    def more_jobs_expected(self) -> bool:
+        """Whether Snakemake is going to hand over more jobs in the round that the last end has started."""
+        return dag.has_ready_jobs(self._workflow)
 
     def make(self, entry: InFlightJob, launch: act.Prepare) -> Message | ev.PrepareFailed:
         """Return the message, or why there is none. Errors of the job are printed as Snakemake prints them."""
@@ -135,7 +157,8 @@ class StartMessages:
 
     def _message(self, entry: InFlightJob, launch: act.Prepare) -> Message:
         job = entry.job
-        facts = self._pool.nodes[launch.node].facts
+        node = self._dispatcher.snapshot.nodes[launch.node]
+        facts = node.facts
         assert facts is not None
         self._check()
         entry.step = "its params are evaluated"
@@ -173,7 +196,7 @@ class StartMessages:
     def _environment(
         self, node: str, facts: NodeFacts, command: Command, context: LaunchContext
     ) -> dict[str, str | None]:
-        local = self._pool.nodes[node].spec.local
+        local = self._dispatcher.snapshot.nodes[node].spec.local
         shared = {} if local else environment.shared_environment(facts.same, facts.path)
         return environment.of_attempt(self._workflow, command.env, context.environment(), shared)
 
@@ -207,7 +230,7 @@ class StartMessages:
         wildcards = entry.wildcards
         log = log_path(self._log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
         entry.log = str(log)
-        self._dispatcher.logs[entry.id] = entry.log
+        nodes = self._dispatcher.snapshot.nodes
         with self._order_lock:
             node_id = self._order.setdefault(launch.node, len(self._order))
         return LaunchContext(
@@ -215,8 +238,8 @@ class StartMessages:
             node_id=node_id,
             local_id=min(launch.reservation.slots, default=0),
             proc_id=self._entries.assign_proc_id(entry),
-            nnodes=len(self._pool.nodes),
-            cpus_on_node=self._pool.nodes[launch.node].slots,
+            nnodes=len(nodes),
+            cpus_on_node=nodes[launch.node].slots,
             threads=job.threads,
             job_name=job.name,
             job_id=str(job.jobid),

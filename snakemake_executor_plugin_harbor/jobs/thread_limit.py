@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..core.model import NodeState
-from ..core.node import NodeView
+from ..run.snapshot import NodeSnapshot
 from ..snakemake_internals import dag, threads
 
 
-def largest_node(nodes: Iterable[NodeView]) -> int | None:
+def largest_node(nodes: Iterable[NodeSnapshot]) -> int | None:
     """The slots of the largest node; None if a node that has not answered may be larger than the others."""
     usable = [node for node in nodes if node.state != NodeState.REJECTED and not node.leaving]
     if not usable or any(node.facts is None and node.spec.slots is None for node in usable):

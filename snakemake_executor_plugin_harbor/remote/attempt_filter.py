@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..core import events as ev
+from ..core.codec import Message
 from ..core.model import attempt_key
-from ..core.protocol import Message
 
 
 class AttemptFilter:
-    """The attempts that one connection may report about.
+    """Keeps the attempts that one connection may report about.
 
     Any thread may call messages_sent(). Only the thread that reads the connection calls the other methods.
     """

@@ -1,10 +1,10 @@
-"""The link to one node. It has one connection at a time, and it remembers which steps worked in this run."""
+"""Keeps the link to one node: one connection at a time, and the steps that worked in this run."""
 
 import random
 from collections.abc import Callable, Iterable
 
+from ..core.codec import Message
 from ..core.model import NodeSpec
-from ..core.protocol import Message
 from .connection import CLOSE_S, SILENCE_S, Connection, OnOtherMessage, Post
 from .connection_end import WorkedBefore
 from .transport import Transport
@@ -16,7 +16,7 @@ JITTER_S = 0.5
 
 
 class Link:
-    """All methods may be called from any thread. Only close() blocks."""
+    """Connects to one node, again and again. All methods may be called from any thread. Only close() blocks."""
 
     def __init__(
         self,

@@ -1,12 +1,12 @@
-"""The links to all nodes of a pool, by the node's name."""
+"""Keeps the links to all nodes of a pool, by the node's name."""
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from ..core.codec import Message
 from ..core.model import NodeSpec
 from ..core.node_table import same_connection
-from ..core.protocol import Message
 from .link import Link
 
 CLOSE_S = 10.0
@@ -14,7 +14,7 @@ CLOSE_S = 10.0
 
 
 class Links:
-    """The dispatcher's links. Only the dispatcher's thread may call the methods. Only close() blocks."""
+    """Keeps one link per node. One thread at a time may call the methods. Only close() blocks."""
 
     def __init__(self, make_link: Callable[[NodeSpec], Link]) -> None:
         self._make_link = make_link

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..core.lifecycle import TERMINAL
 from ..core.model import JobState
-from ..core.placement import NodeView
+from ..core.node import NodeView
 from ..errors import HarborError
 
 VERSION = 3

@@ -9,9 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
+from snakemake_executor_plugin_harbor.core.feasibility import permanent_reason
 from snakemake_executor_plugin_harbor.core.lifecycle import CONNECTED, ON_NODE
 from snakemake_executor_plugin_harbor.core.model import JobSpec, JobState, Load, NodeFacts, NodeState, Request
-from snakemake_executor_plugin_harbor.core.placement import permanent_reason
 from tests.core.test_pool import MESSAGES, make_pool, of
 
 NODES = st.sampled_from("abc")

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from snakemake_executor_plugin_harbor.core import events as ev
+from snakemake_executor_plugin_harbor.core.codec import Decoder, encode
 from snakemake_executor_plugin_harbor.core.job import reservation_of
 from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, ON_NODE
 from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Reservation
 from snakemake_executor_plugin_harbor.core.protocol import (
-    Decoder,
-    encode,
     event_of,
     facts_of,
     load_of,

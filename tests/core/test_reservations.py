@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
+from snakemake_executor_plugin_harbor.core.feasibility import Refusal
+from snakemake_executor_plugin_harbor.core.free_resources import STARVATION_S
 from snakemake_executor_plugin_harbor.core.job import impossible_message
 from snakemake_executor_plugin_harbor.core.job_table import Timeouts
+from snakemake_executor_plugin_harbor.core.machine import machine_of, machines
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,
@@ -21,16 +24,8 @@ from snakemake_executor_plugin_harbor.core.model import (
     Reservation,
 )
 from snakemake_executor_plugin_harbor.core.node import NodeView
-from snakemake_executor_plugin_harbor.core.placement import (
-    STARVATION_S,
-    Placement,
-    Policy,
-    Refusal,
-    machine_of,
-    machines,
-    place,
-    reservation,
-)
+from snakemake_executor_plugin_harbor.core.placement import Placement, place, reservation
+from snakemake_executor_plugin_harbor.core.policy import Policy
 from snakemake_executor_plugin_harbor.core.pool import Pool
 from snakemake_executor_plugin_harbor.core.waiting import SHUN_S
 

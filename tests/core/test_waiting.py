@@ -19,7 +19,8 @@ from snakemake_executor_plugin_harbor.core.model import (
     Request,
     Reservation,
 )
-from snakemake_executor_plugin_harbor.core.placement import Placement, Policy, place
+from snakemake_executor_plugin_harbor.core.placement import Placement, place
+from snakemake_executor_plugin_harbor.core.policy import Policy
 from snakemake_executor_plugin_harbor.core.pool import Pool
 from snakemake_executor_plugin_harbor.core.waiting import SHUN_S
 
@@ -53,7 +54,7 @@ def naive(pool, queue, nodes, now):
 
 
 def can_ever(request, node, pool):
-    from snakemake_executor_plugin_harbor.core.placement import permanent_reason
+    from snakemake_executor_plugin_harbor.core.feasibility import permanent_reason
 
     return permanent_reason(request, node, pool.policy) is None
 
@@ -84,7 +85,7 @@ class Checked(Pool):
             if job.state == JobState.QUEUED:
                 assert job.refusal is not None and job.refusal.reasons, job
         assert self.queue() == [job for job in queue if job.state == JobState.QUEUED]
-        assert self.waiting._promised == sum(n.reservations.disk_mb for n in self.nodes.values())
+        assert self.waiting._cache.promised_disk_mb == sum(n.reservations.disk_mb for n in self.nodes.values())
 
 
 NAMES = "abcde"

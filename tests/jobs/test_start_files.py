@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from snakemake_executor_plugin_harbor.core.protocol import MAX_LINE, encode
+from snakemake_executor_plugin_harbor.core.codec import MAX_LINE, encode
 from snakemake_executor_plugin_harbor.errors import HarborError
 from snakemake_executor_plugin_harbor.jobs.start_files import DIRECTORY, LONG_SCRIPTS, check_size, remove_all, shorten
 

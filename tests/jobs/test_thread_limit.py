@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, NodeState
-from snakemake_executor_plugin_harbor.core.placement import NodeView
+from snakemake_executor_plugin_harbor.core.node import NodeView
 from snakemake_executor_plugin_harbor.jobs.thread_limit import ThreadLimit, largest_node
 
 RULE = """
