@@ -14,9 +14,9 @@ from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 from ..errors import HarborError
 
 if TYPE_CHECKING:
-    from ..core.job_table import Timeouts
     from ..core.model import NodeSpec
     from ..core.policy import Policy
+    from ..core.timeouts import Timeouts
 
 PASSWORD_VARIABLE = "SNAKEMAKE_HARBOR_PASSWORD"
 STALL_MIN_S = 5
@@ -199,8 +199,8 @@ class PoolConfig:
 
 def pool_config(settings: ExecutorSettings) -> PoolConfig:
     """Check every setting and read the host list. Raises HarborError for the first that is wrong."""
-    from ..core.job_table import Timeouts
     from ..core.policy import Policy
+    from ..core.timeouts import Timeouts
 
     _check_numbers(settings)
     if settings.staging == "always":

@@ -155,7 +155,7 @@ class StartMessages:
         context = self._context(entry, launch, command)
         env: dict[str, str | None] = {}
         if not self._pool.nodes[launch.node].spec.local:
-            env |= cmd.shared_environment(facts.same, facts.path)
+            env |= cmd.shared_environment(facts.shared_paths, facts.path)
         # What Snakemake sets for a job wins over `envvars:`, as for a local job.
         env |= {
             **cmd.set_by_snakefile(),

@@ -280,7 +280,7 @@ class Dispatcher:
         self._capacity_version = self._pool.waiting.version
         before, self.capacity = self.capacity, Capacity(self._pool.nodes.values(), self._pool.policy)
         self.slots = self._pool.slots()
-        if not self.capacity.same(before):
+        if not self.capacity.equals(before):
             self._client.jobs.capacity_grown()
 
     def _take(self, timeout: float) -> list[_Item]:
