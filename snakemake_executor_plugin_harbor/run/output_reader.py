@@ -31,7 +31,7 @@ class OutputReader:
         self._requests: dict[tuple[Any, Any], _Request] = {}
 
     def read(self, job: JobId, offset: int, post_request: Callable[[], None]) -> bytes | None:
-        """What the job wrote from the byte `offset` on, or None if it does not run or no answer comes.
+        """Return what the job wrote from the byte `offset` on, or None if it does not run or no answer comes.
 
         `post_request` has the dispatcher's thread call `request_message` or `no_output`.
         """
@@ -47,7 +47,7 @@ class OutputReader:
             return None
 
     def request_message(self, job: JobId, attempt: int, offset: int) -> Message:
-        """The message for the job's node. From now on, only the answer of this attempt counts."""
+        """Return the message for the job's node. From now on, only the answer of this attempt counts."""
         with self._answered:
             request = self._requests.get((job, offset))
             if request is not None:
@@ -55,7 +55,7 @@ class OutputReader:
         return {"t": "read", "job": job, "attempt": attempt, "offset": offset, "size": PIECE}
 
     def no_output(self, job: JobId, offset: int) -> None:
-        """The job does not run, so no answer will come."""
+        """End the wait for an answer, because the job does not run."""
         with self._answered:
             request = self._requests.get((job, offset))
             if request is not None:

@@ -19,7 +19,7 @@ def told():
 @pytest.fixture
 def journal(tmp_path, monkeypatch, told):
     monkeypatch.setattr(module, "runs_directory", lambda: tmp_path)
-    monkeypatch.setattr(module, "AGAIN_S", 0.05)
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
     one = Journal("run", told.append)
     yield one
     one.close()
