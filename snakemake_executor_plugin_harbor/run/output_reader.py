@@ -41,9 +41,10 @@ class OutputReader:
             post_request()
             self._answered.wait_for(lambda: request.answered, ANSWER_S)
             self._requests.pop((job, offset), None)
+        data = request.answer.get("data") if request.answer is not None else None
         try:
-            return binascii.a2b_base64(str(request.answer["data"])) if request.answer else None
-        except (KeyError, ValueError):
+            return binascii.a2b_base64(data, strict_mode=True) if isinstance(data, str) else None
+        except ValueError:
             return None
 
     def request_message(self, job: JobId, attempt: int, offset: int) -> Message:
@@ -69,6 +70,6 @@ class OutputReader:
                 request = self._requests.get((message.get("job"), message.get("offset")))
             except TypeError:  # a node may send lists where numbers are expected
                 return
-            if request is not None and message.get("attempt") == request.attempt:
+            if request is not None and not request.answered and message.get("attempt") == request.attempt:
                 request.answered, request.answer = True, message
                 self._answered.notify_all()
