@@ -1,0 +1,24 @@
+"""Jobs between submission and report."""
+
+import time
+from types import SimpleNamespace
+
+from snakemake_executor_plugin_harbor.core.model import Request
+from snakemake_executor_plugin_harbor.jobs.in_flight import InFlight, InFlightJob
+
+
+def test_entries_are_removed_without_a_look_at_all(tmp_path):
+    entries = InFlight()
+    made = [
+        InFlightJob(SimpleNamespace(jobid=i), f"run/{i}", "", None, request=Request(cores=2)) for i in range(50_000)
+    ]
+    for entry in made:
+        entries.add(entry)
+    entries.rename(made[7], "old/7")
+    assert entries.get("run/7") is entries.get("old/7") is made[7]
+    assert entries.requested_cores() == {Request(cores=2): 100_000}
+    started = time.thread_time()
+    assert all(entries.remove(entry) for entry in made)
+    assert time.thread_time() - started < 2
+    assert not entries.remove(made[7]) and not entries.all() and entries.requested_cores() == {}
+    assert entries.get("run/7") is None and entries.get("old/7") is None
