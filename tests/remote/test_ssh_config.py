@@ -171,9 +171,7 @@ def test_a_remote_command_of_the_configuration_is_ignored(client: Client, own_po
 
 def test_the_user_s_master_connection_is_used(own_pool: Pool) -> None:
     client = Client("openssh")
-    directory = tempfile.mkdtemp(
-        prefix="harbor-test-"
-    )  # pytest's paths are too long for a Unix socket
+    directory = tempfile.mkdtemp(prefix="harbor-test-")  # pytest's paths are too long for a Unix socket
     own_pool.add("node1", client=["ControlMaster auto", f"ControlPath {directory}/%C", "ControlPersist 30"])
     to = target("node1")
     try:
