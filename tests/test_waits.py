@@ -1,4 +1,4 @@
-"""What waits says so: in Snakemake's log once per reason, in the journal for every job."""
+"""The reasons of waiting jobs are shown once per reason in Snakemake's log, and for every job in the journal."""
 
 import logging
 import time
@@ -25,7 +25,7 @@ IDLE = Load(mem_available_mb=8000, disk_free_mb=9000, workdir_free_mb=480)
 
 
 class Scene:
-    """A pool with its journal and its lines in the log, and a clock of whole seconds."""
+    """A pool with its journal, its lines in the log, and a clock of whole seconds."""
 
     def __init__(self, tmp_path, monkeypatch, *specs, load=IDLE):
         monkeypatch.setattr(journals, "runs_directory", lambda: tmp_path)
@@ -57,7 +57,7 @@ class Scene:
         return self.handle(ev.Submitted(tuple(specs)))
 
     def wait(self, seconds, *events):
-        """Let time pass, with these events each second; the new lines."""
+        """Let time pass, with these events in each second. Return the new lines."""
         before = len(self.lines)
         for _ in range(int(seconds)):
             self.now += 1
@@ -91,7 +91,7 @@ def test_jobs_that_wait_for_long_are_told_of_once_with_the_reason(scene):
     (line,) = pool.wait(30)
     assert line.startswith("harbor: 12 jobs wait: node ada sees 480 MiB free in the working directory")
     assert "the job needs 1000" in line and "harbor explain" in line
-    # Another number each second is no other reason.
+    # A reason whose number changes each second stays the same reason.
     for free in range(100, 400):
         assert not pool.wait(1, ev.LoadMeasured("ada", replace(IDLE, workdir_free_mb=free)))
 
