@@ -1,4 +1,4 @@
-"""Jobs between submission and report."""
+"""The jobs in flight, by every id that they have."""
 
 import time
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ from snakemake_executor_plugin_harbor.core.model import Request
 from snakemake_executor_plugin_harbor.jobs.in_flight import InFlight, InFlightJob
 
 
-def test_entries_are_removed_without_a_look_at_all(tmp_path):
+def test_removing_a_job_does_not_search_all_jobs():
     entries = InFlight()
     made = [
         InFlightJob(SimpleNamespace(jobid=i), f"run/{i}", "", None, request=Request(cores=2)) for i in range(50_000)

@@ -16,7 +16,7 @@ def scene(tmp_path, monkeypatch):
     return lambda *specs, **more: Scene(tmp_path, monkeypatch, *specs, **more)
 
 
-def test_jobs_that_wait_for_long_are_told_of_once_with_the_reason(scene):
+def test_jobs_that_wait_for_long_are_reported_once_with_the_reason(scene):
     pool = scene(node("ada"))
     pool.submit(12, disk_mb=1000)
     assert not pool.wait(LONG_S - 1)
@@ -28,7 +28,7 @@ def test_jobs_that_wait_for_long_are_told_of_once_with_the_reason(scene):
         assert not pool.wait(1, ev.LoadMeasured("ada", replace(IDLE, workdir_free_mb=free)))
 
 
-def test_another_reason_is_told_but_at_most_once_a_minute(scene):
+def test_another_reason_is_reported_but_at_most_once_per_minute(scene):
     pool = scene(node("ada"))
     pool.submit(3, disk_mb=1000)
     assert len(pool.wait(40)) == 1
@@ -46,7 +46,7 @@ def test_another_reason_is_told_but_at_most_once_a_minute(scene):
     assert pool.wait(100), "that was long ago"
 
 
-def test_who_waits_for_our_own_jobs_is_told_without_alarm(scene):
+def test_jobs_that_wait_for_our_own_jobs_give_no_warning(scene):
     pool = scene(node("ada"), node("grace"))
     pool.submit(10)
     (line,) = pool.wait(600)
@@ -54,7 +54,7 @@ def test_who_waits_for_our_own_jobs_is_told_without_alarm(scene):
     assert pool.lines[0].levelno == logging.INFO
 
 
-def test_nobody_waits_nothing_is_said(scene):
+def test_nothing_is_reported_while_no_job_waits(scene):
     pool = scene(node("ada"))
     pool.submit(2)
     assert not pool.wait(300, ev.LoadMeasured("ada", IDLE))
@@ -75,7 +75,7 @@ def test_many_nodes_with_one_reason_are_named_once(scene):
     assert "node n000 (and 99 more) has 3 MiB of scratch free" in line and len(line) < 300
 
 
-def test_jobs_that_wait_for_a_silent_node_are_told_of(scene):
+def test_jobs_that_wait_for_a_silent_node_are_reported(scene):
     pool = scene(node("ada"))
     pool.handle(ev.HostListChanged((node("ada"), node("gone"))), ev.NodeDown("gone", "no route"))
     specs = (JobSpec("run/1", Request(), earlier_ids=("old/1",)),)
