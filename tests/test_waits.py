@@ -1,4 +1,4 @@
-"""What waits says so: in Snakemake's log once per reason, in the journal for every job."""
+"""The reasons of waiting jobs are shown once per reason in Snakemake's log, and for every job in the journal."""
 
 import logging
 import time
@@ -25,7 +25,7 @@ IDLE = Load(mem_available_mb=8000, disk_free_mb=9000, workdir_free_mb=480)
 
 
 class Scene:
-    """A pool with its journal and its lines in the log, and a clock of whole seconds."""
+    """A pool with its journal, its lines in the log, and a clock of whole seconds."""
 
     def __init__(self, tmp_path, monkeypatch, *specs, load=IDLE):
         monkeypatch.setattr(journals, "runs_directory", lambda: tmp_path)
@@ -47,7 +47,7 @@ class Scene:
                 state = action.state.value
                 self.journal.add_change(action.job, action.attempt, state, action.node, action.reason, self.now, None)
                 if state == "queued":
-                    self.recorder.queued(action.job)
+                    self.recorder.add_waiting(action.job)
         return actions
 
     def submit(self, count, rule="r", **request):
@@ -57,15 +57,15 @@ class Scene:
         return self.handle(ev.Submitted(tuple(specs)))
 
     def wait(self, seconds, *events):
-        """Let time pass, with these events each second; the new lines."""
+        """Let time pass, with these events in each second. Return the new lines."""
         before = len(self.lines)
         for _ in range(int(seconds)):
             self.now += 1
             self.handle(ev.Tick(12), *events)
             self.recorder.record(self.pool.jobs, len(self.pool.nodes))
-            stuck = self.recorder.stuck(self.now)
-            if stuck is not None:
-                self.waits.tell(stuck, self.now)
+            waiting = self.recorder.waiting_jobs()
+            if waiting is not None:
+                self.waits.report(waiting, self.now)
         self.journal.commit()
         return [record.getMessage() for record in self.lines[before:]]
 
@@ -91,7 +91,7 @@ def test_jobs_that_wait_for_long_are_told_of_once_with_the_reason(scene):
     (line,) = pool.wait(30)
     assert line.startswith("harbor: 12 jobs wait: node ada sees 480 MiB free in the working directory")
     assert "the job needs 1000" in line and "harbor explain" in line
-    # Another number each second is no other reason.
+    # A reason whose number changes each second stays the same reason.
     for free in range(100, 400):
         assert not pool.wait(1, ev.LoadMeasured("ada", replace(IDLE, workdir_free_mb=free)))
 
@@ -231,13 +231,14 @@ def test_a_screen_reads_few_rows_and_the_events_of_a_job_have_an_index(scene, tm
 
 def test_more_memory_than_the_machine_has_is_said_once():
     lines = []
-    news = Notices(SimpleNamespace(warning=lines.append), InFlight())
     view = NodeView(node("ada", mem_mb=64_000), NodeState.READY)
-    news.check_memory(view)
+    notices = Notices(SimpleNamespace(warning=lines.append), InFlight(), lambda: {"ada": view})
+    notices.report_waiting([], 0.0)
     view.facts = NodeFacts(cores=2, mem_mb=16_000)
-    news.check_memory(view)
-    news.check_memory(view)
-    assert lines == ["harbor: the host file gives ada 64000 MiB of memory, but it has 16000, which count"]
+    notices.notify(act.NodeChanged("ada", NodeState.READY, ""))
+    notices.report_waiting([], 1.0)
+    (line,) = lines
+    assert "gives node ada 64000 MiB of memory, but it has only 16000 MiB" in line
     view.spec = node("ada", mem_mb=8_000)
-    news.check_memory(view)
+    notices.report_waiting([], 2.0)
     assert len(lines) == 1

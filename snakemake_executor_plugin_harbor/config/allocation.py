@@ -30,7 +30,9 @@ def _pbs_hosts() -> list[str]:
     try:
         hosts = [_without_domain(line) for line in Path(path).read_text().split()]
     except (OSError, ValueError) as error:
-        raise HarborError(f"--harbor-hosts pbs: PBS_NODEFILE {path} cannot be read: {error}.") from error
+        raise HarborError(
+            f"--harbor-hosts pbs: PBS_NODEFILE {path} cannot be read: {error}.", "ls -l $PBS_NODEFILE"
+        ) from error
     return [f"{slots}/{host}" for host, slots in Counter(hosts).items()]
 
 

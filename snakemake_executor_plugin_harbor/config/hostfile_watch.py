@@ -1,5 +1,6 @@
 """Detects edits of the host file during a run."""
 
+import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ class HostfileWatch:
         self._read_at = self._seen
         if self._seen and not stat.S_ISREG(self._seen[-1]):
             # Reading a pipe would wait for its writer.
-            raise HarborError(f"{self._path} is no longer a regular file.", f"ls -l {self._path}")
+            raise HarborError(f"{self._path} is no longer a regular file.", f"ls -l {shlex.quote(str(self._path))}")
         try:
             return self._read()
         except HarborError:

@@ -1,12 +1,12 @@
 """Checks the settings and turns them into a frozen PoolConfig. Errors name the option or file and what to type."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..core.job_table import Timeouts
 from ..core.model import NodeSpec
 from ..core.policy import Policy
+from ..core.timeouts import Timeouts
 from ..errors import HarborError
 from .host import with_unique_names
 from .hostfile import parse_hosts, read_hostfile
@@ -100,8 +100,13 @@ def _check_bounds(settings: ExecutorSettings) -> None:
         value = getattr(settings, name)
         if value is not None and not low <= value <= high:
             option = "--harbor-" + name.replace("_", "-")
-            raise HarborError(f"{option}: {value} is out of range. It must be from {low} to {high}.")
+            default = next(field.default for field in fields(settings) if field.name == name)
+            raise HarborError(
+                f"{option}: {value} is out of range. It must be from {low} to {high}.",
+                f"{option} {low if default is None else default}",
+            )
     if settings.scratch is not None and not settings.scratch.startswith("/"):
         raise HarborError(
-            f"--harbor-scratch: {settings.scratch!r} must be an absolute path, because every node uses it."
+            f"--harbor-scratch: {settings.scratch!r} must be an absolute path, because every node uses it.",
+            "--harbor-scratch /var/tmp/harbor",
         )

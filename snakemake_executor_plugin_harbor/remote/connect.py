@@ -33,7 +33,8 @@ class LocalTransport:
         try:
             channel = ProcessChannel(["/bin/sh", "-c", inherited_limit_command() + command], clean_environment())
         except OSError as error:
-            raise ConnectError("other", f"node {self._target.name}: cannot start /bin/sh: {error}") from error
+            message = f"node {self._target.name}: /bin/sh cannot be started on this machine: {error}"
+            raise ConnectError("other", message, "ls -l /bin/sh") from error
         self._channel = channel
         if self._closed:
             channel.close()

@@ -71,7 +71,7 @@ class Effects:
             match action:
                 case act.JobChanged(job, attempt, state, node, reason):
                     if state == JobState.QUEUED:
-                        self._waits.queued(job)
+                        self._waits.add_waiting(job)
                     self._journal.add_change(job, attempt, state.value, node, reason, now, self._logs.get(job))
                 case act.JobRenamed(job, submitted_as):
                     self._journal.rename_job(job, submitted_as)

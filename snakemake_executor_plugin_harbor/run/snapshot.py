@@ -100,7 +100,7 @@ class SnapshotMaker:
             capacity = Capacity(self._pool.nodes.values(), self._pool.policy)
             now = replace(now, slots=self._pool.slots(), capacity=capacity)
         self.latest = now
-        return now.capacity is not before.capacity and not now.capacity.same(before.capacity)
+        return now.capacity is not before.capacity and not now.capacity.equals(before.capacity)
 
     def _nodes(self, changed: Iterable[str]) -> dict[str, NodeSnapshot]:
         nodes = dict(self.latest.nodes)

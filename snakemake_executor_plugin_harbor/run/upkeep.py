@@ -63,6 +63,6 @@ class Upkeep:
     def _record_waiting(self, now: float) -> None:
         """Record why jobs wait, for `harbor explain` and for Snakemake's log."""
         self._waits.record(self._pool.jobs, len(self._pool.nodes))
-        groups = self._waits.stuck(now)
+        groups = self._waits.waiting_jobs()
         if groups is not None:
             self._client.notices.report_waiting(groups, now)

@@ -199,22 +199,23 @@ def test_a_bad_yaml_file_is_a_short_error_with_its_name(tmp_path, text, why):
     with pytest.raises(HarborError) as caught:
         read_hostfile(path)
     said = str(caught.value)
-    assert str(path) in said and why in said and len(said) < 500 + len(str(path)), said
+    assert str(path) in said and why in said and len(said) < 500 + 2 * len(str(path)), said
+    assert f"Try: {'file' if 'text file' in why else 'harbor nodes --hostfile'} {path}" in said
 
 
 @pytest.mark.parametrize("name", ["hosts", "hosts.yaml"])
 def test_a_file_that_cannot_be_read(tmp_path, name):
     path = tmp_path / name
-    for make, why in (
-        (lambda: None, "No such file"),
-        (path.mkdir, "Is a directory"),
-        (lambda: (path.rmdir(), path.write_bytes(b"\xff\xfe")), "not a text file"),
-        (lambda: path.write_bytes(b"#" * (5 << 20)), "larger than"),
+    for make, why, command in (
+        (lambda: None, "No such file", "ls -l"),
+        (path.mkdir, "Is a directory", "ls -l"),
+        (lambda: (path.rmdir(), path.write_bytes(b"\xff\xfe")), "not a text file", "file"),
+        (lambda: path.write_bytes(b"#" * (5 << 20)), "larger than", "ls -l"),
     ):
         make()
         with pytest.raises(HarborError, match=why) as caught:
             read_hostfile(path)
-        assert str(path) in str(caught.value)
+        assert str(path) in str(caught.value) and f"Try: {command} {path}" in str(caught.value)
 
 
 def test_distinct_names():

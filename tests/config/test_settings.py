@@ -54,5 +54,7 @@ def test_options_reach_the_pool():
     ],
 )
 def test_what_makes_no_sense_names_its_option(option, value):
-    with pytest.raises(HarborError, match="--harbor-" + option.replace("_", "-")):
+    name = "--harbor-" + option.replace("_", "-")
+    with pytest.raises(HarborError, match=f"{name}: ") as caught:
         pool_config(ExecutorSettings(**{"hosts": ["ada", "bob"], option: value}))
+    assert f"Try: {name} " in str(caught.value)

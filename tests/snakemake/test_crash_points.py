@@ -4,9 +4,11 @@ import pytest
 from snakemake.persistence.file import FilePersistence
 
 from snakemake_executor_plugin_harbor.executor import Executor
+from snakemake_executor_plugin_harbor.jobs.end_reports import EndReports
 from snakemake_executor_plugin_harbor.jobs.start_message import StartMessages
+from snakemake_executor_plugin_harbor.jobs.submission import Submission
 from snakemake_executor_plugin_harbor.remote.links import Links
-from snakemake_executor_plugin_harbor.session.session import Session
+from snakemake_executor_plugin_harbor.session.ending import Ending
 from snakemake_executor_plugin_harbor.store.attempt_notes import AttemptNotes
 from snakemake_executor_plugin_harbor.store.journal_writer import Journal
 from snakemake_executor_plugin_harbor.store.workdir import Workdir
@@ -54,16 +56,16 @@ setattr(place, name, counted)
 CALLS = [
     (Workdir.write_pointer, 1),
     (Journal.commit, 3),
-    (Session.submit, 1),
+    (Submission.submit, 1),
     (Executor.submitted, 2),
     (StartMessages._message, 2),
     (AttemptNotes.start, 2),
     (Links.send, 6),
-    (Session.report, 1),
-    (Session.report, 4),
-    (Session.result_recorded, 2),
+    (EndReports.report, 1),
+    (EndReports.report, 4),
+    (EndReports.result_recorded, 2),
     (FilePersistence._write_record, 3),
-    (Session.close, 1),
+    (Ending.close, 1),
     (Workdir.release, 1),
 ]
 POINTS = [

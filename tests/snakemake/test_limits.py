@@ -103,7 +103,7 @@ def test_a_stalled_job_is_ended_and_runs_elsewhere_uncharged(project, pool):
     work = project(flow(rule("stuck", hang, "retries: 0"), rule("chatty", CHATTER)))
     options = (*on(pool, "2/node1", "2/node2"), "--harbor-stall-after", "5", "--harbor-on-stall", "kill")
     run = work.start(*options)
-    run.until(r"\(stuck\) on node\d: " + TOLD + "; it is ended and tried again")
+    run.until(r"\(stuck\) on node\d: " + TOLD + r"\. It is killed and retried")
     wait_until((work.directory / "out/stuck").exists, 30, "its second attempt")
     (work.directory / "go").touch()
     run.wait()

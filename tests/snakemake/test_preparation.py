@@ -84,7 +84,7 @@ def command(context):
             time.sleep(0.02)
     return context.command
 """
-SOONER = setting("run.prepare_threads.TELL_S", 1.0) + setting("run.prepare_threads.TELL_AGAIN_S", 2.0)
+SOONER = setting("run.prepare_threads.REPORT_SLOW_S", 1.0) + setting("run.prepare_threads.REPORT_AGAIN_S", 2.0)
 
 
 def make(project, kind):
