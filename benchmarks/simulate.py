@@ -42,12 +42,12 @@ class Simulation:
         self._future: list[tuple[float, int, ev.Event]] = []
         self._count = 0
         self._tick_at = 0.0
-        self.pool.start()
+        self.pool.connect_all()
         up = [ev.NodeUp(name, self._facts(name)) for name in self.pool.nodes]
         self.pool.handle(up, self.now)
-        self.pool.handle([ev.Measured(name, self._load(name)) for name in self.pool.nodes], self.now)
+        self.pool.handle([ev.LoadMeasured(name, self._load(name)) for name in self.pool.nodes], self.now)
         for name in self.pool.nodes:
-            self._later(self.random.uniform(0, sample_every), ev.Measured(name, Load()))
+            self._later(self.random.uniform(0, sample_every), ev.LoadMeasured(name, Load()))
 
     def _request(self, index: int) -> Request:
         return Request(cores=1 + index % 4, mem_mb=500 + 7 * index)
@@ -114,9 +114,9 @@ class Simulation:
         if self.now >= self._tick_at:
             self._tick_at = self.now + 1.0
             self.handle(ev.Tick(12))
-        if isinstance(event, ev.Measured):
+        if isinstance(event, ev.LoadMeasured):
             self._later(self.sample_every, event)
-            event = ev.Measured(event.node, self._load(event.node))
+            event = ev.LoadMeasured(event.node, self._load(event.node))
         self.handle(event)
         if isinstance(event, ev.Exited):
             self.submit(1)
@@ -170,7 +170,7 @@ def growth(requests: int, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str, 
         simulation.start_all()
         simulation.costs.clear()
         before = simulation.pool.waiting.asked
-        while min(len(simulation.costs.get(kind, ())) for kind in ("Measured", "Exited", "Submitted")) < TIMED:
+        while min(len(simulation.costs.get(kind, ())) for kind in ("LoadMeasured", "Exited", "Submitted")) < TIMED:
             simulation.step()
         count = sum(len(seconds) for seconds in simulation.costs.values())
         asked = (simulation.pool.waiting.asked - before) / count

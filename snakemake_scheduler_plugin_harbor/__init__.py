@@ -13,7 +13,7 @@ from typing import Any
 from snakemake_interface_scheduler_plugins.base import SchedulerBase
 from snakemake_interface_scheduler_plugins.settings import SchedulerSettingsBase
 
-from snakemake_executor_plugin_harbor.core.dag_depth import Depths
+from snakemake_executor_plugin_harbor.core.dag_depth import DagDepths
 
 
 class SchedulerSettings(SchedulerSettingsBase):  # type: ignore[misc]
@@ -24,7 +24,7 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
     """Ready jobs by priority, then deepest in the DAG first, as far as resources and the pool's queue go."""
 
     def __post_init__(self) -> None:
-        self._depths = Depths(self.dag.job_dependencies)
+        self._depths = DagDepths(self.dag.job_dependencies)
         self._local: dict[Any, bool] = {}
         self._ranks: dict[Any, tuple[int, int]] = {}
         self._requests: dict[Any, Any] = {}
@@ -44,16 +44,16 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
             (local if self._is_local(job) else remote).append(job)
         selected = [job for job in sorted(local, key=self._rank) if _take(job, left)]
         executor: Any = self.dag.workflow.scheduler.get_executor(remote[0]) if remote else None
-        rooms = executor.rooms() if hasattr(executor, "rooms") else None
+        limits = executor.hand_over_limits() if hasattr(executor, "hand_over_limits") else None
         remote.sort(key=self._rank)
         for job in remote:
-            if rooms is None:
+            if limits is None:
                 if _take(job, left):
                     selected.append(job)
                 continue
             request = self._request(executor, job)
-            if rooms.left(request) > 0 and _take(job, left):
-                rooms.take(request)
+            if limits.left(request) > 0 and _take(job, left):
+                limits.take(request)
                 selected.append(job)
         for job in selected:
             del self._ranks[job], self._local[job]
@@ -64,7 +64,7 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
         """Best first. Remembered, like `_is_local`: a ready job is looked at in every round until it is taken."""
         rank = self._ranks.get(job)
         if rank is None:
-            rank = self._ranks[job] = (-job.priority, -self._depths.of_any(job))
+            rank = self._ranks[job] = (-job.priority, -self._depths.depth_of(job))
         return rank
 
     def _is_local(self, job: Any) -> bool:

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from snakemake_executor_plugin_harbor.core.capacity import Capacity, Rooms
-from snakemake_executor_plugin_harbor.core.dag_depth import Depths
+from snakemake_executor_plugin_harbor.core.capacity import Capacity, HandOverLimits
+from snakemake_executor_plugin_harbor.core.dag_depth import DagDepths
 from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, NodeState, Request
 from snakemake_executor_plugin_harbor.core.node import NodeView
-from snakemake_executor_plugin_harbor.core.placement import Policy
+from snakemake_executor_plugin_harbor.core.policy import Policy
 from snakemake_scheduler_plugin_harbor import Scheduler, SchedulerSettings
 
 
@@ -32,8 +32,8 @@ class Pool:
         self.handed = {}
         self.asked = 0
 
-    def rooms(self):
-        return Rooms(Capacity(self.nodes.values(), Policy()), self.handed)
+    def hand_over_limits(self):
+        return HandOverLimits(Capacity(self.nodes.values(), Policy()), self.handed)
 
     def request(self, job):
         self.asked += 1
@@ -159,17 +159,17 @@ def test_ten_thousand_ready_jobs_are_looked_at_once():
 
 def test_depth_is_the_longest_chain_below():
     dag = {"a": [], "b": ["a"], "c": ["b", "a"], "d": ["a"]}
-    depths = Depths(dag.__getitem__)
+    depths = DagDepths(dag.__getitem__)
     assert [depths.of(job) for job in "abcd"] == [0, 1, 2, 1]
 
 
 def test_a_chain_longer_than_the_stack():
-    depths = Depths(lambda job: [job - 1] if job else [])
+    depths = DagDepths(lambda job: [job - 1] if job else [])
     assert depths.of(50_000) == 50_000
 
 
 def test_a_group_is_as_deep_as_its_deepest_member():
-    depths = Depths(lambda job: [job - 1] if job else [])
-    assert depths.of_any(SimpleNamespace(jobs=[2, 7, 3])) == 7
-    assert depths.of_any(SimpleNamespace(jobs=lambda: [])) == 0
-    assert depths.of_any(4) == 4
+    depths = DagDepths(lambda job: [job - 1] if job else [])
+    assert depths.depth_of(SimpleNamespace(jobs=[2, 7, 3])) == 7
+    assert depths.depth_of(SimpleNamespace(jobs=lambda: [])) == 0
+    assert depths.depth_of(4) == 4

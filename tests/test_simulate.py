@@ -19,7 +19,7 @@ def simulate():
 def test_every_job_is_done(simulate):
     found = simulate.simulate(nodes=256, jobs=2000, requests=50, sample_every=60.0)
     assert found["done"] == found["jobs"] == 2000 and not found["failed"]
-    assert found["decisions_per_s"] > 0 and {"Exited", "Measured", "Tick"} <= set(found["events"])
+    assert found["decisions_per_s"] > 0 and {"Exited", "LoadMeasured", "Tick"} <= set(found["events"])
 
 
 def test_the_work_for_an_event_does_not_grow_with_the_pool(simulate):

@@ -17,8 +17,9 @@ from snakemake_executor_plugin_harbor.run.wait_recorder import WaitRecorder
 from snakemake_executor_plugin_harbor.session.notices import Notices
 from snakemake_executor_plugin_harbor.session.waiting_notices import FORGET_S, LONG_S, PAUSE_S, WaitingNotices
 from snakemake_executor_plugin_harbor.store import journal_writer as journals
-from snakemake_executor_plugin_harbor.store.journal_reader import Reader, find_job, reason_of, status
+from snakemake_executor_plugin_harbor.store.journal_reader import JournalReader, find_job, reason_of
 from snakemake_executor_plugin_harbor.store.journal_writer import Journal
+from snakemake_executor_plugin_harbor.views.status import status
 
 IDLE = Load(mem_available_mb=8000, disk_free_mb=9000, workdir_free_mb=480)
 
@@ -30,29 +31,29 @@ class Scene:
         monkeypatch.setattr(journals, "runs_directory", lambda: tmp_path)
         self.journal = Journal("run")
         self.pool = Pool(specs)
-        self.pool.start()
+        self.pool.connect_all()
         facts = [ev.NodeUp(s.name, NodeFacts(cores=2, mem_mb=8000, boot_id=s.name)) for s in specs]
         self.now = 0.0
         self.lines = []
         logger = logging.Logger("test")
         logger.addHandler(SimpleNamespace(level=0, handle=self.lines.append))
         self.waits, self.recorder = WaitingNotices(logger), WaitRecorder(self.pool.waiting, self.journal)
-        self.handle(*facts, *(ev.Measured(s.name, load) for s in specs))
+        self.handle(*facts, *(ev.LoadMeasured(s.name, load) for s in specs))
 
     def handle(self, *events):
         actions = self.pool.handle(events, self.now)
         for action in actions:
             if isinstance(action, act.JobChanged):
                 state = action.state.value
-                self.journal.changed(action.job, action.attempt, state, action.node, action.reason, self.now, None)
+                self.journal.add_change(action.job, action.attempt, state, action.node, action.reason, self.now, None)
                 if state == "queued":
-                    self.recorder.queued(action.job)
+                    self.recorder.add_waiting(action.job)
         return actions
 
     def submit(self, count, rule="r", **request):
         specs = [JobSpec(f"run/{rule}{i}", Request(**request), rule=rule) for i in range(count)]
         for spec in specs:
-            self.journal.job(spec.id, spec.id.partition("/")[2], rule, {}, 1, self.now)
+            self.journal.add_job(spec.id, spec.id.partition("/")[2], rule, {}, 1, self.now)
         return self.handle(ev.Submitted(tuple(specs)))
 
     def wait(self, seconds, *events):
@@ -62,16 +63,16 @@ class Scene:
             self.now += 1
             self.handle(ev.Tick(12), *events)
             self.recorder.record(self.pool.jobs, len(self.pool.nodes))
-            stuck = self.recorder.stuck(self.now)
-            if stuck is not None:
-                self.waits.tell(stuck, self.now)
+            waiting = self.recorder.waiting_jobs()
+            if waiting is not None:
+                self.waits.report(waiting, self.now)
         self.journal.commit()
         return [record.getMessage() for record in self.lines[before:]]
 
     def reader(self, tmp_path):
         import sqlite3
 
-        return Reader("run", self.journal.path, sqlite3.connect(self.journal.path), tmp_path)
+        return JournalReader("run", self.journal.path, sqlite3.connect(self.journal.path), tmp_path)
 
 
 @pytest.fixture
@@ -92,24 +93,24 @@ def test_jobs_that_wait_for_long_are_told_of_once_with_the_reason(scene):
     assert "the job needs 1000" in line and "harbor explain" in line
     # Another number each second is no other reason.
     for free in range(100, 400):
-        assert not pool.wait(1, ev.Measured("ada", replace(IDLE, workdir_free_mb=free)))
+        assert not pool.wait(1, ev.LoadMeasured("ada", replace(IDLE, workdir_free_mb=free)))
 
 
 def test_another_reason_is_told_but_at_most_once_a_minute(scene):
     pool = scene(node("ada"))
     pool.submit(3, disk_mb=1000)
     assert len(pool.wait(40)) == 1
-    pool.handle(ev.Drain("ada", "new disk"))
+    pool.handle(ev.DrainChanged("ada", "new disk"))
     assert not pool.wait(PAUSE_S - 20)
     (line,) = pool.wait(30)
     assert "is drained: new disk" in line
-    pool.handle(ev.Drain("ada", ""))
+    pool.handle(ev.DrainChanged("ada", ""))
     assert not pool.wait(200), "told already"
-    pool.handle(ev.Drain("ada", "new disk"))
+    pool.handle(ev.DrainChanged("ada", "new disk"))
     assert not pool.wait(100), "told already"
-    pool.handle(ev.Drain("ada", ""))
+    pool.handle(ev.DrainChanged("ada", ""))
     pool.wait(FORGET_S + 100)
-    pool.handle(ev.Drain("ada", "new disk"))
+    pool.handle(ev.DrainChanged("ada", "new disk"))
     assert pool.wait(100), "that was long ago"
 
 
@@ -124,7 +125,7 @@ def test_who_waits_for_our_own_jobs_is_told_without_alarm(scene):
 def test_nobody_waits_nothing_is_said(scene):
     pool = scene(node("ada"))
     pool.submit(2)
-    assert not pool.wait(300, ev.Measured("ada", IDLE))
+    assert not pool.wait(300, ev.LoadMeasured("ada", IDLE))
 
 
 def test_jobs_of_many_requests_with_one_reason_are_one_line(scene):
@@ -145,8 +146,8 @@ def test_many_nodes_with_one_reason_are_named_once(scene):
 def test_jobs_that_wait_for_a_silent_node_are_told_of(scene):
     pool = scene(node("ada"))
     pool.handle(ev.HostListChanged((node("ada"), node("gone"))), ev.NodeDown("gone", "no route"))
-    places = (JobSpec("run/1", Request(), former=("old/1",)),)
-    pool.handle(ev.Submitted(places))
+    specs = (JobSpec("run/1", Request(), earlier_ids=("old/1",)),)
+    pool.handle(ev.Submitted(specs))
     (line,) = pool.wait(60)
     assert "1 job waits: node gone does not answer, and may still run it since an earlier run" in line
 
@@ -202,20 +203,20 @@ def test_entries_are_removed_without_a_look_at_all(tmp_path):
         entries.add(entry)
     entries.rename(made[7], "old/7")
     assert entries.get("run/7") is entries.get("old/7") is made[7]
-    assert entries.handed() == {Request(cores=2): 100_000}
+    assert entries.requested_cores() == {Request(cores=2): 100_000}
     started = time.thread_time()
     assert all(entries.remove(entry) for entry in made)
     assert time.thread_time() - started < 2
-    assert not entries.remove(made[7]) and not entries.all() and entries.handed() == {}
+    assert not entries.remove(made[7]) and not entries.all() and entries.requested_cores() == {}
     assert entries.get("run/7") is None and entries.get("old/7") is None
 
 
 def test_a_screen_reads_few_rows_and_the_events_of_a_job_have_an_index(scene, tmp_path):
     pool = scene(node("ada"))
     for i in range(3000):
-        pool.journal.job(f"run/{i}", str(i), "r", {}, 1, float(i))
+        pool.journal.add_job(f"run/{i}", str(i), "r", {}, 1, float(i))
         state = "failed" if i % 100 == 0 else "succeeded"
-        pool.journal.changed(f"run/{i}", 1, state, "ada", "why", 1.0, None)
+        pool.journal.add_change(f"run/{i}", 1, state, "ada", "why", 1.0, None)
     pool.submit(1)
     pool.journal.commit()
     reader = pool.reader(tmp_path)
@@ -230,13 +231,14 @@ def test_a_screen_reads_few_rows_and_the_events_of_a_job_have_an_index(scene, tm
 
 def test_more_memory_than_the_machine_has_is_said_once():
     lines = []
-    news = Notices(SimpleNamespace(warning=lines.append), InFlight())
     view = NodeView(node("ada", mem_mb=64_000), NodeState.READY)
-    news.check_memory(view)
+    notices = Notices(SimpleNamespace(warning=lines.append), InFlight(), lambda: {"ada": view})
+    notices.report_waiting([], 0.0)
     view.facts = NodeFacts(cores=2, mem_mb=16_000)
-    news.check_memory(view)
-    news.check_memory(view)
-    assert lines == ["harbor: the host file gives ada 64000 MiB of memory, but it has 16000, which count"]
+    notices.notify(act.NodeChanged("ada", NodeState.READY, ""))
+    notices.report_waiting([], 1.0)
+    (line,) = lines
+    assert "gives node ada 64000 MiB of memory, but it has only 16000 MiB" in line
     view.spec = node("ada", mem_mb=8_000)
-    news.check_memory(view)
+    notices.report_waiting([], 2.0)
     assert len(lines) == 1

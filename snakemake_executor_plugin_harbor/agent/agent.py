@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 
-from harbor_attempts import NAME, Attempts, is_unattended
+from harbor_attempts import MAX_ATTEMPT, NAME, Attempts, is_unattended
 from harbor_facts import node_facts
 from harbor_fence import Fence
 from harbor_guardian import fork_agent
@@ -189,7 +189,12 @@ class Agent:
         """Return (job, attempt) of a message. ValueError is raised if they could lead out of the spool."""
         job, attempt = message["job"], message["attempt"]
         run, _, name = job.partition("/")
-        if not NAME.match(run) or not NAME.match(name) or isinstance(attempt, bool) or not 0 < int(attempt) < 1000000:
+        if (
+            not NAME.match(run)
+            or not NAME.match(name)
+            or isinstance(attempt, bool)
+            or not 0 < int(attempt) <= MAX_ATTEMPT
+        ):
             raise ValueError("bad job %r or attempt %r" % (job, attempt))
         return job, int(attempt)
 

@@ -11,6 +11,7 @@ from harbor_spool import ENDING, RECORD, append_line, private_directory, read_re
 from harbor_system import BOOT_ID
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+MAX_ATTEMPT = 999999
 FILE_NAME = re.compile(r"(.+)\.([0-9]+)%s\Z" % re.escape(RECORD))
 KEPT_FACTS = ("hash", "meta", "name", "log", "cpus", "progress", "runtime")  # of a start message, in the record
 DELETE_AFTER = 5.0

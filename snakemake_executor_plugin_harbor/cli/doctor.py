@@ -5,8 +5,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..remote.survey import Answer, configuration, survey
-from ..remote.survey import add_arguments as add_arguments
+from ..remote.survey import Answer
+from .node_options import add_arguments as add_arguments
+from .node_options import survey_nodes
 
 SKEW_S = 5.0
 LOW_MB = 1024
@@ -22,7 +23,7 @@ class Finding:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    found = [finding for answer in survey(configuration(arguments)) for finding in examine(answer)]
+    found = [finding for answer in survey_nodes(arguments) for finding in examine(answer)]
     if arguments.json:
         print(json.dumps({"findings": [finding.__dict__ for finding in found]}))
     else:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HarborError
-from ..run.control import ask
-from ..store.journal_reader import ENDED, Reader, find_job, open_run
+from ..store.control_socket import ask
+from ..store.journal_reader import ENDED, JournalReader, find_job, open_run
 
 PIECE = 1 << 20
 
@@ -66,7 +66,7 @@ def _file(job: dict[str, Any], offset: int) -> Iterator[bytes]:
         raise HarborError(f"the log of job {job['jobid']} cannot be read: {error}.") from error
 
 
-def _live(reader: Reader, job: dict[str, Any], offset: int) -> bytes | None:
+def _live(reader: JournalReader, job: dict[str, Any], offset: int) -> bytes | None:
     """Return a running job's output from the byte `offset` on, or None if the job does not run.
 
     The running controller reads it on the node, through its own connection.

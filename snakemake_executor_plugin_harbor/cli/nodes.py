@@ -4,13 +4,14 @@ import argparse
 import json
 from typing import Any
 
-from ..remote.survey import Answer, configuration, survey
-from ..remote.survey import add_arguments as add_arguments
+from ..remote.survey import Answer
+from .node_options import add_arguments as add_arguments
+from .node_options import survey_nodes
 from .status import memory
 
 
 def run(arguments: argparse.Namespace) -> int:
-    answers = survey(configuration(arguments))
+    answers = survey_nodes(arguments)
     if arguments.json:
         print(json.dumps({"nodes": [describe(answer) for answer in answers]}))
     else:

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ..run.control import ask
+from ..store.control_socket import ask
 from ..store.journal_reader import open_run
 
 

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..store.journal_reader import open_run, status
+from ..store.journal_reader import open_run
+from ..views.status import status
 
 ORDER = ("running", "starting", "placed", "queued", "unreachable", "cancelling", "succeeded", "failed", "cancelled")
 SHOWN = 30

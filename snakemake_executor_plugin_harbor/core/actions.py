@@ -19,7 +19,7 @@ class Prepare:
 
 
 @dataclass(frozen=True)
-class Send:
+class SendMessage:
     """A message for a node's agent."""
 
     node: str
@@ -50,14 +50,14 @@ class Disconnect:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Reconnect:
     """A node does not answer over its connection: end that, so that another one is made."""
 
     node: str
 
 
 @dataclass(frozen=True)
-class Stalled:
+class JobStalled:
     """For the user: a job has shown no sign of life for `seconds`; `killed` says that it is ended for that."""
 
     job: JobId
@@ -82,11 +82,11 @@ class JobEnded:
 
 
 @dataclass(frozen=True)
-class Renamed:
+class JobRenamed:
     """A job goes on under the id that an earlier run gave it."""
 
     job: JobId
-    known_as: JobId
+    submitted_as: JobId
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,14 @@ class NodeChanged:
 Action = (
     Prepare
     | SendStart
-    | Send
+    | SendMessage
     | Connect
     | Disconnect
-    | Cut
-    | Stalled
+    | Reconnect
+    | JobStalled
     | Fence
     | JobEnded
-    | Renamed
+    | JobRenamed
     | JobChanged
     | NodeChanged
 )

@@ -8,9 +8,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from .feasibility import Refusal, permanent_reason, permanent_refusal
+from .machine import total_slots
 from .model import NodeState, Request
 from .node import NodeView, Reservations
-from .placement import Policy, never, slots_of
+from .policy import Policy
 
 
 class Capacity:
@@ -39,15 +41,19 @@ class Capacity:
         key = (request.node, request.constraint, request.needs, sizes)
         found = self._classes.get(key)
         if found is None:
-            possible = (node.spec.name for node in self._nodes if never(request, node, self._policy) is None)
+            possible = (node.spec.name for node in self._nodes if permanent_reason(request, node, self._policy) is None)
             found = self._classes[key] = frozenset(possible)
         return found
+
+    def refusal(self, request: Request) -> Refusal | None:
+        """The reasons why no node can ever hold such a job, or None if one can."""
+        return permanent_refusal(request, {node.spec.name: node for node in self._nodes}, self._policy)
 
     def slots(self, names: frozenset[str]) -> int:
         """The slots that these nodes have for jobs now."""
         found = self._slots.get(names)
         if found is None:
-            found = self._slots[names] = slots_of(
+            found = self._slots[names] = total_slots(
                 node
                 for node in self._nodes
                 if node.spec.name in names and node.state == NodeState.READY and not node.closed
@@ -65,7 +71,7 @@ class Capacity:
         ]
 
 
-class Rooms:
+class HandOverLimits:
     """What may be handed over in one round. `handed` are the cores of each request that are here already."""
 
     def __init__(self, capacity: Capacity, handed: Mapping[Request, int]) -> None:

@@ -7,7 +7,7 @@ chains on 2 slots, 40 live files instead of 2).
 from collections.abc import Callable, Hashable, Iterable
 
 
-class Depths:
+class DagDepths:
     """Depths, remembered. The DAG may grow (checkpoints); a job's own chain below it does not change."""
 
     def __init__(self, dependencies: Callable[[Hashable], Iterable[Hashable]]) -> None:
@@ -32,7 +32,7 @@ class Depths:
                 stack.pop()
         return known[job]
 
-    def of_any(self, job: object) -> int:
+    def depth_of(self, job: object) -> int:
         """Depth of a job or, for a group, of its deepest member."""
         members = getattr(job, "jobs", None)
         if members is None:

@@ -19,17 +19,18 @@ from typing import Protocol
 
 from . import actions as act
 from . import events as ev
-from .job import Attempt, Job
-from .model import JobId, JobState, Place
-from .placement import NodeView, Why
+from .job import Job, NodeAttempt
+from .model import AttemptLocation, JobId, JobState
+from .node import NodeView
+from .node_reason import NodeReason
 
 CANCEL_GRACE_S = 3.0
 """Between TERM and KILL, for an attempt of an earlier run."""
 FOREIGN = "still runs {} jobs that were started here before .snakemake was deleted or replaced; they are being ended"
-RUNS = Why("still runs an earlier attempt of the job, which writes the same outputs; it is being ended")
-SILENT = Why("does not answer, and may still run it since an earlier run")
-UNFENCED = Why("waits for the fence of a lost attempt, which cannot be written now")
-FENCED = Why("waits until a lost attempt has ended (--harbor-fence-wait)")
+RUNS = NodeReason("still runs an earlier attempt of the job, which writes the same outputs; it is being ended")
+SILENT = NodeReason("does not answer, and may still run it since an earlier run")
+UNFENCED = NodeReason("waits for the fence of a lost attempt, which cannot be written now")
+FENCED = NodeReason("waits until a lost attempt has ended (--harbor-fence-wait)")
 
 
 class Times(Protocol):
@@ -60,22 +61,22 @@ class EarlierAttempts:
         self._doubtful = False
         self._names: set[str] = set()
         self._listed: dict[str, set[JobId]] = {}
-        self._running: dict[JobId, set[Attempt]] = {}
-        self._foreign: set[Attempt] = set()
+        self._running: dict[JobId, set[NodeAttempt]] = {}
+        self._foreign: set[NodeAttempt] = set()
         self._not_before = 0.0
-        self._cancelled: set[Attempt] = set()
-        self._lost: set[Attempt] = set()
+        self._cancelled: set[NodeAttempt] = set()
+        self._lost: set[NodeAttempt] = set()
         self._away: dict[str, float] = {}
 
     # --- what the reactor tells -----------------------------------------------------------------------------
 
     def submitted(self, job: Job) -> None:
         """A job came in."""
-        if job.spec.former:
+        if job.spec.earlier_ids:
             self._concerned[job.spec.id] = job
             self._doubtful = True
         else:
-            job.cleared = True
+            job.earlier_decided = True
 
     def node_up(self, node: str, records: Iterable[ev.NodeRecord]) -> None:
         """A node listed these records, which are of no job here."""
@@ -114,7 +115,7 @@ class EarlierAttempts:
         """The job goes on as that attempt."""
         job.maybe_running_on.clear()
         job.blockers.clear()
-        job.cleared = True
+        job.earlier_decided = True
         self._running.get(job.spec.id, set()).discard((node, job.spec.id, attempt))
 
     def block(self, job: Job, node: str, attempt: int) -> None:
@@ -127,16 +128,16 @@ class EarlierAttempts:
 
     def give_up(self, job: Job) -> None:
         """The job is cancelled: whatever an earlier run started of it is to end, wherever that is."""
-        if not job.cleared:
+        if not job.earlier_decided:
             self._clear(job, None)
         for _, id, attempt in [key for key in job.blockers if key[0] in self._away]:
             self._emit(act.Fence(id, attempt))
 
-    def fenced(self, event: ev.Fenced, now: float) -> None:
+    def fenced(self, event: ev.FenceResult, now: float) -> None:
         """A fence could not be written, or was written late."""
         fence = (event.job, event.attempt)
         for job in {id(job): job for job in [*self._all(), *filter(None, [self._jobs.get(event.job)])]}.values():
-            if not event.written and (job.spec.id == event.job or event.job in job.spec.former):
+            if not event.written and (job.spec.id == event.job or event.job in job.spec.earlier_ids):
                 job.unfenced.add(fence)
             elif event.written and fence in job.unfenced:
                 job.unfenced.discard(fence)
@@ -175,18 +176,20 @@ class EarlierAttempts:
         answers = _Answers(self._nodes)
         listed = {id for ids in self._listed.values() for id in ids}
         for job in self._all():
-            running = {key for id in job.spec.former for key in self._running.get(id, ())}
+            running = {key for id in job.spec.earlier_ids for key in self._running.get(id, ())}
             for key in sorted(running - self._cancelled - self._lost):
                 self._cancel(key)
             if job.state == JobState.QUEUED:
                 job.blockers |= running - self._lost
-                if not job.cleared:
+                if not job.earlier_decided:
                     self._look(job, answers, listed, now)
 
-    def held_back(self, job: Job, now: float) -> dict[str, Why] | None:
+    def held_back(self, job: Job, now: float) -> dict[str, NodeReason] | None:
         """Why a job is not placed yet, by node, though a node may have room for it."""
         if self._foreign:
-            return {node: Why(FOREIGN, (n,)) for node, n in Counter(node for node, _, _ in self._foreign).items()}
+            return {
+                node: NodeReason(FOREIGN, (n,)) for node, n in Counter(node for node, _, _ in self._foreign).items()
+            }
         if job.blockers:
             return {node: RUNS for node, _, _ in job.blockers}
         if job.maybe_running_on:
@@ -204,29 +207,29 @@ class EarlierAttempts:
 
     def _look(self, job: Job, answers: "_Answers", listed: set[JobId], now: float) -> None:
         """Whom to ask about the attempts that no node has listed."""
-        unlisted = [id for id in job.spec.former if id not in listed]
-        awaited = [answers.awaited(job.spec.places.get(id)) for id in unlisted]
+        unlisted = [id for id in job.spec.earlier_ids if id not in listed]
+        awaited = [answers.awaited(job.spec.locations.get(id)) for id in unlisted]
         left = any(node not in self._nodes for node in job.maybe_running_on)
-        lost = any(key[1] in job.spec.former for key in self._lost)
-        job.unsure = job.unsure or left or lost or None in awaited
+        lost = any(key[1] in job.spec.earlier_ids for key in self._lost)
+        job.maybe_running_elsewhere = job.maybe_running_elsewhere or left or lost or None in awaited
         job.maybe_running_on = {node for nodes in awaited for node in nodes or ()}
         if not job.maybe_running_on:
-            self._clear(job, now if job.unsure else None, listed)
+            self._clear(job, now if job.maybe_running_elsewhere else None, listed)
 
     def _clear(self, job: Job, now: float | None, listed: Collection[JobId] = ()) -> None:
         """Fence what no node has listed; with `now`, the job waits until the fence bites."""
         job.maybe_running_on.clear()
-        job.cleared = True
-        for id in job.spec.former:
+        job.earlier_decided = True
+        for id in job.spec.earlier_ids:
             if id not in listed:
                 self._emit(act.Fence(id, None))
         if now is not None:
             job.not_before = max(job.not_before, now + self._times.fence_wait)
 
-    def _cancel(self, key: Attempt) -> None:
+    def _cancel(self, key: NodeAttempt) -> None:
         node, id, attempt = key
         self._cancelled.add(key)
-        self._emit(act.Send(node, {"t": "cancel", "job": id, "attempt": attempt, "grace": CANCEL_GRACE_S}))
+        self._emit(act.SendMessage(node, {"t": "cancel", "job": id, "attempt": attempt, "grace": CANCEL_GRACE_S}))
 
     def _lose(self, nodes: set[str], now: float) -> None:
         """Attempts on these nodes are not waited for any longer: a fence ends them."""
@@ -252,7 +255,7 @@ class EarlierAttempts:
 
 
 class _Answers:
-    """Which nodes have answered, for many questions about places."""
+    """Which nodes have answered, for many questions about locations."""
 
     def __init__(self, nodes: Mapping[str, NodeView]) -> None:
         self._nodes = nodes
@@ -262,7 +265,7 @@ class _Answers:
             if (facts := node.facts) is not None and facts.boot_id:
                 self._spools |= {(facts.boot_id, facts.scratch, kind, who) for kind, who in _names(name, facts.host)}
 
-    def awaited(self, place: Place | None) -> set[str] | None:
+    def awaited(self, place: AttemptLocation | None) -> set[str] | None:
         """The nodes that may run what was started there: none if it is over, None if no node of the pool can tell."""
         if place is None:
             return self.unanswered
@@ -272,7 +275,7 @@ class _Answers:
         facts = node.facts if node is not None else None
         if facts is not None and facts.host == place.host and facts.boot_id != place.boot_id != "":
             return set()  # the same machine, which was rebooted since
-        if place.given_up:
+        if place.fenced:
             return None
         if not place.node:
             return self.unanswered or None

@@ -16,10 +16,11 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The controller has prepared an attempt: it can be sent."""
+    """The controller has prepared an attempt: it can be sent. `log` is the path of its log."""
 
     job: JobId
     attempt: int
+    log: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class PrepareFailed:
 class Adopted:
     """A submitted job is one that an earlier controller started: it runs on a node, or ended there meanwhile.
 
-    It keeps its earlier id and attempt; `known_as` is its id here, if it was submitted under another one. `reservation`
-    is what it holds there.
+    It keeps its earlier id and attempt. `submitted_as` is the id under which it was submitted in this run, if that is
+    another one. `reservation` is what it holds on the node. `log` is the path of its log.
     """
 
     job: JobId
@@ -45,7 +46,8 @@ class Adopted:
     node: str
     reservation: Reservation
     exit: Mapping[str, Any] | None = None
-    known_as: JobId | None = None
+    submitted_as: JobId | None = None
+    log: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class NodeUp:
 
     node: str
     facts: NodeFacts
-    known: tuple[NodeRecord, ...] = ()
+    records: tuple[NodeRecord, ...] = ()
     unusable: str = ""
 
 
@@ -88,7 +90,7 @@ class NodeDown:
 
 
 @dataclass(frozen=True)
-class Measured:
+class LoadMeasured:
     """A load sample arrived."""
 
     node: str
@@ -132,7 +134,7 @@ class Progressed:
 
 
 @dataclass(frozen=True)
-class Alive:
+class AttemptsActive:
     """These attempts have written something since the last such message."""
 
     node: str
@@ -152,7 +154,7 @@ class Exited:
 
 
 @dataclass(frozen=True)
-class Gone:
+class AttemptUnknown:
     """The node does not know the attempt that we asked about."""
 
     node: str
@@ -175,12 +177,12 @@ class CancelAll:
 
 
 @dataclass(frozen=True)
-class GiveUp:
+class FenceAll:
     """The time for ending jobs is over: fence those whose end is not known."""
 
 
 @dataclass(frozen=True)
-class Fenced:
+class FenceResult:
     """A fence could not be written yet, or (`written`) was written after all: its time counts from now."""
 
     job: JobId
@@ -201,7 +203,7 @@ class HostListChanged:
 
 
 @dataclass(frozen=True)
-class Drain:
+class DrainChanged:
     """The user wants nothing more placed on a node, for `reason`; an empty one lifts that."""
 
     node: str
@@ -222,19 +224,19 @@ Event = (
     | Adopted
     | NodeUp
     | NodeDown
-    | Measured
+    | LoadMeasured
     | Started
     | Refused
     | Progressed
-    | Alive
+    | AttemptsActive
     | Exited
-    | Gone
+    | AttemptUnknown
     | CancelJob
     | CancelAll
-    | GiveUp
-    | Fenced
+    | FenceAll
+    | FenceResult
     | Halt
     | HostListChanged
-    | Drain
+    | DrainChanged
     | Tick
 )

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import events as ev
+from .feasibility import Refusal
 from .model import JobId, JobSpec, JobState, Reservation, attempt_key
-from .placement import Refusal
 from .progress import Progress
 
-NO_SEAT = Reservation(())
-Attempt = tuple[str, JobId, int]
+NO_RESERVATION = Reservation(())
+NodeAttempt = tuple[str, JobId, int]
 """The node, the job and the number of an attempt."""
-LOST = {
+LOST_REASONS = {
     "lost": "its agent and the guardian were killed",
     "cancelled": "an earlier controller ended it",
     "fenced": "it had been given up as unreachable",
@@ -20,21 +20,24 @@ LOST = {
     "unshared": "the node had lost the working directory",
 }
 """Ends that say nothing about the job itself: the job is tried again, and Snakemake does not learn of them."""
-BLAMELESS = frozenset({"cancelled", "fenced", "shutdown", "unshared"})
+EXTERNAL_REASONS = frozenset({"cancelled", "fenced", "shutdown", "unshared"})
 """Those of them that the job cannot have caused: they do not count towards the limit of lost attempts."""
 
 
 @dataclass
 class Job:
-    """One job in the pool. Only the reactor changes it. `since` is when it came into its state, `sign` when it last
-    gave a sign of life. `losses` counts its lost attempts, `outages` how often nodes of the pool had lost jobs before
-    it was submitted. `refusals` counts the starts that nodes refused for a reason that may be the job's. `ticket` is
-    its place in the queue.
+    """One unfinished job of the pool. Only the reactor changes it.
 
-    The job is not placed while something of an earlier run may still write its outputs (see `earlier_attempts.py`):
-    `maybe_running_on` are nodes that may run it and have not answered, `blockers` are attempts that are being ended,
-    `unfenced` are attempts whose fence could not be written yet. `unsure` is set if some attempt may run on a node that
-    cannot be asked. `cleared` is set once it is decided what to do about attempts of earlier runs.
+    `since` is the time at which the job entered its present state. `last_active` is the time of the last message that
+    showed activity of the attempt (0: none came yet). `times_lost` counts the job's lost attempts. `outages_before`
+    counts the node outages of this run that happened before the job was submitted. `times_refused` counts the starts
+    that nodes refused for a reason that may be the job's fault. `queue_entry` is the job's entry in the waiting queue.
+
+    The job is not placed while an attempt of an earlier run may still write its outputs (see `earlier_attempts.py`):
+    `maybe_running_on` are nodes that may run such an attempt and have not answered. `blockers` are such attempts that
+    are being ended. `unfenced` are attempts whose fence could not be written yet. `maybe_running_elsewhere` is set if
+    such an attempt may run on a node that cannot be asked. `earlier_decided` is set once it is decided what to do
+    about the attempts of earlier runs.
     """
 
     spec: JobSpec
@@ -42,24 +45,24 @@ class Job:
     state: JobState = JobState.QUEUED
     attempt: int = 1
     node: str | None = None
-    reservation: Reservation = NO_SEAT
+    reservation: Reservation = NO_RESERVATION
     since: float = 0.0
-    sign: float = 0.0
+    last_active: float = 0.0
     stalled: bool = False
     not_before: float = 0.0
     fenced_at: float | None = None
-    losses: int = 0
-    outages: int = 0
-    refusals: int = 0
+    times_lost: int = 0
+    outages_before: int = 0
+    times_refused: int = 0
     cancel_requested: bool = False
     maybe_running_on: set[str] = field(default_factory=set)
-    blockers: set[Attempt] = field(default_factory=set)
+    blockers: set[NodeAttempt] = field(default_factory=set)
     unfenced: set[tuple[JobId, int | None]] = field(default_factory=set)
-    unsure: bool = False
-    cleared: bool = False
+    maybe_running_elsewhere: bool = False
+    earlier_decided: bool = False
     avoid: set[str] = field(default_factory=set)
     refusal: Refusal | None = None
-    ticket: object = None
+    queue_entry: object = None
     progress: Progress | None = None
     why: str = ""
 
@@ -68,7 +71,7 @@ class Job:
         return attempt_key(self.spec.id, self.attempt)
 
 
-def impossible(refusal: Refusal) -> str:
+def impossible_message(refusal: Refusal) -> str:
     """Each node's reason, one a line."""
     lines = [f"  {name} {why}" for name, why in sorted(refusal.reasons.items())]
     hint = [refusal.hint] if refusal.hint else []
@@ -89,7 +92,7 @@ def exit_event(node: str, job: JobId, attempt: int, message: Mapping[str, Any]) 
     )
 
 
-def seat_of(meta: Mapping[str, Any]) -> Reservation:
+def reservation_of(meta: Mapping[str, Any]) -> Reservation:
     """The seat that a spool record's `meta` keeps."""
 
     def numbers(value: object) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from .earlier_attempts import EarlierAttempts
 from .job import Job
 from .lifecycle import CONNECTED, HOLDING, ON_NODE, TERMINAL, job_next
 from .model import JobId, JobSpec, JobState, NodeFacts, Outcome
-from .placement import NodeView
+from .node import NodeView
 
 MAX_LOSSES = 3
 MANY_LOSSES = 10
@@ -39,14 +39,14 @@ class Timeouts:
     kill_stalled: bool = False
 
 
-class Cause(Enum):
+class LossCause(Enum):
     """What an attempt was lost by: an outage of its node, which the job may have caused; the job, which stalled; or
     something that no job can cause.
     """
 
     OUTAGE = auto()
     JOB = auto()
-    ELSEWHERE = auto()
+    EXTERNAL = auto()
 
 
 class JobTable:
@@ -71,7 +71,7 @@ class JobTable:
         self._grace: float | None = None
         self._outages = 0
         self._outage_at: dict[str, float] = {}
-        self.former = EarlierAttempts(self.jobs, nodes, timeouts, emit)
+        self.earlier_attempts = EarlierAttempts(self.jobs, nodes, timeouts, emit)
 
     def attempt(self, job_id: JobId, attempt: int) -> Job | None:
         """The job, if that is its present attempt: the fence against late messages."""
@@ -87,9 +87,11 @@ class JobTable:
         """Take jobs in; those that come after the end has been rung go at once."""
         for spec in specs:
             self._order += 1
-            job = Job(spec, self._order, attempt=spec.attempt, since=now, outages=self._outages, avoid=set(spec.avoid))
+            job = Job(
+                spec, self._order, attempt=spec.attempt, since=now, outages_before=self._outages, avoid=set(spec.avoid)
+            )
             self.jobs[spec.id] = job
-            self.former.submitted(job)
+            self.earlier_attempts.submitted(job)
             self._record(job)
             if self._grace is not None:
                 self.cancel(job, self._grace, now)
@@ -123,7 +125,7 @@ class JobTable:
             self._emit(act.JobEnded(Outcome(job.spec.id, job.attempt, after, node, why, exit)))
         elif after == JobState.QUEUED:
             job.attempt += 1
-            job.node, job.progress, job.stalled, job.sign = None, None, False, 0.0
+            job.node, job.progress, job.stalled, job.last_active = None, None, False, 0.0
             if self.halted:
                 self.step(job, "withdraw", now)
 
@@ -138,40 +140,40 @@ class JobTable:
     def alive(self, job: Job | None, now: float, trigger: str | None = None, why: str = "") -> None:
         """A sign of life, perhaps with a transition."""
         if job is not None:
-            job.sign, job.stalled = now, job.stalled and self._timeouts.kill_stalled
+            job.last_active, job.stalled = now, job.stalled and self._timeouts.kill_stalled
             if trigger is not None:
                 self.step(job, trigger, now, why)
 
-    def lost(self, job: Job | None, why: str, now: float, cause: Cause = Cause.OUTAGE) -> None:
+    def lost(self, job: Job | None, why: str, now: float, cause: LossCause = LossCause.OUTAGE) -> None:
         """The attempt's end is not known: the job is requeued for another node, unless it was lost too often."""
         if job is None or job.node is None:
             return
-        if cause == Cause.OUTAGE and now - self._outage_at.get(job.node, float("-inf")) > SAME_OUTAGE_S:
+        if cause == LossCause.OUTAGE and now - self._outage_at.get(job.node, float("-inf")) > SAME_OUTAGE_S:
             self._outage_at[job.node] = now
             self._outages += 1
-        job.losses += cause != Cause.ELSEWHERE
+        job.times_lost += cause != LossCause.EXTERNAL
         job.avoid.add(job.node)
         if self._takes_nodes_down(job, cause) and job.state != JobState.CANCELLING:
-            self.step(job, "crashed", now, f"it was lost on {job.losses} nodes, the last time because {why}")
+            self.step(job, "crashed", now, f"it was lost on {job.times_lost} nodes, the last time because {why}")
         else:
             self.step(job, "lost", now, f"lost on {job.node}: {why}")
 
-    def _takes_nodes_down(self, job: Job, cause: Cause) -> bool:
+    def _takes_nodes_down(self, job: Job, cause: LossCause) -> bool:
         """Whether the job is what its nodes fail by: it was there in at least half of all outages since it came. Where
         nodes fail all the time, three losses mean nothing.
         """
-        if cause == Cause.ELSEWHERE or job.losses < MAX_LOSSES:
+        if cause == LossCause.EXTERNAL or job.times_lost < MAX_LOSSES:
             return False
-        suspicious = 2 * job.losses >= self._outages - job.outages
-        return cause == Cause.JOB or suspicious or job.losses >= MANY_LOSSES
+        suspicious = 2 * job.times_lost >= self._outages - job.outages_before
+        return cause == LossCause.JOB or suspicious or job.times_lost >= MANY_LOSSES
 
     def refused(self, job: Job, why: str, now: float, *, may_be_its_fault: bool) -> None:
         """A node did not start the attempt: the job is requeued. It fails at the third refusal that may be its own
         fault, because a job that no node can start would otherwise be tried without end.
         """
-        job.refusals += may_be_its_fault
-        if may_be_its_fault and job.refusals >= MAX_REFUSALS:
-            self.step(job, "impossible", now, f"it could not be started, after {job.refusals} tries: {why}")
+        job.times_refused += may_be_its_fault
+        if may_be_its_fault and job.times_refused >= MAX_REFUSALS:
+            self.step(job, "impossible", now, f"it could not be started, after {job.times_refused} tries: {why}")
         else:
             self.step(job, "refused", now, why)
 
@@ -182,11 +184,11 @@ class JobTable:
         job.cancel_requested = True
         if job.state in (JobState.STARTING, JobState.RUNNING) and job.node is not None:
             message = {"t": "cancel", "job": job.spec.id, "attempt": job.attempt, "grace": grace}
-            self._emit(act.Send(job.node, message))
+            self._emit(act.SendMessage(job.node, message))
         elif job.state == JobState.UNREACHABLE:
             self.fence(job)
         elif job.state == JobState.QUEUED:
-            self.former.give_up(job)
+            self.earlier_attempts.give_up(job)
         self.step(job, "cancel", now, "cancelled")
 
     def cancel_all(self, grace: float, now: float) -> None:
@@ -213,7 +215,7 @@ class JobTable:
 
     def forget(self, node: str, job: JobId, attempt: int) -> None:
         """A node's record of an attempt is of no more use."""
-        self._emit(act.Send(node, {"t": "forget", "job": job, "attempt": attempt}))
+        self._emit(act.SendMessage(node, {"t": "forget", "job": job, "attempt": attempt}))
 
     def tick(self, now: float) -> set[str]:
         """Act on limits that have passed: of nodes that do not answer, and of jobs that show no sign of life. Returns
@@ -225,7 +227,7 @@ class JobTable:
             for job in self.holding.values():
                 if job.state == JobState.UNREACHABLE and not self._leaves(job):
                     job.since = now
-            self.former.hold(now)
+            self.earlier_attempts.hold(now)
         unanswered = set()
         for job in [j for j in self.holding.values() if j.state in ON_NODE]:
             waited = now - job.since
@@ -239,11 +241,11 @@ class JobTable:
                     self.lost(job, f"unreachable for {waited:.0f} s", now)
             elif job.state == JobState.STARTING and waited >= UNANSWERED_S and job.node is not None:
                 unanswered.add(job.node)
-            elif job.state == JobState.RUNNING and not job.stalled and now - job.sign >= self.stall_after(job):
+            elif job.state == JobState.RUNNING and not job.stalled and now - job.last_active >= self.stall_after(job):
                 self._stall(job)
-        self.former.tick(now)
+        self.earlier_attempts.tick(now)
         for name in sorted(unanswered):
-            self._emit(act.Cut(name))
+            self._emit(act.Reconnect(name))
         return unanswered
 
     def _network_answers(self) -> bool:
@@ -267,10 +269,10 @@ class JobTable:
         job.stalled = True
         assert job.node is not None
         kill = self._timeouts.kill_stalled
-        self._emit(act.Stalled(job.spec.id, job.node, self.stall_after(job), kill))
+        self._emit(act.JobStalled(job.spec.id, job.node, self.stall_after(job), kill))
         if kill:
             message = {"t": "cancel", "job": job.spec.id, "attempt": job.attempt, "grace": CANCEL_GRACE_S}
-            self._emit(act.Send(job.node, message))
+            self._emit(act.SendMessage(job.node, message))
 
     def stall_after(self, job: Job) -> float:
         """Seconds without a sign of life that the job may take."""

@@ -122,24 +122,25 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an earlier run started an attempt. One without a node is not known. `given_up`: a fence was written."""
+class AttemptLocation:
+    """Where an earlier run started an attempt. One without a node is not known. `fenced`: a fence was written."""
 
     node: str = ""
     host: str = ""
     boot_id: str = ""
     scratch: str = ""
-    given_up: bool = False
+    fenced: bool = False
 
 
 @dataclass(frozen=True)
 class JobSpec:
     """A job as the pool sees it: what it asks for and how it ranks in the queue.
 
-    `attempt` is the number of its first attempt here: larger than 1 when Snakemake retries it. `stall_after`: seconds,
-    None for the pool's. `former` are the ids under which an earlier run started it and that may still run; `places`
-    says where. An id without a place was started on a node of this pool. `avoid` are the nodes where its earlier tries
-    failed: another one is preferred.
+    `attempt` is the number of its first attempt in this run. It is larger than 1 if Snakemake retries the job.
+    `stall_after` is in seconds; None means the pool's own value. `earlier_ids` are ids under which earlier runs started
+    the job and which may still run. `locations` says where each of them was started. An id without a location was
+    started on a node of this pool. `avoid` are nodes on which earlier tries of the job failed. Other nodes are
+    preferred.
     """
 
     id: JobId
@@ -149,8 +150,8 @@ class JobSpec:
     priority: int = 0
     depth: int = 0
     stall_after: float | None = None
-    former: tuple[JobId, ...] = ()
-    places: Mapping[JobId, Place] = field(default_factory=dict)
+    earlier_ids: tuple[JobId, ...] = ()
+    locations: Mapping[JobId, AttemptLocation] = field(default_factory=dict)
     avoid: frozenset[str] = frozenset()
 
 

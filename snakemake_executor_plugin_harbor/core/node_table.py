@@ -10,7 +10,7 @@ from . import actions as act
 from . import events as ev
 from .lifecycle import node_next
 from .model import NodeSpec, NodeState
-from .placement import NodeView
+from .node import NodeView
 
 STRIKES = 3
 QUARANTINE_S = 60.0
@@ -150,7 +150,7 @@ class NodeTable:
             node.leaving = spec is None
             if spec is None:
                 continue
-            if same_way(spec, node.spec) or (node.state == NodeState.REJECTED and not node.reservations):
+            if same_connection(spec, node.spec) or (node.state == NodeState.REJECTED and not node.reservations):
                 node.spec = spec
                 if node.state == NodeState.REJECTED:  # the edit may be what mends it
                     self.connect(node)
@@ -197,7 +197,7 @@ class NodeTable:
         return True
 
 
-def same_way(one: NodeSpec, other: NodeSpec) -> bool:
+def same_connection(one: NodeSpec, other: NodeSpec) -> bool:
     """Whether the connection that there is serves both: they differ at most in what placement asks."""
     shown = {"slots": None, "mem_mb": None, "gpus": None, "tags": frozenset[str](), "max_load": None, "hours": None}
     return replace(one, **shown) == replace(other, **shown)  # type: ignore[arg-type]

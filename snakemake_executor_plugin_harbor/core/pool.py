@@ -9,14 +9,27 @@ from dataclasses import replace
 
 from . import actions as act
 from . import events as ev
-from .job import BLAMELESS, LOST, Job, elapsed, exit_event, exit_reason, impossible, seat_of
-from .job_table import CANCEL_GRACE_S, Cause, JobTable, Timeouts
+from .feasibility import Refusal
+from .job import (
+    EXTERNAL_REASONS,
+    LOST_REASONS,
+    Job,
+    elapsed,
+    exit_event,
+    exit_reason,
+    impossible_message,
+    reservation_of,
+)
+from .job_table import CANCEL_GRACE_S, JobTable, LossCause, Timeouts
 from .lifecycle import HOLDING, ON_NODE
+from .machine import total_slots
 from .model import JobId, JobState, Load, NodeSpec, NodeState, Request, attempt_key
+from .node import NodeView
 from .node_table import NodeTable
-from .placement import NodeView, Placement, Policy, Refusal, slots_of
-from .progress import Durations, Progress
-from .waiting import Waiting
+from .placement import Placement
+from .policy import Policy
+from .progress import Progress, RuleDurations
+from .waiting import WaitingQueue
 
 UNSHARED = "the working directory is not there, or is another one"
 
@@ -36,8 +49,10 @@ class Pool:
         self._actions: list[act.Action] = []
         self._roster = NodeTable(nodes, self._emit)
         self._ledger = JobTable(self._roster.views, timeouts or Timeouts(), self._emit, boot_id)
-        self.durations = Durations()
-        self.waiting = Waiting(self._roster.views, self.policy, self.durations, self._ledger.former.held_back)
+        self.durations = RuleDurations()
+        self.waiting = WaitingQueue(
+            self._roster.views, self.policy, self.durations, self._ledger.earlier_attempts.held_back
+        )
         self.hour: int | None = None
         self._orphans: dict[str, set[str]] = {}
 
@@ -58,11 +73,11 @@ class Pool:
             self._apply(event, now)
             self._mark(event)
         self._roster.remove_departed()
-        self._ledger.former.decide(now)
+        self._ledger.earlier_attempts.decide(now)
         self._schedule(now)
         return self._actions
 
-    def start(self) -> list[act.Action]:
+    def connect_all(self) -> list[act.Action]:
         """The first actions of a run: connect to every node."""
         self._actions = []
         for node in self.nodes.values():
@@ -83,7 +98,7 @@ class Pool:
                 self._node_up(event, now)
             case ev.NodeDown():
                 self._node_down(event, now)
-            case ev.Measured(name, load):
+            case ev.LoadMeasured(name, load):
                 self._measured(name, load)
             case ev.Started():
                 self._started(event, now)
@@ -93,27 +108,27 @@ class Pool:
                 if (running := self._ledger.on(name, job, attempt)) is not None:
                     running.progress = Progress(done, total)
                     self._ledger.alive(running, now)
-            case ev.Alive(name, attempts):
+            case ev.AttemptsActive(name, attempts):
                 for job, attempt in attempts:
                     self._ledger.alive(self._ledger.on(name, job, attempt), now)
             case ev.Exited():
                 self._exited(event, now)
-            case ev.Gone(name, job, attempt):
-                self._ledger.former.over(name, job, attempt)
+            case ev.AttemptUnknown(name, job, attempt):
+                self._ledger.earlier_attempts.over(name, job, attempt)
                 self._ledger.lost(self._ledger.on(name, job, attempt), "the node does not know it", now)
             case ev.CancelJob(job):
                 self._ledger.cancel(self.jobs.get(job), CANCEL_GRACE_S, now)
             case ev.CancelAll(grace):
                 self._ledger.cancel_all(grace, now)
-            case ev.GiveUp():
+            case ev.FenceAll():
                 self._ledger.fence_all()
-            case ev.Fenced():
-                self._ledger.former.fenced(event, now)
+            case ev.FenceResult():
+                self._ledger.earlier_attempts.fenced(event, now)
             case ev.Halt():
                 self._ledger.halt(now)
             case ev.HostListChanged(nodes):
                 self._roster.listed(nodes)
-            case ev.Drain(name, reason):
+            case ev.DrainChanged(name, reason):
                 self._roster.drain(name, reason)
             case ev.Tick(hour):
                 self.hour = hour
@@ -124,14 +139,14 @@ class Pool:
     def _mark(self, event: ev.Event) -> None:
         """Tell the queue what an event may have changed, beside what `_emit` tells it."""
         match event:
-            case ev.Measured(name) | ev.Exited(name) | ev.Adopted(node=name):
+            case ev.LoadMeasured(name) | ev.Exited(name) | ev.Adopted(node=name):
                 self.waiting.load_changed(name)
-            case ev.NodeUp(name) | ev.Refused(name) | ev.Drain(name):
+            case ev.NodeUp(name) | ev.Refused(name) | ev.DrainChanged(name):
                 self.waiting.node_changed(name)
             case ev.HostListChanged():
-                self.waiting.everything_changed()
-            case ev.Fenced() | ev.Gone():
-                self.waiting.look_back()
+                self.waiting.host_list_changed()
+            case ev.FenceResult() | ev.AttemptUnknown():
+                self.waiting.recheck_held_back()
             case ev.Tick(hour):
                 self.waiting.time_passed(hour)
 
@@ -148,16 +163,16 @@ class Pool:
     # --- jobs -----------------------------------------------------------------------------------------
 
     def _adopt(self, event: ev.Adopted, now: float) -> None:
-        job = self.jobs.get(event.known_as or event.job)
+        job = self.jobs.get(event.submitted_as or event.job)
         node = self.nodes.get(event.node)
         # One that has ended may be of a node that has left the host list since.
         if job is None or job.state != JobState.QUEUED or (node is None and event.exit is None):
             return
-        if event.known_as is not None:
-            self.jobs[event.job] = self.jobs.pop(event.known_as)
+        if event.submitted_as is not None:
+            self.jobs[event.job] = self.jobs.pop(event.submitted_as)
             job.spec = replace(job.spec, id=event.job)
-            self._emit(act.Renamed(event.job, event.known_as))
-        self._ledger.former.adopted(job, event.node, event.attempt)
+            self._emit(act.JobRenamed(event.job, event.submitted_as))
+        self._ledger.earlier_attempts.adopted(job, event.node, event.attempt)
         job.attempt, job.node, job.reservation = event.attempt, event.node, event.reservation
         if node is not None:
             node.hold(job.key, job.spec.request, job.reservation)
@@ -203,14 +218,14 @@ class Pool:
         self._roster.clear_strikes(event.node)
         if event.reason == "unshared":
             self._roster.unshared(self.nodes[event.node], UNSHARED)
-        if event.reason in LOST and not job.cancel_requested:
+        if event.reason in LOST_REASONS and not job.cancel_requested:
             stall = f"no output and no progress for {self._ledger.stall_after(job):.0f} s"
             self._ledger.forget(event.node, event.job, event.attempt)
             if job.stalled:
-                self._ledger.lost(job, stall, now, Cause.JOB)
+                self._ledger.lost(job, stall, now, LossCause.JOB)
             else:
-                cause = Cause.ELSEWHERE if event.reason in BLAMELESS else Cause.OUTAGE
-                self._ledger.lost(job, LOST[event.reason], now, cause)
+                cause = LossCause.EXTERNAL if event.reason in EXTERNAL_REASONS else LossCause.OUTAGE
+                self._ledger.lost(job, LOST_REASONS[event.reason], now, cause)
             return
         if event.code == 0 and event.reason is None:
             self.durations.learn(job.spec.rule, max(0.0, elapsed(event.message, now - job.since)))
@@ -225,9 +240,9 @@ class Pool:
         key = attempt_key(event.job, event.attempt)
         if (node := self.nodes.get(event.node)) is not None:
             node.release(key, now)
-        ended = self._ledger.former.over(event.node, event.job, event.attempt)
+        ended = self._ledger.earlier_attempts.over(event.node, event.job, event.attempt)
         if ended:
-            self.waiting.look_back()
+            self.waiting.recheck_held_back()
         if key in self._orphans.get(event.node, ()) and not ended:
             self._orphans[event.node].discard(key)
         else:
@@ -290,11 +305,11 @@ class Pool:
         node.missing.clear()
         if event.unusable:
             self._roster.unshared(node, event.unusable)
-        known = {(k.job, k.attempt): k for k in event.known}
+        known = {(k.job, k.attempt): k for k in event.records}
         for job in [j for j in self._ledger.holding.values() if j.node == event.node and j.state in ON_NODE]:
             record = known.pop((job.spec.id, job.attempt), None)
             if record is None:
-                if not (job.sign or rebooted):
+                if not (job.last_active or rebooted):
                     # Its start message may still be on the way to an older agent of the node.
                     self._ledger.fence(job)
                 self._ledger.lost(job, "the node was rebooted" if rebooted else "the node does not know it", now)
@@ -325,7 +340,7 @@ class Pool:
         for key in [key for key in node.reservations if key not in ours]:
             node.release(key, now)
         orphans = self._orphans[node.spec.name] = set[str]()
-        self._ledger.former.node_up(node.spec.name, [k for k in known.values() if k.job not in self.jobs])
+        self._ledger.earlier_attempts.node_up(node.spec.name, [k for k in known.values() if k.job not in self.jobs])
         for (job_id, attempt), record in known.items():
             job = self.jobs.get(job_id)
             if job is not None and attempt >= job.attempt:
@@ -333,19 +348,19 @@ class Pool:
             if job is None:
                 orphans.add(attempt_key(job_id, attempt))
             if record.running:
-                reservation = seat_of(record.meta)
+                reservation = reservation_of(record.meta)
                 node.hold(attempt_key(job_id, attempt), Request(cores=len(reservation.slots)), reservation)
             if job is not None and record.running:
                 message = {"t": "cancel", "job": job_id, "attempt": attempt, "grace": CANCEL_GRACE_S}
-                self._emit(act.Send(node.spec.name, message))
-                self._ledger.former.block(job, node.spec.name, attempt)
+                self._emit(act.SendMessage(node.spec.name, message))
+                self._ledger.earlier_attempts.block(job, node.spec.name, attempt)
             elif job is not None:
                 self._ledger.forget(node.spec.name, job_id, attempt)
 
     def _node_down(self, event: ev.NodeDown, now: float) -> None:
         if self._roster.down(event, now) is None:
             return
-        self._ledger.former.node_down(event.node, now)
+        self._ledger.earlier_attempts.node_down(event.node, now)
         for job in [j for j in self._ledger.holding.values() if j.node == event.node]:
             if job.state == JobState.CANCELLING:
                 self._ledger.fence(job)
@@ -361,7 +376,7 @@ class Pool:
         for job, answer in self.waiting.decide(now):
             if isinstance(answer, Refusal):
                 job.refusal = answer
-                self._ledger.step(job, "impossible", now, impossible(answer))
+                self._ledger.step(job, "impossible", now, impossible_message(answer))
             else:
                 self._place(job, answer, now)
 
@@ -373,4 +388,4 @@ class Pool:
 
     def slots(self) -> int:
         """All slots of the nodes that can be used now."""
-        return slots_of(node for node in self.nodes.values() if node.state == NodeState.READY and not node.closed)
+        return total_slots(node for node in self.nodes.values() if node.state == NodeState.READY and not node.closed)

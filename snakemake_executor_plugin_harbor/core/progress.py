@@ -37,7 +37,7 @@ def progress_of(value: object) -> Progress | None:
     return Progress(done, total)
 
 
-class Durations:
+class RuleDurations:
     """Mean run time of each rule, to start the longest first. Exponential average: recent jobs count more."""
 
     def __init__(self) -> None:

@@ -3,21 +3,18 @@
 A node is not trusted: whatever it sends becomes a valid event or is dropped, and a line has a bound.
 """
 
-import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import events as ev
+from .codec import Message
 from .job import exit_event
 from .model import JobId, Load, NodeFacts
 from .progress import progress_of
 
 VERSION = 1
-MAX_LINE = 1 << 20
-"""Bytes; the agent keeps to it too. A `start` with a long script is the longest that is ever sent."""
-
 MAX_CORES = 65_536
 MAX_MB = 1 << 40
 MAX_ATTEMPT = 999_999
@@ -32,57 +29,6 @@ MAX_META = 64
 """How much a node may say: a number above its bound becomes that bound, text is cut, lists end there."""
 STEP = ("code", "start", "end", "cpu_s", "max_rss_mb", "in_mb", "out_mb")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-Message = Mapping[str, Any]
-
-
-def encode(message: Message) -> bytes:
-    """One line. Text that is not valid Unicode (file names) survives as surrogates, escaped."""
-    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
-
-
-class Decoder:
-    """Reassembles lines from chunks. Lines that are too long or no JSON object are dropped and counted."""
-
-    def __init__(self, limit: int = MAX_LINE) -> None:
-        self._limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._skipping = False
-        self.dropped = 0
-
-    def feed(self, data: bytes) -> Iterator[Message]:
-        """The messages that `data` completes."""
-        *lines, begun = data.split(b"\n")
-        for line in lines:
-            self._keep(line)
-            message = None if self._skipping else _parse(b"".join(self._parts))
-            self._parts, self._size, self._skipping = [], 0, False
-            if message is None:
-                self.dropped += 1
-            else:
-                yield message
-        self._keep(begun)
-
-    def _keep(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._size > self._limit:
-            self._skipping = True
-            self._parts = []
-        elif piece:
-            self._parts.append(piece)
-
-
-def _parse(line: bytes) -> Message | None:
-    if not line.startswith(b"{"):
-        return None
-    try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(message, dict) and isinstance(message.get("t"), str):
-        return message
-    return None
 
 
 def printable(text: str, limit: int | None = None) -> str:
@@ -135,9 +81,9 @@ def event_of(node: str, message: Message) -> ev.Event | None:
     """The event that a message from `node` is; None for anything that is not one."""
     kind = message["t"]
     if kind == "load":
-        return ev.Measured(node, load_of(message))
+        return ev.LoadMeasured(node, load_of(message))
     if kind == "alive":
-        return ev.Alive(node, tuple(_attempts(message.get("jobs"))))
+        return ev.AttemptsActive(node, tuple(_attempts(message.get("jobs"))))
     names = _attempt(message.get("job"), message.get("attempt"))
     if names is None:
         return None
@@ -151,13 +97,13 @@ def event_of(node: str, message: Message) -> ev.Event | None:
             progress = progress_of([message.get("done"), message.get("total")])
             return ev.Progressed(node, *names, max(0.0, progress.done), progress.total) if progress else None
         case "exited":
-            return exit_event(node, *names, exit_of(message))
+            return exit_event(node, *names, exit_message(message))
         case "gone":
-            return ev.Gone(node, *names)
+            return ev.AttemptUnknown(node, *names)
     return None
 
 
-def exit_of(message: Message) -> Message:
+def exit_message(message: Message) -> Message:
     """What is kept of an `exited` message, and only what makes sense: numbers that numbers should be, and no more text
     than the end of a job's output.
     """
@@ -173,7 +119,7 @@ def exit_of(message: Message) -> Message:
     return kept | _numbers(message, ("start", "end"))
 
 
-def known_of(message: Message) -> ev.NodeRecord | None:
+def record_of(message: Message) -> ev.NodeRecord | None:
     """One spool record that a node listed after hello."""
     names, exit, meta = _attempt(message.get("job"), message.get("attempt")), message.get("exit"), message.get("meta")
     if message["t"] != "known" or names is None or names[1] > MAX_KNOWN_ATTEMPT:
@@ -181,7 +127,7 @@ def known_of(message: Message) -> ev.NodeRecord | None:
     return ev.NodeRecord(
         *names,
         running=message.get("state") == "running",
-        exit=exit_of(exit) if isinstance(exit, dict) else None,
+        exit=exit_message(exit) if isinstance(exit, dict) else None,
         hash=_text(message.get("hash")),
         meta=_meta(meta) if isinstance(meta, dict) else {},
         foreign=message.get("foreign") is True,

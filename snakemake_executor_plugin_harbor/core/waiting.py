@@ -1,525 +1,262 @@
-"""The jobs that wait, and the choice of which of them start now.
+"""The queue of waiting jobs, and the decision which of them start now.
 
-The decisions are those of a simple pass over the whole queue: each job in turn takes its best node (`placement.place`),
-and then jobs that no other node takes now may go to nodes that failed them before. But no pass over all jobs or all
-nodes is made. Jobs that ask for the same are one Kind. A Kind remembers which nodes could take its first job, best
-first. An event names the nodes that it changes, and only these are asked again, once per Kind.
+The decisions are the same as those of a simple pass over the whole queue. In such a pass, each job in turn takes its
+best node (`placement.place`). After that, jobs that no other node takes now may go to nodes that failed them before.
 
-What is remembered may be too good (a node has been filled meanwhile), so it is looked at again before it is used. It is
-never too bad: whatever makes a node better marks that node.
+Such a pass would be slow in a large pool, so the queue never visits all jobs or all nodes. Jobs with the same request
+form one `JobClass`. A class keeps the offers of all nodes that could take its first job, best first. An event names the
+nodes that it changes, and only these nodes are asked again, once per class.
+
+An offer that is kept may be too good, because the node was filled since. So each offer is checked again before it is
+used. An offer is never too bad, because every event that improves a node names that node.
 """
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
+from .feasibility import Refusal, permanent_refusal
+from .held_back import HeldBackJobs
 from .job import Job
-from .model import JobState, NodeState, Request
+from .job_class import JobClass, QueueEntry
+from .job_classes import JobClasses
+from .model import JobState
 from .node import NodeView
-from .placement import (
-    SHUNNED,
-    STARVATION_S,
-    Placement,
-    Policy,
-    Rank,
-    Refusal,
-    Room,
-    Why,
-    forever,
-    never,
-    not_now,
-    placement,
-    rank_of,
-    room_of,
-)
-from .progress import Durations
+from .node_cache import NodeCache
+from .node_reason import NodeReason
+from .placement import Placement, placement
+from .policy import Policy
+from .progress import RuleDurations
 
 SHUN_S = 5.0
-"""How long a job waits for another node than one that failed it before, if there is another one that is ready."""
-
-
-@dataclass(eq=False)
-class Kind:
-    """Waiting jobs that ask for the same and avoid the same nodes.
-
-    `lines` holds them by priority and rule, since the order among rules changes while the run learns how long they
-    take. `offers` are nodes that could take one, with the number of the offer in `valid`; other offers are old.
-    `short` are nodes that lack nothing but space in the working directory.
-    """
-
-    number: int
-    request: Request
-    avoid: frozenset[str]
-    refusal: Refusal
-    count: int = 0
-    lines: dict[tuple[int, str], list[tuple[int, int, int, "Ticket"]]] = field(default_factory=dict)
-    offers: list[tuple[Rank, int, str]] = field(default_factory=list)
-    valid: dict[str, int] = field(default_factory=dict)
-    impossible: set[str] = field(default_factory=set)
-    short: set[str] = field(default_factory=set)
-
-    def jobs(self) -> Iterator[Job]:
-        """All of them, in no order."""
-        return (ticket.job for line in self.lines.values() for *_, ticket in line if ticket.valid)
-
-
-@dataclass(eq=False)
-class Ticket:
-    """One job's place in the queue. A job that leaves the queue and comes back gets another one."""
-
-    job: Job
-    kind: Kind
-
-    @property
-    def valid(self) -> bool:
-        return self.job.ticket is self
-
-
-BackKey = tuple[tuple[str, tuple[str, ...]], ...]
-"""The reasons of jobs that are held back, without numbers."""
+"""A job waits this long for a ready node other than those that failed it before, if there is one."""
 
 
 @dataclass(frozen=True)
-class Group:
-    """Jobs that wait for the same reasons; `whys` makes these, by node."""
+class WaitingGroup:
+    """Jobs that wait for the same reasons. `reasons` computes these, by node."""
 
     number: int
     jobs: Callable[[], Iterable[Job]]
-    whys: Callable[[], dict[str, Why]]
+    reasons: Callable[[], dict[str, NodeReason]]
 
 
-class _Reasons(Mapping[str, str]):
-    """Each node's reason at the moment of reading."""
+class WaitingQueue:
+    """All waiting jobs. The pool owns `nodes` and `durations`, and tells the queue what has changed.
 
-    def __init__(self, whys: Callable[[], dict[str, Why]]) -> None:
-        self._whys = whys
-
-    def __getitem__(self, name: str) -> str:
-        return str(self._whys()[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._whys())
-
-    def __len__(self) -> int:
-        return len(self._whys())
-
-
-class Waiting:
-    """All waiting jobs. `nodes` and `durations` are the pool's; the pool says what has changed. `held_back` says why a
-    job may go to no node at all for now, by node, or None.
+    `held_back` returns the reasons, by node, for which a job may go to no node for now, or None.
     """
 
     def __init__(
         self,
         nodes: Mapping[str, NodeView],
         policy: Policy,
-        durations: Durations,
-        held_back: Callable[[Job, float], dict[str, Why] | None],
+        durations: RuleDurations,
+        held_back: Callable[[Job, float], dict[str, NodeReason] | None],
     ) -> None:
+        self.version = 0
+        """Grows when anything about any node changes, except its load."""
         self._nodes = nodes
-        self._why_held_back = held_back
         self._policy = policy
-        self._durations = durations
-        self._kinds: dict[tuple[Request, frozenset[str]], Kind] = {}
-        self._empty: list[Kind] = []
-        self._back: dict[int, tuple[Job, dict[str, Why]]] = {}
-        self._back_numbers: dict[BackKey, int] = {}
-        self._fresh: list[Job] = []
+        self._reasons_to_hold = held_back
+        next_number = partial(next, count(1))
+        self._cache = NodeCache(nodes, policy)
+        self._classes = JobClasses(nodes, policy, durations, self._cache, next_number)
+        self._held = HeldBackJobs(next_number)
+        self._new_jobs: list[Job] = []
         self._changed: set[str] = set()
-        self._loaded: set[str] = set()
-        self._all = False
-        self._look_back = False
-        self._rooms: dict[str, Room] = {}
-        self._peers: dict[str, list[NodeView]] = {}
-        self._boots: dict[str, str] = {}
-        self._open: set[str] = set()
-        self._disk: dict[str, int] = {}
-        self._promised = 0
-        self._alarms: list[tuple[float, str]] = []
-        self._alarm: dict[str, float] = {}
-        self._shy: dict[int, Kind] = {}
+        self._load_changed: set[str] = set()
+        self._all_changed = False
+        self._recheck_held = False
         self._now = 0.0
         self._hour: int | None = None
-        self._count = 0
-        self.version = 0
-        """Changes when anything about any node does, but its load."""
-        self.asked = 0
-        """How many times a node was asked whether it can take a job: the measure of the work done."""
+
+    @property
+    def asked(self) -> int:
+        """How often a node was asked whether it can take a job. This measures the work done."""
+        return self._classes.asked
 
     # --- what has changed -------------------------------------------------------------------------------------
 
     def job_changed(self, job: Job) -> None:
-        """A job came into another state."""
+        """A job has entered another state."""
         if job.state == JobState.QUEUED:
-            self._fresh.append(job)
-        elif isinstance(job.ticket, Ticket):
-            self._leave(job.ticket.kind, job)
+            self._new_jobs.append(job)
+        elif isinstance(job.queue_entry, QueueEntry):
+            self._classes.remove(job.queue_entry)
 
     def node_changed(self, name: str) -> None:
-        """Anything about a node, but its load, may be another one."""
+        """Something about a node has changed besides its load."""
         self._changed.add(name)
 
     def load_changed(self, name: str) -> None:
-        """A node was measured, or a job there has ended."""
-        self._loaded.add(name)
+        """A node has sent a load sample, or a job has ended there."""
+        self._load_changed.add(name)
 
-    def everything_changed(self) -> None:
-        """The host list is another one."""
-        self._all = True
+    def host_list_changed(self) -> None:
+        """Any node may have changed."""
+        self._all_changed = True
 
-    def look_back(self) -> None:
-        """Jobs that are held back may not have to wait any longer."""
-        self._look_back = True
+    def recheck_held_back(self) -> None:
+        """The reasons of jobs that are held back may have ended."""
+        self._recheck_held = True
 
     def time_passed(self, hour: int | None) -> None:
-        """A tick. Also look again at jobs that are held back."""
-        self._look_back = True
+        """Time has passed. Jobs that are held back are checked again, because some wait for a time."""
+        self._recheck_held = True
         if hour != self._hour:
             self._hour = hour
-            self._loaded.update(name for name, node in self._nodes.items() if node.spec.hours is not None)
+            self._load_changed.update(name for name, node in self._nodes.items() if node.spec.hours is not None)
 
     # --- decisions ----------------------------------------------------------------------------------------------
 
     def decide(self, now: float) -> Iterator[tuple[Job, Placement | Refusal]]:
-        """What happens to waiting jobs now, one after the other. The caller carries out each decision before it asks
-        for the next one. Refusals are for ever.
+        """Return the decisions about waiting jobs, one after the other. The caller has to carry out each decision
+        before it asks for the next one. Every refusal is permanent.
         """
         self._now = now
-        self._rooms.clear()
-        touched = self._take_changes()
-        touched.update(self._take_jobs())
-        for kind in [k for k in touched.values() if k.count and len(k.impossible) >= len(self._nodes)]:
-            refusal = forever(kind.request, self._nodes, self._policy)
+        self._cache.start_round(now, self._hour)
+        may_start = self._apply_node_changes()
+        may_start.update(self._queue_new_jobs())
+        for job_class in [c for c in may_start.values() if c.count and len(c.impossible) >= len(self._nodes)]:
+            refusal = permanent_refusal(job_class.request, self._nodes, self._policy)
             if refusal is not None:
-                for job in sorted(kind.jobs(), key=self._rank):
+                for job in sorted(job_class.jobs(), key=self._classes.rank):
                     yield job, refusal
-        yield from self._pass(touched.values(), last_choice=False)
-        yield from self._pass(list(self._shy.values()), last_choice=True)
-        for kind in self._empty:
-            if not kind.count and self._kinds.get((kind.request, kind.avoid)) is kind:
-                del self._kinds[kind.request, kind.avoid]
-                self._shy.pop(kind.number, None)
-        self._empty.clear()
+        yield from self._place_jobs(may_start.values(), last_choice=False)
+        yield from self._place_jobs(self._classes.with_avoided_offers_only(), last_choice=True)
+        self._classes.remove_empty()
 
-    def _pass(self, kinds: Iterable[Kind], last_choice: bool) -> Iterator[tuple[Job, Placement]]:
-        """Place first jobs of these kinds, in the order of the queue, until none of them finds a node."""
-        heads = [(self._rank(job), kind.number, kind, job) for kind in kinds if (job := self._head(kind)) is not None]
+    def _place_jobs(self, classes: Iterable[JobClass], last_choice: bool) -> Iterator[tuple[Job, Placement]]:
+        """Place jobs of these classes in the order of the queue, until no first job of a class finds a node."""
+        rank = self._classes.rank
+        heads = [(rank(job), c.number, c, job) for c in classes if (job := c.first(rank)) is not None]
         heapq.heapify(heads)
         while heads:
-            _, _, kind, job = heapq.heappop(heads)
+            _, _, job_class, job = heapq.heappop(heads)
             if self._hold_back(job):
-                self._leave(kind, job)
-                if (head := self._head(kind)) is not None:
-                    heapq.heappush(heads, (self._rank(head), kind.number, kind, head))
-                continue
-            if last_choice and not self._may_go_back(kind, job):
-                continue
-            found = self._best(kind, last_choice)
-            if found is None:
-                continue
-            rank, name = found
-            node, room = self._nodes[name], self._room(name)
-            possible = len(self._nodes) - len(kind.impossible)
-            yield job, placement(kind.request, node, room, rank[0], possible)
-            self._forget_room(node)
-            self._offer(kind, name)
-            head = self._head(kind)
-            if head is not None:
-                heapq.heappush(heads, (self._rank(head), kind.number, kind, head))
+                assert isinstance(job.queue_entry, QueueEntry)
+                self._classes.remove(job.queue_entry)
+            else:
+                if last_choice and not self._may_return(job_class, job):
+                    continue
+                offer = self._classes.best_offer(job_class, last_choice)
+                if offer is None:
+                    continue
+                (avoided, *_), name = offer
+                node = self._nodes[name]
+                possible = len(self._nodes) - len(job_class.impossible)
+                yield job, placement(job_class.request, node, self._cache.free(name), avoided, possible)
+                self._cache.reservations_changed(node)
+                self._classes.update_offer(job_class, name)
+            if (head := job_class.first(rank)) is not None:
+                heapq.heappush(heads, (rank(head), job_class.number, job_class, head))
 
-    def _best(self, kind: Kind, last_choice: bool) -> tuple[Rank, str] | None:
-        """The kind's best node as it is now. The offer is kept: the caller makes another one for the node."""
-        while kind.offers:
-            rank, number, name = kind.offers[0]
-            if kind.valid.get(name) != number:
-                heapq.heappop(kind.offers)
-                continue
-            if rank[0] and not last_choice:
-                self._shy[kind.number] = kind
-                return None
-            now = self._ask(kind, name)
-            if now is None or now > rank:
-                heapq.heappop(kind.offers)
-                self._make_offer(kind, name, now)
-                continue
-            return rank, name
-        self._shy.pop(kind.number, None)
-        return None
-
-    def _may_go_back(self, kind: Kind, job: Job) -> bool:
-        """Whether a node that failed this job before may have it again."""
-        return self._now - job.since >= SHUN_S or not self._open - kind.avoid - kind.impossible
-
-    # --- asking nodes -------------------------------------------------------------------------------------------
-
-    def _ask(self, kind: Kind, name: str) -> Rank | None:
-        """The rank of a node for a kind; None if it cannot take one of its jobs now."""
-        self.asked += 1
-        kind.short.discard(name)
-        node = self._nodes.get(name)
-        if node is None or name in kind.impossible:
-            return None
-        room = self._room(name)
-        why = not_now(kind.request, node, room, self._promised, self._policy)
-        if why is None:
-            return rank_of(kind.request, node, room, name in kind.avoid)
-        if kind.request.disk_mb and not_now(kind.request, node, room, -(10**15), self._policy) is None:
-            kind.short.add(name)
-        return None
-
-    def _offer(self, kind: Kind, name: str) -> None:
-        self._make_offer(kind, name, self._ask(kind, name))
-
-    def _make_offer(self, kind: Kind, name: str, rank: Rank | None) -> None:
-        if rank is None:
-            kind.valid.pop(name, None)
-            return
-        self._count += 1
-        kind.valid[name] = self._count
-        heapq.heappush(kind.offers, (rank, self._count, name))
-
-    def _room(self, name: str) -> Room:
-        room = self._rooms.get(name)
-        if room is None:
-            node = self._nodes[name]
-            room = self._rooms[name] = room_of(node, self._peers, self._policy, self._now, self._hour)
-        return room
-
-    def _forget_room(self, node: NodeView) -> None:
-        """What the node holds is another thing now."""
-        for peer in self._same(node):
-            self._rooms.pop(peer.spec.name, None)
-        name = node.spec.name
-        self._promised += node.reservations.disk_mb - self._disk.get(name, 0)
-        self._disk[name] = node.reservations.disk_mb
-
-    # --- taking changes in --------------------------------------------------------------------------------------
-
-    def _take_changes(self) -> dict[int, Kind]:
-        """Ask the nodes that have changed; the kinds that may start something."""
-        facts = self._changed | set(self._nodes) if self._all else self._changed
-        self.version += bool(facts)
-        for name in facts:
-            self._look_back = True
-            self._note_boot(name)
-        loaded = self._loaded
-        self._changed, self._loaded, self._all = set(), set(), False
-        while self._alarms and self._alarms[0][0] <= self._now:
-            when, name = heapq.heappop(self._alarms)
-            if self._alarm.get(name) == when:
-                del self._alarm[name]
-                loaded.add(name)
-        before = self._promised
-        marked = {}
-        for name in facts | loaded:
-            node = self._nodes.get(name)
-            if node is None:
-                self._drop(name)
-                continue
-            for peer in self._same(node):
-                marked[peer.spec.name] = peer
-        for node in marked.values():
-            self._forget_room(node)
-        touched: dict[int, Kind] = {}
-        for name, node in marked.items():
-            self._note(name, node)
-            room = self._room(name)
-            anew = name in facts
-            if not anew and (room.closed is not None or room.slots <= 0):
-                continue
-            for kind in self._kinds.values():
-                if anew:
-                    self._judge(kind, name, node)
-                self._offer(kind, name)
-                if name in kind.valid or anew:
-                    touched[kind.number] = kind
-        if self._promised < before:
-            for kind in self._kinds.values():
-                for name in list(kind.short):
-                    self._offer(kind, name)
-                    touched[kind.number] = kind
-        if facts:  # A node that has left may have been the last one that could hold a job.
-            touched.update((kind.number, kind) for kind in self._kinds.values())
-        return touched
-
-    def _note_boot(self, name: str) -> None:
-        """Keep the lists of nodes that are one computer, as `placement.machines` makes them."""
-        node = self._nodes.get(name)
-        boot = node.facts.boot_id if node is not None and node.facts is not None else ""
-        before = self._boots.pop(name, "")
-        if before:
-            self._peers[before] = [peer for peer in self._peers[before] if peer.spec.name != name]
-            if not self._peers[before]:
-                del self._peers[before]
-        if boot and node is not None:
-            self._boots[name] = boot
-            self._peers.setdefault(boot, []).append(node)
-
-    def _same(self, node: NodeView) -> list[NodeView]:
-        """The node, and the others whose room depends on what it holds."""
-        return self._peers.get(node.facts.boot_id if node.facts else "", [node])
-
-    def _judge(self, kind: Kind, name: str, node: NodeView) -> None:
-        if never(kind.request, node, self._policy) is None:
-            kind.impossible.discard(name)
-        else:
-            kind.impossible.add(name)
-
-    def _note(self, name: str, node: NodeView) -> None:
-        """Keep the set of open nodes, and the time at which an idle node takes a job in spite of its load."""
-        if node.state == NodeState.READY and not node.closed:
-            self._open.add(name)
-        else:
-            self._open.discard(name)
-        when = node.idle_since + STARVATION_S
-        if not node.reservations and self._now < when and self._alarm.get(name) != when:
-            self._alarm[name] = when
-            heapq.heappush(self._alarms, (when, name))
-
-    def _drop(self, name: str) -> None:
-        """A node has left the pool."""
-        self._note_boot(name)
-        self._open.discard(name)
-        self._rooms.pop(name, None)
-        self._alarm.pop(name, None)
-        self._promised -= self._disk.pop(name, 0)
-        for kind in self._kinds.values():
-            kind.impossible.discard(name)
-            kind.valid.pop(name, None)
-            kind.short.discard(name)
-
-    def _take_jobs(self) -> dict[int, Kind]:
-        """Queue the jobs that have come, or are not held back any more; their kinds."""
-        come = self._fresh
-        self._fresh = []
-        if self._look_back and self._back:
-            come += [job for job, _ in self._back.values()]
-        self._look_back = False
-        touched: dict[int, Kind] = {}
-        for job in come:
-            if job.state != JobState.QUEUED or job.ticket is not None:
-                self._back.pop(job.order, None)
-                continue
-            if self._hold_back(job):
-                continue
-            self._back.pop(job.order, None)
-            kind = self._kind_of(job)
-            kind.count += 1
-            self._count += 1
-            ticket = job.ticket = Ticket(job, kind)
-            job.refusal = kind.refusal
-            line = kind.lines.setdefault((job.spec.priority, job.spec.rule), [])
-            heapq.heappush(line, (-job.spec.depth, job.order, self._count, ticket))
-            touched[kind.number] = kind
-        return touched
+    def _may_return(self, job_class: JobClass, job: Job) -> bool:
+        """Return whether the job may go to a node that failed it before."""
+        if self._now - job.since >= SHUN_S:
+            return True
+        return not self._cache.usable - job_class.avoid - job_class.impossible
 
     def _hold_back(self, job: Job) -> bool:
-        """Put the job aside if it may go to no node at all for now."""
-        reasons = self._why_held_back(job, self._now)
+        """Hold the job back if it may go to no node for now."""
+        reasons = self._reasons_to_hold(job, self._now)
         if reasons is None:
             return False
-        self._back[job.order] = (job, reasons)
-        job.refusal = Refusal({name: str(why) for name, why in reasons.items()})
+        self._held.add(job, reasons)
         return True
 
-    def _leave(self, kind: Kind, job: Job) -> None:
-        """The job does not wait among its kind any more."""
-        job.ticket = None
-        kind.count -= 1
-        if not kind.count:
-            self._empty.append(kind)
+    # --- changes since the last round ---------------------------------------------------------------------------
 
-    def _kind_of(self, job: Job) -> Kind:
-        key = (job.spec.request, frozenset(job.avoid))
-        kind = self._kinds.get(key)
-        if kind is None:
-            self._count += 1
-            refusal = Refusal(_Reasons(lambda: self._whys(*key)))
-            kind = self._kinds[key] = Kind(self._count, *key, refusal)
-            for name, node in self._nodes.items():
-                self._judge(kind, name, node)
-                self._offer(kind, name)
-        return kind
+    def _apply_node_changes(self) -> dict[int, JobClass]:
+        """Ask the nodes that have changed. Return the classes that may start a job now, by number."""
+        changed = self._changed | set(self._nodes) if self._all_changed else self._changed
+        load_changed = self._load_changed
+        self._changed, self._load_changed, self._all_changed = set(), set(), False
+        if changed:
+            self.version += 1
+            self._recheck_held = True
+        for name in changed:
+            self._cache.update_machine(name)
+        load_changed.update(self._cache.due_alarms())
+        promised_before = self._cache.promised_disk_mb
+        nodes = self._with_peers(changed | load_changed)
+        for node in nodes.values():
+            self._cache.reservations_changed(node)
+        may_start: dict[int, JobClass] = {}
+        for name, node in nodes.items():
+            self._cache.update_usable(name, node)
+            only_load = name not in changed
+            free = self._cache.free(name)
+            if not (only_load and (free.closed is not None or free.slots <= 0)):
+                for job_class in self._classes.node_changed(name, node, only_load=only_load):
+                    may_start[job_class.number] = job_class
+        if self._cache.promised_disk_mb < promised_before:
+            may_start.update((c.number, c) for c in self._classes.disk_space_freed())
+        if changed:  # A node that has left may have been the last one that could hold some job.
+            may_start.update((c.number, c) for c in self._classes)
+        return may_start
 
-    # --- the order ----------------------------------------------------------------------------------------------
+    def _with_peers(self, names: Iterable[str]) -> dict[str, NodeView]:
+        """Return these nodes and all nodes that are the same computers, by name. Forget those that have left."""
+        nodes = {}
+        for name in names:
+            node = self._nodes.get(name)
+            if node is None:
+                self._cache.remove(name)
+                self._classes.forget_node(name)
+                continue
+            for peer in self._cache.peers(node):
+                nodes[peer.spec.name] = peer
+        return nodes
 
-    def _rank(self, job: Job) -> tuple[int, float, int, int]:
-        """Next first: priority, then longest expected, then deepest in the DAG, then oldest."""
-        spec = job.spec
-        return (-spec.priority, -self._durations.expected(spec.rule), -spec.depth, job.order)
+    def _queue_new_jobs(self) -> dict[int, JobClass]:
+        """Queue the jobs that are new or not held back any more. Return their classes, by number."""
+        jobs, self._new_jobs = self._new_jobs, []
+        if self._recheck_held:
+            jobs += self._held.jobs()
+        self._recheck_held = False
+        classes: dict[int, JobClass] = {}
+        for job in jobs:
+            if job.state != JobState.QUEUED or job.queue_entry is not None:
+                self._held.remove(job)
+            elif not self._hold_back(job):
+                self._held.remove(job)
+                job_class = self._classes.add(job)
+                classes[job_class.number] = job_class
+        return classes
 
-    def _head(self, kind: Kind) -> Job | None:
-        """The kind's first job."""
-        best: Job | None = None
-        for key, line in list(kind.lines.items()):
-            while line and not line[0][3].valid:
-                heapq.heappop(line)
-            if not line:
-                del kind.lines[key]
-            elif best is None or self._rank(line[0][3].job) < self._rank(best):
-                best = line[0][3].job
-        return best
+    # --- questions ----------------------------------------------------------------------------------------------
 
     def queue(self) -> list[Job]:
-        """All waiting jobs, next first. Sorts them all: for those who want to look at it."""
-        queued = [job for kind in self._kinds.values() for job in kind.jobs()]
-        queued += [job for job, _ in self._back.values() if job.state == JobState.QUEUED]
-        return sorted(queued, key=self._rank)
+        """Return all waiting jobs, the next one first. This sorts all of them, so it is slow."""
+        queued = [job for job_class in self._classes for job in job_class.jobs()]
+        queued += [job for job in self._held.jobs() if job.state == JobState.QUEUED]
+        return sorted(queued, key=self._classes.rank)
 
-    # --- why ----------------------------------------------------------------------------------------------------
+    def held_back_jobs(self) -> list[Job]:
+        """Return the jobs that may go to no node for now."""
+        return self._held.jobs()
 
-    def _whys(self, request: Request, avoid: frozenset[str]) -> dict[str, Why]:
-        """Each node's reason."""
-        whys = {}
-        for name, node in self._nodes.items():
-            why = never(request, node, self._policy)
-            if why is None:
-                why = not_now(request, node, self._room(name), self._promised, self._policy)
-            if why is None and name in avoid:
-                why = SHUNNED
-            if why is not None:
-                whys[name] = why
-        return whys
-
-    def back(self) -> list[Job]:
-        """Jobs that are held back."""
-        return [job for job, _ in self._back.values()]
-
-    def groups(self) -> list[Group]:
-        """All waiting jobs by their reasons."""
+    def groups(self) -> list[WaitingGroup]:
+        """Return all waiting jobs, grouped by their reasons."""
         groups = [
-            Group(kind.number, kind.jobs, lambda kind=kind: self._whys(kind.request, kind.avoid))  # type: ignore[misc]
-            for kind in self._kinds.values()
-            if kind.count
+            WaitingGroup(c.number, c.jobs, partial(self._classes.reasons, c.request, c.avoid))
+            for c in self._classes
+            if c.count
         ]
-        back: dict[BackKey, list[Job]] = {}
-        whys_of: dict[BackKey, dict[str, Why]] = {}
-        for job, whys in self._back.values():
-            if job.state == JobState.QUEUED and job.ticket is None:
-                key = _back_key(whys)
-                back.setdefault(key, []).append(job)
-                whys_of[key] = whys
-        for key, jobs in back.items():
-            groups.append(Group(self._number(key), lambda jobs=jobs: jobs, lambda whys=whys_of[key]: whys))  # type: ignore[misc]
+        for number, jobs, reasons in self._held.groups():
+            groups.append(WaitingGroup(number, lambda jobs=jobs: jobs, lambda reasons=reasons: reasons))  # type: ignore[misc]
         return groups
 
-    def _number(self, key: BackKey) -> int:
-        """The number of the group of jobs that are held back for these reasons."""
-        if key not in self._back_numbers:
-            self._count += 1
-            self._back_numbers[key] = self._count
-        return self._back_numbers[key]
-
-    def joined(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, int]]:
-        """Those of the jobs that wait, each with the number of its group."""
+    def group_numbers(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, int]]:
+        """Return those of the jobs that wait, each with the number of its group."""
         for job in jobs:
             if job.state != JobState.QUEUED:
                 continue
-            if isinstance(job.ticket, Ticket):
-                yield job, job.ticket.kind.number
-            elif job.order in self._back:
-                yield job, self._number(_back_key(self._back[job.order][1]))
-
-
-def _back_key(whys: Mapping[str, Why]) -> BackKey:
-    return tuple(sorted((name, why.kind) for name, why in whys.items()))
+            if isinstance(job.queue_entry, QueueEntry):
+                yield job, job.queue_entry.job_class.number
+            elif job in self._held:
+                yield job, self._held.group_number(job)

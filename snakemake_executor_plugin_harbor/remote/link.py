@@ -1,20 +1,22 @@
-"""The way to one node: one connection at a time, and the memory of what has worked on that way in this run."""
+"""Keeps the link to one node: one connection at a time, and the steps that worked in this run."""
 
 import random
 from collections.abc import Callable, Iterable
 
+from ..core.codec import Message
 from ..core.model import NodeSpec
-from ..core.protocol import Message
-from .connection import CLOSE_S, SILENCE_S, Connection, Hear, Post, Worked
+from .connection import CLOSE_S, SILENCE_S, Connection, OnOtherMessage, Post
+from .connection_end import WorkedBefore
 from .transport import Transport
 
 __all__ = ["JITTER_S", "SILENCE_S", "Link"]
 
 JITTER_S = 0.5
+"""A reconnect waits for a random time up to this, so that many nodes that came back do not connect together."""
 
 
 class Link:
-    """All methods may be called from any thread; none but `close` blocks."""
+    """Connects to one node, again and again. All methods may be called from any thread. Only close() blocks."""
 
     def __init__(
         self,
@@ -22,51 +24,52 @@ class Link:
         transport: Callable[[NodeSpec], Transport],
         welcome: Callable[[NodeSpec], Message],
         post: Post,
-        hear: Hear,
+        on_other_message: OnOtherMessage,
     ) -> None:
         self.spec = spec
         self._transport = transport
         self._welcome = welcome
         self._post = post
-        self._hear = hear
-        self._worked = Worked()
+        self._on_other_message = on_other_message
+        self._worked = WorkedBefore()
         self._connection: Connection | None = None
 
     def connect(self, before: Callable[[], object] | None = None) -> None:
-        """Open a connection, after a random pause if it is not the first one: many nodes that came back must not
-        arrive together. NodeUp or NodeDown is reported. A connection that still lives is closed first, and so is
-        whatever `before` ends: a node never has two agents of ours.
+        """Open a new connection. NodeUp or NodeDown is reported.
+
+        The earlier connection is closed first, and `before` is called if there is none. So a node never has two agents
+        of this run.
         """
         old = self._connection
         if old is not None:
-            old.retire()
+            old.stop_reporting()
             before = old.close
         delay = random.uniform(0.0, JITTER_S) if old is not None else 0.0
-        new = Connection(self.spec, self._transport, self._welcome, self._post, self._hear, self._worked)
+        new = Connection(self.spec, self._transport, self._welcome, self._post, self._on_other_message, self._worked)
         self._connection = new
         new.start(delay, before)
 
     def send(self, messages: Iterable[Message]) -> None:
-        """Queue messages, in order. On a dead connection they are dropped: hello tells the truth later."""
+        """Queue messages. Their order is kept. If the connection is not open, they are dropped."""
         if self._connection is not None:
             self._connection.send(messages)
 
-    def check(self, now: float) -> None:
-        """Give up a connection that has been silent for too long."""
+    def check_silence(self, now: float) -> None:
+        """Abort a connection that has received nothing for SILENCE_S."""
         if self._connection is not None:
-            self._connection.check(now)
+            self._connection.check_silence(now)
 
-    def cut(self) -> None:
-        """End the connection without a word; NodeDown follows."""
+    def abort(self) -> None:
+        """End the connection immediately. NodeDown follows."""
         if self._connection is not None:
-            self._connection.cut()
+            self._connection.abort()
 
-    def retire(self) -> None:
-        """Nothing more is reported of the connection."""
+    def stop_reporting(self) -> None:
+        """Report no more events of the connection."""
         if self._connection is not None:
-            self._connection.retire()
+            self._connection.stop_reporting()
 
     def close(self, timeout: float = CLOSE_S) -> None:
-        """End the connection, after what is queued has been sent; jobs on the node live on."""
+        """Send the queued messages, then end the connection. Jobs on the node go on."""
         if self._connection is not None:
             self._connection.close(timeout)

@@ -20,9 +20,14 @@ SNAKEMAKE = ".snakemake"
 SHADOW = "shadow"
 
 
+def install(workflow: Any) -> None:
+    """Put the replacements in place, once per process."""
+    _install(str(workflow.persistence.shadow_path))
+
+
 @cache
-def install(shadow_path: str) -> None:
-    """Put the replacements in place, once per process. `shadow_path` is the directory of all shadow directories."""
+def _install(shadow_path: str) -> None:
+    """`shadow_path` is the directory of all shadow directories."""
     import snakemake.jobs
 
     stand_in = types.ModuleType("os")

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.model import JobId, Place
+from ..core.model import AttemptLocation, JobId
 from ..errors import HarborError
 
 
 @dataclass(frozen=True)
 class Note:
-    """The last attempt of a job that was started under this id. `over`: it has ended, which Snakemake does not know.
+    """The last attempt of a job that was started under this id. `ended`: it has ended, which Snakemake does not know.
 
     `hashes` has one entry per member of a group, because the next run's group may have fewer members.
     """
@@ -27,8 +27,8 @@ class Note:
     job: JobId
     attempt: int
     hashes: tuple[str, ...]
-    place: Place
-    over: bool = False
+    place: AttemptLocation
+    ended: bool = False
 
 
 class AttemptNotes:
@@ -55,23 +55,23 @@ class AttemptNotes:
         """The note of an earlier run's job; None if it is not known where that was started."""
         return self._notes.get(job)
 
-    def of(self, hash: str) -> list[Note]:
+    def with_hash(self, hash: str) -> list[Note]:
         """The notes of earlier runs about a job."""
         with self._lock:
             return [self._notes[job] for job in self._by_hash.get(hash, ())]
 
-    def start(self, job: JobId, attempt: int, hashes: Sequence[str], place: Place) -> None:
+    def start(self, job: JobId, attempt: int, hashes: Sequence[str], place: AttemptLocation) -> None:
         """The attempt is about to start. What earlier runs started of these jobs is over by then."""
         with self._lock:
             self._append(["start", job, attempt, list(hashes), [place.node, place.host, place.boot_id, place.scratch]])
 
-    def over(self, job: JobId) -> None:
+    def nothing_runs(self, job: JobId) -> None:
         """No attempt of the job runs any more, and Snakemake will not be told how it ended."""
         with self._lock:
             self._append(["over", job])
             self._apply(["over", job])
 
-    def settled(self, job: JobId) -> None:
+    def result_recorded(self, job: JobId) -> None:
         """Snakemake knows how the job ended."""
         with self._lock:
             self._append(["settled", job])
@@ -139,11 +139,11 @@ class AttemptNotes:
                 for hash in names:
                     for other in list(self._by_hash.get(hash, ())):
                         self._drop(other, [hash])
-                self._notes[job] = Note(job, attempt, names, Place(node, host, boot_id, scratch))
+                self._notes[job] = Note(job, attempt, names, AttemptLocation(node, host, boot_id, scratch))
                 for hash in names:
                     self._by_hash.setdefault(hash, {})[job] = None
             case ["over", str(job)] if job in self._notes:
-                self._notes[job] = replace(self._notes[job], over=True)
+                self._notes[job] = replace(self._notes[job], ended=True)
             case ["settled", str(job)] if job in self._notes:
                 self._drop(job, self._notes[job].hashes)
 
@@ -185,7 +185,7 @@ class AttemptNotes:
 def _entries(note: Note) -> Iterable[list[Any]]:
     place = note.place
     yield ["start", note.job, note.attempt, list(note.hashes), [place.node, place.host, place.boot_id, place.scratch]]
-    if note.over:
+    if note.ended:
         yield ["over", note.job]
 
 

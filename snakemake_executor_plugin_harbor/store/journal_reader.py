@@ -1,27 +1,23 @@
-"""What a run looks like from outside: the journal read as the public status object. Reads only."""
+"""Reads the journal of the run that a working directory points to."""
 
 import json
 import socket
 import sqlite3
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.lifecycle import ON_NODE, TERMINAL
+from ..core.lifecycle import TERMINAL
 from ..core.model import JobState
-from ..core.progress import Progress, progress_of
 from ..errors import HarborError
 from .journal_writer import VERSION
-from .workdir import read_lock
 
 JOBS = "SELECT jobs.*, reasons.reason AS waiting FROM jobs LEFT JOIN reasons ON jobs.waits = reasons.number"
-LAST_FAILED = 5
 ENDED = {state.value for state in TERMINAL}
 
 
 @dataclass(frozen=True)
-class Reader:
+class JournalReader:
     """An open journal of the working directory's run."""
 
     run: str
@@ -43,7 +39,7 @@ class Reader:
         return {row["key"]: json.loads(row["value"]) for row in self.rows("SELECT key, value FROM run")}
 
 
-def open_run(workdir: Path) -> Reader:
+def open_run(workdir: Path) -> JournalReader:
     """The latest run of a working directory. HarborError if there was none, or its journal is elsewhere or gone."""
     pointer = workdir / ".snakemake" / "harbor" / "run.json"
     try:
@@ -68,69 +64,11 @@ def open_run(workdir: Path) -> Reader:
         raise HarborError(
             f"the journal {path} of run {run} is of another version of harbor ({version}, not {VERSION})."
         )
-    return Reader(run, path, db, workdir)
+    return JournalReader(run, path, db, workdir)
 
 
 def _unreadable(path: Path, run: str, error: Exception) -> HarborError:
     return HarborError(f"the journal {path} of run {run} cannot be read: {error}.")
-
-
-def status(reader: Reader, whole: bool = True) -> dict[str, Any]:
-    """The object that `harbor status --json` prints. Without `whole`, its jobs are those that a screen shows: what is
-    on nodes, and the last that failed.
-    """
-    facts = reader.facts()
-    counts = {row["state"]: row["n"] for row in reader.rows("SELECT state, count(*) AS n FROM jobs GROUP BY state")}
-    if whole:
-        rows = reader.rows(f"{JOBS} ORDER BY submitted, id")
-    else:
-        active = ", ".join(f"'{state}'" for state in ON_NODE)
-        rows = reader.rows(f"{JOBS} WHERE state IN ({active}) ORDER BY submitted, id")
-        failed = reader.rows(f"{JOBS} WHERE state = 'failed' ORDER BY submitted DESC, id DESC LIMIT {LAST_FAILED}")
-        rows += reversed(failed)
-    jobs = [_job(row) for row in rows]
-    return {
-        "run": reader.run,
-        "state": _state(reader, facts, counts),
-        "counts": counts,
-        "jobs": jobs,
-        "nodes": [_node(row) for row in reader.rows("SELECT * FROM nodes ORDER BY name")],
-        "started": facts.get("started"),
-        "ended": facts.get("ended"),
-        "total": facts.get("total"),
-        "eta_s": eta(facts, counts),
-    }
-
-
-def _state(reader: Reader, facts: dict[str, Any], counts: dict[str, int]) -> str:
-    unfinished = any(count for state, count in counts.items() if state not in ENDED)
-    if facts.get("state") == "detached" and unfinished:
-        return "detached"
-    if facts.get("state") != "running":
-        return "ended"
-    found = read_lock(reader.workdir / ".snakemake" / "harbor" / "lock")
-    if found is not None and found[0].run == reader.run and found[0].alive(found[1]):
-        return "running"
-    return "detached" if unfinished else "ended"
-
-
-def _job(row: dict[str, Any]) -> dict[str, Any]:
-    progress = progress_of([row["done"], row["total"]]) if row["total"] else None
-    return {
-        "id": row["jobid"],
-        "rule": row["rule"],
-        "wildcards": json.loads(row["wildcards"] or "{}"),
-        "state": row["state"],
-        "node": row["node"],
-        "attempt": row["attempt"],
-        "progress": {"done": progress.done, "total": progress.total} if progress else None,
-        "log": row["log"],
-        "reason": reason_of(row),
-        "threads": row["threads"],
-        "submitted": row["submitted"],
-        "started": row["started"],
-        "ended": row["ended"],
-    }
 
 
 def reason_of(row: dict[str, Any]) -> str:
@@ -138,35 +76,7 @@ def reason_of(row: dict[str, Any]) -> str:
     return (row["state"] == JobState.QUEUED and row["waiting"]) or row["reason"] or ""
 
 
-def _node(row: dict[str, Any]) -> dict[str, Any]:
-    facts = json.loads(row["facts"] or "null") or {}
-    load = json.loads(row["load"] or "null") or {}
-    return {
-        "name": row["name"],
-        "state": row["state"],
-        "cores": facts.get("cores"),
-        "slots": facts.get("slots"),
-        "busy": load.get("busy"),
-        "ours": load.get("ours"),
-        "mem_available_mb": load.get("mem_available_mb"),
-        "running": row["running"] or 0,
-        "reason": row["reason"] or "",
-        "mem_mb": facts.get("mem_mb"),
-        "gpus": facts.get("gpus") or [],
-        "users": load.get("users") or [],
-    }
-
-
-def eta(facts: dict[str, Any], counts: dict[str, int]) -> float | None:
-    """Seconds until all jobs of the workflow are done at the pace so far; None before the first has ended."""
-    total, started = facts.get("total"), facts.get("started")
-    done = counts.get("succeeded", 0)
-    if not total or not started or not done or facts.get("ended"):
-        return None
-    return Progress(done, total).eta(time.time() - started)
-
-
-def find_job(reader: Reader, text: str) -> dict[str, Any]:
+def find_job(reader: JournalReader, text: str) -> dict[str, Any]:
     """The row of the job that the user names: its id, its log's name (12.1), an output's rule, or RUN/JOB."""
     rows = reader.rows(f"{JOBS} WHERE jobid = ? OR id = ?", text.split(".")[0], text)
     if not rows:

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..core.lifecycle import TERMINAL
 from ..core.model import JobState
-from ..core.placement import NodeView
+from ..core.node import NodeView
 from ..errors import HarborError
 
 VERSION = 3
@@ -103,37 +103,37 @@ class Journal:
         db.execute(f"PRAGMA user_version={VERSION}")
         return db
 
-    def describe(self, **values: Any) -> None:
+    def set_facts(self, **values: Any) -> None:
         """Facts of the run: pid, host, workdir, state."""
         self._run.update(values)
 
-    def job(self, id: str, jobid: str, rule: str, wildcards: Mapping[str, str], threads: int, at: float) -> None:
+    def add_job(self, id: str, jobid: str, rule: str, wildcards: Mapping[str, str], threads: int, at: float) -> None:
         """A job was handed over."""
         self._jobs.append((id, jobid, rule, json.dumps(dict(wildcards)), threads, at))
 
-    def changed(
+    def add_change(
         self, id: str, attempt: int, state: str, node: str | None, reason: str, at: float, log: str | None
     ) -> None:
         """A job took a transition."""
         self._changes.append((id, attempt, state, node, _text(reason), at, log))
 
-    def renamed(self, id: str, known_as: str) -> None:
+    def rename_job(self, id: str, submitted_as: str) -> None:
         """A job goes on under another id."""
-        self._renamed.append((id, known_as))
+        self._renamed.append((id, submitted_as))
 
-    def progress(self, id: str, done: float, total: float) -> None:
+    def set_progress(self, id: str, done: float, total: float) -> None:
         """A job said how far it is."""
         self._progress[id] = (done, total)
 
-    def waiting(self, id: str, number: int) -> None:
+    def set_waiting(self, id: str, number: int) -> None:
         """A queued job waits for the reasons with this number."""
         self._waiting[id] = number
 
-    def reasons(self, number: int, text: str | None) -> None:
+    def set_reasons(self, number: int, text: str | None) -> None:
         """Why jobs wait that have this number; None when no job does any more."""
         self._reasons[number] = None if text is None else _text(text)
 
-    def node(self, node: NodeView, at: float) -> None:
+    def set_node(self, node: NodeView, at: float) -> None:
         """A node's state, what it said of itself, and its last load."""
         facts: dict[str, Any] | None = None
         if node.facts is not None:
@@ -150,7 +150,7 @@ class Journal:
         row = (node.spec.name, state, _text(reason), json.dumps(facts), json.dumps(load), running, at)
         self._nodes[node.spec.name] = row
 
-    def node_removed(self, name: str) -> None:
+    def remove_node(self, name: str) -> None:
         """A node has left the pool."""
         self._nodes[name] = None
 

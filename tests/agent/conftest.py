@@ -9,18 +9,20 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.bootstrap import command, payload, source
+from snakemake_executor_plugin_harbor.remote.bootstrap import agent_source, bootstrap_command, bootstrap_input
 
 RUN = f"r-{os.getpid()}"
 """Tests say `r/1`; on the wire the run has a name of its own, as a job's key finds its processes on all the machine."""
 
 
+@cache
 def pythons() -> list[str]:
     """The oldest and the newest Python from 3.6 on."""
     names = [path for minor in range(6, 20) if (path := shutil.which(f"python3.{minor}"))]
@@ -48,7 +50,7 @@ class Agent:
         **welcome: Any,
     ) -> None:
         self.process = subprocess.Popen(
-            [*prefix, "/bin/sh", "-c", command(python)],
+            [*prefix, "/bin/sh", "-c", bootstrap_command(python)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -60,7 +62,7 @@ class Agent:
         self.said: list[dict[str, Any]] = []
         self._rest = b""
         hello = {"t": "welcome", "v": 1, "run": "r", "node": "n", "scratch": str(scratch), "umask": 0o022, "nice": 0}
-        self.raw(payload({**hello, "load_every": 0.2, **welcome}))
+        self.raw(bootstrap_input({**hello, "load_every": 0.2, **welcome}))
 
     def raw(self, data: bytes) -> None:
         assert self.process.stdin is not None
@@ -133,7 +135,7 @@ class Agent:
 
 def run_beside_modules(python: str, code: str, **env: str) -> str:
     """Run a program that can import the agent's modules (`harbor_NAME`), without an agent. Returns what it prints."""
-    modules, _, _ = source().rpartition(b"\n")
+    modules, _, _ = agent_source().rpartition(b"\n")
     text, env = modules + b"\n" + code.encode(), {**os.environ, **env}
     done = subprocess.run([python, "-"], input=text, stdout=subprocess.PIPE, check=True, env=env)
     return done.stdout.decode()

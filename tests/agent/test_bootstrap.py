@@ -5,13 +5,13 @@ import subprocess
 
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.bootstrap import command, payload
+from snakemake_executor_plugin_harbor.remote.bootstrap import bootstrap_command, bootstrap_input
 
 WELCOME = {"t": "welcome", "v": 1, "run": "r", "node": "n", "scratch": None, "umask": 18, "nice": 0}
 
 
 def reply(shell, line, scratch, **options):
-    data = payload({**WELCOME, "scratch": str(scratch)})
+    data = bootstrap_input({**WELCOME, "scratch": str(scratch)})
     return subprocess.run([shell, "-c", line], input=data, capture_output=True, timeout=30, check=False, **options)
 
 
@@ -19,24 +19,24 @@ def reply(shell, line, scratch, **options):
 def test_every_login_shell_passes_it_on(shell, tmp_path):
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed here")
-    said = reply(shell, command(), tmp_path / "s")
+    said = reply(shell, bootstrap_command(), tmp_path / "s")
     assert b'"t":"hello"' in said.stdout and b'"t":"ready"' in said.stdout, said.stderr
 
 
 def test_it_is_one_line_that_begins_with_exec():
-    line = command(setup="module load python")
+    line = bootstrap_command(setup="module load python")
     assert "\n" not in line and line.startswith("exec sh -c ") and "!" not in line and "\\" not in line
 
 
 def test_setup_runs_first_and_a_python_can_be_named(tmp_path):
-    said = reply("bash", command(setup="export FROM_SETUP='yes it did'; echo noise"), tmp_path / "s")
+    said = reply("bash", bootstrap_command(setup="export FROM_SETUP='yes it did'; echo noise"), tmp_path / "s")
     assert said.stdout.startswith(b"noise\n") and b'"t":"ready"' in said.stdout
-    said = reply("sh", command(python="/no/such/python"), tmp_path / "s")
+    said = reply("sh", bootstrap_command(python="/no/such/python"), tmp_path / "s")
     assert said.returncode == 127 and b"harbor: no-python: none of /no/such/python was found; PATH is" in said.stderr
 
 
 def test_no_python_at_all(tmp_path):
     (tmp_path / "sh").symlink_to("/bin/sh")
-    line = command().replace("/usr/bin/python3", "/none").replace("/usr/local/bin/python3", "/none")
+    line = bootstrap_command().replace("/usr/bin/python3", "/none").replace("/usr/local/bin/python3", "/none")
     said = reply("/bin/sh", line, tmp_path / "s", env={"PATH": str(tmp_path)})
     assert said.returncode == 127 and f"PATH is {tmp_path}".encode() in said.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.bootstrap import command, source
+from snakemake_executor_plugin_harbor.remote.bootstrap import agent_source, bootstrap_command
 from tests.agent.conftest import RUN
 from tests.sshd import wait_until
 
@@ -127,8 +127,8 @@ def test_after_random_bytes_a_ping_is_answered(agent, seed):
 def test_without_a_valid_welcome_the_agent_ends_and_says_why(python, tmp_path, first):
     env = {**os.environ, "HOME": str(tmp_path)}
     said = subprocess.run(
-        ["/bin/sh", "-c", command(python)],
-        input=b"%d\n%b%b" % (len(source()), source(), first),
+        ["/bin/sh", "-c", bootstrap_command(python)],
+        input=b"%d\n%b%b" % (len(agent_source()), agent_source(), first),
         capture_output=True,
         timeout=60,
         env=env,

@@ -80,7 +80,7 @@ def test_a_full_process_table_quarantines_the_node_and_the_job_runs_afterwards()
         if not of(act.Prepare, actions):
             assert pool.nodes["a"].state == NodeState.QUARANTINED
             now += 61.0
-            actions = pool.handle([ev.Tick(), ev.Measured("a", IDLE)], now)
+            actions = pool.handle([ev.Tick(), ev.LoadMeasured("a", IDLE)], now)
     assert launched(actions).node == "a", "the job never failed for it"
 
 
@@ -94,7 +94,7 @@ def test_a_node_that_refuses_all_starts_as_given_up_gets_no_endless_row_of_them(
             actions = refuse(pool, launched(actions), "fenced", now)
         else:
             now += 1.0
-            actions = pool.handle([ev.Tick(), ev.Measured("a", IDLE)], now)
+            actions = pool.handle([ev.Tick(), ev.LoadMeasured("a", IDLE)], now)
     assert starts <= 3 and pool.nodes["a"].state == NodeState.QUARANTINED
 
 
@@ -110,7 +110,7 @@ def test_refusals_between_jobs_that_end_are_not_in_a_row():
 
 def test_a_refused_job_goes_to_another_node_though_the_same_is_still_the_emptiest():
     pool = make_pool("a", "b")
-    pool.handle([ev.Measured("b", Load(busy=0.5, mem_available_mb=8000))], 1.0)
+    pool.handle([ev.LoadMeasured("b", Load(busy=0.5, mem_available_mb=8000))], 1.0)
     first = launched(pool.handle([ev.Submitted((spec("1"),))], 1.0))
     assert first.node == "a"
     assert launched(refuse(pool, first, "fork", 1.0)).node == "b"
@@ -130,7 +130,7 @@ def test_a_path_that_a_job_found_before_may_come_back():
         assert not of(act.JobEnded, actions), "a mount that is away is no end"
         if not of(act.Prepare, actions):
             now += 61.0
-            actions = pool.handle([ev.Tick(), ev.Measured("a", IDLE)], now)
+            actions = pool.handle([ev.Tick(), ev.LoadMeasured("a", IDLE)], now)
     assert launched(actions).node == "a"
 
 
@@ -147,7 +147,7 @@ def test_a_path_that_was_never_there_makes_the_node_infeasible_even_if_the_job_d
 
 def losing(how, launch):
     return {
-        "sample": ev.Measured("a", Load(mem_available_mb=8000, shared=False)),
+        "sample": ev.LoadMeasured("a", Load(mem_available_mb=8000, shared=False)),
         "refused": ev.Refused("a", launch.job, 1, "unshared"),
         "exited": ev.Exited("a", launch.job, 1, 1, "unshared"),
     }[how]
@@ -165,7 +165,7 @@ def test_a_node_that_lost_the_working_directory_gets_no_job_until_it_is_back(how
     assert pool.nodes["a"].state == NodeState.UNUSABLE and "working directory" in pool.nodes["a"].why
     assert pool.slots() == 0
     assert not of(act.Prepare, pool.handle([ev.Submitted((spec("2"),))], 3.0))
-    assert of(act.Prepare, pool.handle([ev.Measured("a", IDLE)], 4.0)), "the directory is back"
+    assert of(act.Prepare, pool.handle([ev.LoadMeasured("a", IDLE)], 4.0)), "the directory is back"
     assert pool.nodes["a"].state == NodeState.READY
 
 
@@ -182,7 +182,7 @@ def test_what_ended_is_taken_from_a_node_without_the_working_directory():
 
 def test_waiting_jobs_are_not_impossible_while_a_node_has_lost_the_working_directory():
     pool = make_pool("a")
-    pool.handle([ev.Measured("a", Load(mem_available_mb=8000, shared=False))], 1.0)
+    pool.handle([ev.LoadMeasured("a", Load(mem_available_mb=8000, shared=False))], 1.0)
     assert not of(act.JobEnded, pool.handle([ev.Submitted((spec("1"),))], 2.0))
 
 
@@ -205,7 +205,7 @@ def test_what_a_job_cannot_have_caused_never_fails_it(reason):
         assert launch.attempt == attempt
         now += 100.0
         ended = ev.Exited(launch.node, launch.job, attempt, -15, reason)
-        actions = pool.handle([ended, ev.Measured("a", IDLE), ev.Measured("b", IDLE), ev.Tick()], now)
+        actions = pool.handle([ended, ev.LoadMeasured("a", IDLE), ev.LoadMeasured("b", IDLE), ev.Tick()], now)
 
 
 def lose_all(pool, name, now):
@@ -215,8 +215,8 @@ def lose_all(pool, name, now):
     pool.handle([ev.NodeDown(name, "closed")], now + 1)
     pool.handle([ev.Tick()], now + 70)
     facts = NodeFacts(cores=2, mem_mb=8000, boot_id=f"boot-{now}")
-    actions = pool.handle([ev.NodeUp(name, facts), ev.Measured(name, IDLE)], now + 71)
-    return actions + pool.handle([ev.Tick(), ev.Measured(name, IDLE)], now + 80)
+    actions = pool.handle([ev.NodeUp(name, facts), ev.LoadMeasured(name, IDLE)], now + 71)
+    return actions + pool.handle([ev.Tick(), ev.LoadMeasured(name, IDLE)], now + 80)
 
 
 def test_a_job_fails_if_it_was_there_whenever_a_node_went_down():
@@ -239,7 +239,7 @@ def test_a_job_outlives_more_losses_where_nodes_go_down_all_the_time():
             actions = lose_all(pool, name, now)
             assert not of(act.JobEnded, actions)
             now += 100
-    assert pool.jobs[unlucky].losses == 5
+    assert pool.jobs[unlucky].times_lost == 5
 
 
 def test_a_job_that_stalls_on_three_nodes_fails_however_often_nodes_go_down():
@@ -253,13 +253,13 @@ def test_a_job_that_stalls_on_three_nodes_fails_however_often_nodes_go_down():
     for _ in range(3):
         for job in list(pool.jobs.values()):
             pool.handle([ev.Prepared(job.spec.id, job.attempt), ev.Started(job.node, job.spec.id, job.attempt)], now)
-            pool.handle([ev.Alive(job.node, ((job.spec.id, job.attempt),))], now)
+            pool.handle([ev.AttemptsActive(job.node, ((job.spec.id, job.attempt),))], now)
         free = [job for job in pool.jobs.values() if job.spec.id != "run/stuck"]
         for job in free[:1]:
             pool.handle([ev.Exited(job.node, job.spec.id, job.attempt, 0, None)], now)
         stuck = pool.jobs["run/stuck"]
         if stuck.state == JobState.QUEUED:
-            pool.handle([ev.Tick(), *(ev.Measured(n, IDLE) for n in "abcd")], now)
+            pool.handle([ev.Tick(), *(ev.LoadMeasured(n, IDLE) for n in "abcd")], now)
         pool.handle([ev.Prepared("run/stuck", stuck.attempt)], now)
         pool.handle([ev.Started(stuck.node, "run/stuck", stuck.attempt)], now)
         now += 60
@@ -272,12 +272,12 @@ def test_a_node_that_leaves_starts_unanswered_gets_one_job_at_a_time_until_it_an
     pool = make_pool("a", cores=4)
     pool.handle([ev.Submitted(tuple(spec(str(n)) for n in range(4)))], 1.0)
     pool.handle([ev.Prepared(f"run/{n}", 1) for n in range(4)], 1.0)
-    assert of(act.Cut, pool.handle([ev.Tick()], 122.0))
+    assert of(act.Reconnect, pool.handle([ev.Tick()], 122.0))
     pool.handle([ev.NodeDown("a", "cut")], 123.0)
     pool.handle([ev.Tick()], 125.0)
-    actions = pool.handle([ev.NodeUp("a", NodeFacts(4, 8000, boot_id="boot-a")), ev.Measured("a", IDLE)], 126.0)
+    actions = pool.handle([ev.NodeUp("a", NodeFacts(4, 8000, boot_id="boot-a")), ev.LoadMeasured("a", IDLE)], 126.0)
     assert pool.nodes["a"].state == NodeState.QUARANTINED and not of(act.Prepare, actions)
-    only = launched(pool.handle([ev.Tick(), ev.Measured("a", IDLE)], 190.0))
+    only = launched(pool.handle([ev.Tick(), ev.LoadMeasured("a", IDLE)], 190.0))
     assert "one at a time" in next(job.refusal for job in pool.queue()).reasons["a"]
     pool.handle([ev.Prepared(only.job, only.attempt)], 190.0)
     assert len(of(act.Prepare, pool.handle([ev.Started("a", only.job, only.attempt)], 191.0))) == 3
@@ -307,10 +307,10 @@ def far_pool(boot_id="here", near=("localhost",), far=("a", "b")):
     """A pool with the controller's own machine, under several names, and others."""
     nodes = [NodeSpec(name=n, host=n, local=n == "localhost") for n in near] + [NodeSpec(n, n) for n in far]
     pool = Pool(nodes, timeouts=Timeouts(LOST_AFTER, FENCE_WAIT), boot_id=boot_id)
-    pool.start()
+    pool.connect_all()
     for n in (*near, *far):
         facts = NodeFacts(cores=2, mem_mb=8000, boot_id=boot_id if n in near else f"boot-{n}")
-        pool.handle([ev.NodeUp(n, facts), ev.Measured(n, IDLE)], 0.0)
+        pool.handle([ev.NodeUp(n, facts), ev.LoadMeasured(n, IDLE)], 0.0)
     return pool
 
 
@@ -352,9 +352,9 @@ def test_a_machine_that_has_never_answered_may_be_cut_off_or_dead(near, fenced):
         timeouts=Timeouts(LOST_AFTER, FENCE_WAIT),
         boot_id="here",
     )
-    pool.start()
-    pool.handle([ev.NodeUp(near[0], NodeFacts(2, 8000, boot_id="here")), ev.Measured(near[0], IDLE)], 0.0)
-    pool.handle([ev.NodeDown("a", "silent"), ev.Submitted((JobSpec("run/1", Request(), former=("old/1",)),))], 1.0)
+    pool.connect_all()
+    pool.handle([ev.NodeUp(near[0], NodeFacts(2, 8000, boot_id="here")), ev.LoadMeasured(near[0], IDLE)], 0.0)
+    pool.handle([ev.NodeDown("a", "silent"), ev.Submitted((JobSpec("run/1", Request(), earlier_ids=("old/1",)),))], 1.0)
     assert bool(of(act.Fence, pass_time(pool, 2, 3 * LOST_AFTER))) == fenced
 
 
@@ -395,13 +395,13 @@ def test_a_job_that_is_being_cancelled_is_fenced_when_its_link_breaks():
 
 def test_a_job_that_waits_for_a_silent_node_is_fenced_when_it_is_cancelled():
     pool = Pool([NodeSpec("a", "a"), NodeSpec("b", "b")], timeouts=Timeouts(LOST_AFTER, FENCE_WAIT))
-    pool.start()
-    pool.handle([ev.NodeUp("a", NodeFacts(2, 8000, boot_id="boot-a")), ev.Measured("a", IDLE)], 0.0)
-    pool.handle([ev.Submitted((JobSpec("run/1", Request(), former=("old/1",)),))], 1.0)
+    pool.connect_all()
+    pool.handle([ev.NodeUp("a", NodeFacts(2, 8000, boot_id="boot-a")), ev.LoadMeasured("a", IDLE)], 0.0)
+    pool.handle([ev.Submitted((JobSpec("run/1", Request(), earlier_ids=("old/1",)),))], 1.0)
     assert ("old/1", None) in fences(pool.handle([ev.CancelAll(1.0)], 2.0))
 
 
-@pytest.mark.parametrize("event", [ev.NodeDown("a", "closed"), ev.Measured("a", Load(shared=False))])
+@pytest.mark.parametrize("event", [ev.NodeDown("a", "closed"), ev.LoadMeasured("a", Load(shared=False))])
 def test_what_was_prepared_for_a_node_that_is_gone_by_then_is_not_sent(event):
     pool = make_pool("a")
     pool.handle([ev.Submitted((spec("1"),))], 1.0)

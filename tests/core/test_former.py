@@ -8,12 +8,12 @@ from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.job_table import Timeouts
 from snakemake_executor_plugin_harbor.core.model import (
+    AttemptLocation,
     JobSpec,
     JobState,
     Load,
     NodeFacts,
     NodeSpec,
-    Place,
     Request,
     Reservation,
 )
@@ -30,27 +30,27 @@ def facts(name, boot="", scratch="/scratch"):
 
 def place(name, **changes):
     found = facts(name)
-    return replace(Place(name, found.host, found.boot_id, found.scratch), **changes)
+    return replace(AttemptLocation(name, found.host, found.boot_id, found.scratch), **changes)
 
 
 def up(name, *known, **changes):
-    return [ev.NodeUp(name, facts(name, **changes), known), ev.Measured(name, Load(mem_available_mb=8000))]
+    return [ev.NodeUp(name, facts(name, **changes), known), ev.LoadMeasured(name, Load(mem_available_mb=8000))]
 
 
 def make_pool(answered="a", silent="", known=()):
     """Nodes that have answered, and nodes that have not; the first one listed `known`."""
     pool = Pool([NodeSpec(n, n) for n in answered + silent], timeouts=Timeouts(LOST_AFTER, FENCE_WAIT))
-    pool.start()
+    pool.connect_all()
     for index, name in enumerate(answered):
         pool.handle(up(name, *(known if index == 0 else ())), 0.0)
     pool.handle([ev.NodeDown(name, "no route") for name in silent], 0.0)
     return pool
 
 
-def again(id="run/1", former=OLD, at=None):
-    """A job that an earlier run started under the id `former`."""
-    places = {} if at is None else {former: at}
-    return ev.Submitted((JobSpec(id, Request(), former=(former,), places=places),))
+def again(id="run/1", earlier_ids=OLD, at=None):
+    """A job that an earlier run started under the id `earlier_ids`."""
+    locations = {} if at is None else {earlier_ids: at}
+    return ev.Submitted((JobSpec(id, Request(), earlier_ids=(earlier_ids,), locations=locations),))
 
 
 def of(kind, actions):
@@ -58,7 +58,7 @@ def of(kind, actions):
 
 
 def cancels(actions):
-    return [(a.node, a.message["job"]) for a in of(act.Send, actions) if a.message["t"] == "cancel"]
+    return [(a.node, a.message["job"]) for a in of(act.SendMessage, actions) if a.message["t"] == "cancel"]
 
 
 def why(pool, id="run/1"):
@@ -77,7 +77,7 @@ def test_a_place_that_has_answered_needs_no_wait_but_a_fence():
 
 @pytest.mark.parametrize(
     "there",
-    [place("gone"), place("a", scratch="/other"), place("localhost", host="laptop", boot_id="x"), Place()],
+    [place("gone"), place("a", scratch="/other"), place("localhost", host="laptop", boot_id="x"), AttemptLocation()],
     ids=["host taken out", "other scratch", "other controller", "unknown"],
 )
 def test_what_ran_where_nobody_can_be_asked_is_fenced_at_once_and_waited_for(there):
@@ -115,7 +115,7 @@ def test_a_silent_node_holds_back_only_what_ran_there():
 
 def test_what_was_fenced_by_its_own_run_waits_only_for_the_fence():
     pool = make_pool("a", "b")
-    actions = pool.handle([again(at=place("b", given_up=True))], 1.0)
+    actions = pool.handle([again(at=place("b", fenced=True))], 1.0)
     assert of(act.Fence, actions) and not of(act.Prepare, actions)
     assert of(act.Prepare, pool.handle([ev.Tick()], 1.0 + FENCE_WAIT))
 
@@ -157,7 +157,7 @@ def test_an_edited_job_waits_for_the_end_of_its_old_version():
     assert not of(act.Prepare, pool.handle([ev.Tick()], 1000.0)), "however long that takes"
     actions = pool.handle([ev.Exited("a", OLD, 1, -15, "cancelled")], 1001.0)
     assert of(act.Prepare, actions)
-    assert act.Send("a", {"t": "forget", "job": OLD, "attempt": 1}) in actions
+    assert act.SendMessage("a", {"t": "forget", "job": OLD, "attempt": 1}) in actions
 
 
 def test_an_edited_job_waits_for_its_old_version_on_a_node_that_answers_late():
@@ -166,14 +166,14 @@ def test_an_edited_job_waits_for_its_old_version_on_a_node_that_answers_late():
     pool.handle([ev.Tick()], 2.0)
     actions = pool.handle(up("b", RUNS), 3.0)
     assert cancels(actions) == [("b", OLD)] and not of(act.Prepare, actions)
-    assert of(act.Prepare, pool.handle([ev.Gone("b", OLD, 1)], 4.0))
+    assert of(act.Prepare, pool.handle([ev.AttemptUnknown("b", OLD, 1)], 4.0))
 
 
 def test_what_is_adopted_in_the_same_batch_is_left_alone():
     pool = make_pool("a", "b")
     pool.handle([again(at=place("b"))], 1.0)
     pool.handle([ev.Tick()], 2.0)
-    adopted = ev.Adopted(OLD, 1, "b", Reservation((0,)), known_as="run/1")
+    adopted = ev.Adopted(OLD, 1, "b", Reservation((0,)), submitted_as="run/1")
     actions = pool.handle([*up("b", RUNS), adopted], 3.0)
     assert not cancels(actions) and not of(act.Fence, actions)
     assert pool.jobs[OLD].state == JobState.RUNNING
@@ -215,7 +215,7 @@ def test_what_is_being_ended_on_a_node_that_comes_back_is_ended_again():
 
 def test_an_ended_record_holds_nothing_up():
     ended = replace(RUNS, running=False, exit={"code": -15, "reason": "cancelled"})
-    actions = make_pool("a", known=[ended]).handle([again(at=Place())], 1.0)
+    actions = make_pool("a", known=[ended]).handle([again(at=AttemptLocation())], 1.0)
     assert of(act.Prepare, actions) and not of(act.Fence, actions)
 
 
@@ -224,9 +224,9 @@ def test_an_own_attempt_that_was_given_up_and_runs_after_all_is_waited_for():
     (launch,) = of(act.Prepare, pool.handle([ev.Submitted((JobSpec("run/1", Request(node="a")),))], 1.0))
     pool.handle([ev.Prepared("run/1", 1), ev.Started(launch.node, "run/1", 1), ev.NodeDown("a", "closed")], 2.0)
     pool.handle([ev.Tick()], 2.0 + LOST_AFTER)
-    pool.handle([ev.Drain("a", "why"), ev.Tick()], 2.0 + LOST_AFTER + FENCE_WAIT)
+    pool.handle([ev.DrainChanged("a", "why"), ev.Tick()], 2.0 + LOST_AFTER + FENCE_WAIT)
     assert pool.jobs["run/1"].state == JobState.QUEUED
-    actions = pool.handle([*up("a", ev.NodeRecord("run/1", 1, running=True)), ev.Drain("a", "")], 120.0)
+    actions = pool.handle([*up("a", ev.NodeRecord("run/1", 1, running=True)), ev.DrainChanged("a", "")], 120.0)
     assert cancels(actions) == [("a", "run/1")] and not of(act.Prepare, actions)
     assert of(act.Prepare, pool.handle([ev.Exited("a", "run/1", 1, -15, "cancelled")], 121.0))
 
@@ -244,7 +244,7 @@ def test_nothing_starts_before_jobs_of_a_deleted_snakemake_have_ended():
     assert not of(act.Prepare, pool.handle([ev.Submitted((JobSpec("run/1", Request()),))], 5.0))
     assert ".snakemake was deleted" in why(pool)["a"]
     actions = pool.handle([ev.Exited("a", "lost/1", 1, -15, "cancelled")], 6.0)
-    assert of(act.Prepare, actions) and act.Send("a", {"t": "forget", "job": "lost/1", "attempt": 1}) in actions
+    assert of(act.Prepare, actions) and act.SendMessage("a", {"t": "forget", "job": "lost/1", "attempt": 1}) in actions
 
 
 def test_jobs_of_a_deleted_snakemake_on_a_node_that_goes_away_are_not_waited_for_without_end():
@@ -263,20 +263,20 @@ def test_a_job_of_this_run_waits_for_a_fence_that_cannot_be_written():
     pool.handle([ev.Prepared("run/1", 1), ev.Started(launch.node, "run/1", 1)], 1.0)
     pool.handle([ev.NodeDown(launch.node, "closed")], 2.0)
     assert of(act.Fence, pool.handle([ev.Tick()], 102.0))
-    pool.handle([ev.Fenced("run/1", 1, written=False)], 102.1)
+    pool.handle([ev.FenceResult("run/1", 1, written=False)], 102.1)
     assert not of(act.Prepare, pool.handle([ev.Tick()], 500.0))
-    pool.handle([ev.Fenced("run/1", 1, written=True)], 501.0)
+    pool.handle([ev.FenceResult("run/1", 1, written=True)], 501.0)
     assert not of(act.Prepare, pool.handle([ev.Tick()], 510.0)), "its time counts from the write"
     assert of(act.Prepare, pool.handle([ev.Tick()], 512.0))
 
 
 def test_a_job_of_an_earlier_run_waits_for_a_fence_that_cannot_be_written():
     pool = make_pool("a")
-    pool.handle([again(at=Place())], 1.0)
-    pool.handle([ev.Fenced(OLD, None, written=False)], 1.1)
+    pool.handle([again(at=AttemptLocation())], 1.0)
+    pool.handle([ev.FenceResult(OLD, None, written=False)], 1.1)
     assert not of(act.Prepare, pool.handle([ev.Tick()], 500.0))
     assert "cannot be written" in why(pool)["every node"]
-    pool.handle([ev.Fenced(OLD, None, written=True)], 501.0)
+    pool.handle([ev.FenceResult(OLD, None, written=True)], 501.0)
     assert not of(act.Prepare, pool.handle([ev.Tick()], 510.0))
     assert of(act.Prepare, pool.handle([ev.Tick()], 511.0))
 
@@ -285,7 +285,7 @@ def test_whoever_leaves_fences_what_did_not_answer():
     pool = make_pool("ab")
     (launch,) = of(act.Prepare, pool.handle([ev.Submitted((JobSpec("run/1", Request()),))], 1.0))
     pool.handle([ev.Prepared("run/1", 1), ev.Started(launch.node, "run/1", 1), ev.CancelAll(3.0)], 2.0)
-    assert of(act.Fence, pool.handle([ev.GiveUp()], 11.0)) == [act.Fence("run/1", 1)]
+    assert of(act.Fence, pool.handle([ev.FenceAll()], 11.0)) == [act.Fence("run/1", 1)]
 
 
 # --- ends that are known without a node ---------------------------------------------------------------------
@@ -293,7 +293,7 @@ def test_whoever_leaves_fences_what_did_not_answer():
 
 def test_the_end_of_a_job_on_a_node_that_has_left_the_list_is_taken_in():
     pool = make_pool("a")
-    adopted = ev.Adopted(OLD, 1, "gone", Reservation(()), {"code": 0, "reason": None}, known_as="run/1")
+    adopted = ev.Adopted(OLD, 1, "gone", Reservation(()), {"code": 0, "reason": None}, submitted_as="run/1")
     actions = pool.handle([again(at=place("gone")), adopted], 1.0)
     (settled,) = of(act.JobEnded, actions)
     assert (settled.outcome.job, settled.outcome.state) == (OLD, JobState.SUCCEEDED) and not of(act.Prepare, actions)
@@ -301,5 +301,5 @@ def test_the_end_of_a_job_on_a_node_that_has_left_the_list_is_taken_in():
 
 def test_what_runs_on_a_node_that_has_left_the_list_cannot_be_adopted():
     pool = make_pool("a")
-    pool.handle([again(at=place("gone")), ev.Adopted(OLD, 1, "gone", Reservation(()), None, known_as="run/1")], 1.0)
+    pool.handle([again(at=place("gone")), ev.Adopted(OLD, 1, "gone", Reservation(()), None, submitted_as="run/1")], 1.0)
     assert pool.jobs["run/1"].state == JobState.QUEUED

@@ -14,7 +14,15 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.job_table import Timeouts
-from snakemake_executor_plugin_harbor.core.model import JobSpec, Load, NodeSpec, NodeState, Place, Request, Reservation
+from snakemake_executor_plugin_harbor.core.model import (
+    AttemptLocation,
+    JobSpec,
+    Load,
+    NodeSpec,
+    NodeState,
+    Request,
+    Reservation,
+)
 from snakemake_executor_plugin_harbor.core.pool import Pool
 from tests.core.test_former import FENCE_WAIT, LOST_AFTER, facts, place
 
@@ -36,7 +44,7 @@ class Earlier(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.pool = Pool([NodeSpec(n, n) for n in POOL], timeouts=Timeouts(LOST_AFTER, FENCE_WAIT))
-        self.pool.start()
+        self.pool.connect_all()
         self.now = 1.0
         self.old: dict[str, Old] = {}
         self.open: set[str] = set()
@@ -48,12 +56,12 @@ class Earlier(RuleBasedStateMachine):
             match action:
                 case act.Fence(job, _) if job in self.old and self.old[job].fenced_at is None:
                     self.old[job].fenced_at = self.now
-                case act.Send(node, message) if message["t"] == "cancel" and message["job"] in self.old:
+                case act.SendMessage(node, message) if message["t"] == "cancel" and message["job"] in self.old:
                     # Messages for a node without a connection are dropped.
                     self.old[message["job"]].cancelled |= self.ready(node)
                 case act.Prepare(job, attempt):
-                    former = self.old["old/" + job.partition("/")[2]]
-                    assert not former.alive, (job, former)
+                    earlier_ids = self.old["old/" + job.partition("/")[2]]
+                    assert not earlier_ids.alive, (job, earlier_ids)
                     self.open.discard(job)
                     self.do(ev.PrepareFailed(job, attempt, "cached"))
 
@@ -75,15 +83,15 @@ class Earlier(RuleBasedStateMachine):
         self.handed_over.add(id)
         job = id.replace("old", "run")
         self.open.add(job)
-        where = place(self.old[id].node) if known else Place()
-        self.do(ev.Submitted((JobSpec(job, Request(), former=(id,), places={id: where}),)))
+        where = place(self.old[id].node) if known else AttemptLocation()
+        self.do(ev.Submitted((JobSpec(job, Request(), earlier_ids=(id,), locations={id: where}),)))
 
     @rule(node=NODES)
     def up(self, node):
         if node in self.pool.nodes and self.pool.nodes[node].state == NodeState.CONNECTING:
             runs = [id for id, old in self.old.items() if old.node == node and old.alive]
             known = tuple(ev.NodeRecord(id, 1, running=True) for id in runs)
-            self.do(ev.NodeUp(node, facts(node), known), ev.Measured(node, Load(mem_available_mb=8000)))
+            self.do(ev.NodeUp(node, facts(node), known), ev.LoadMeasured(node, Load(mem_available_mb=8000)))
 
     @rule(node=NODES)
     def down(self, node):
@@ -119,7 +127,7 @@ class Earlier(RuleBasedStateMachine):
     @rule(node=NODES)
     def adopt_what_is_gone(self, node):
         """An adoption that comes too late changes nothing."""
-        self.do(ev.Adopted("old/999", 1, node, Reservation((0,)), None, known_as="run/999"))
+        self.do(ev.Adopted("old/999", 1, node, Reservation((0,)), None, submitted_as="run/999"))
 
     def teardown(self):
         """In the end everything answers, and every job starts."""

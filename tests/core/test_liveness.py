@@ -9,9 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
+from snakemake_executor_plugin_harbor.core.feasibility import permanent_reason
 from snakemake_executor_plugin_harbor.core.lifecycle import CONNECTED, ON_NODE
 from snakemake_executor_plugin_harbor.core.model import JobSpec, JobState, Load, NodeFacts, NodeState, Request
-from snakemake_executor_plugin_harbor.core.placement import never
 from tests.core.test_pool import MESSAGES, make_pool, of
 
 NODES = st.sampled_from("abc")
@@ -36,8 +36,8 @@ class WhatWaitsIsPlaced(RuleBasedStateMachine):
     @rule(cores=st.integers(1, 2), again=st.booleans())
     def submit(self, cores, again):
         self.count += 1
-        former = (f"old/{self.count}",) if again else ()
-        self.do(ev.Submitted((JobSpec(f"run/{self.count}", Request(cores=cores), former=former),)))
+        earlier_ids = (f"old/{self.count}",) if again else ()
+        self.do(ev.Submitted((JobSpec(f"run/{self.count}", Request(cores=cores), earlier_ids=earlier_ids),)))
 
     @rule(data=st.data(), what=st.sampled_from(MESSAGES))
     def answer(self, data, what):
@@ -60,7 +60,7 @@ class WhatWaitsIsPlaced(RuleBasedStateMachine):
 
     @rule(node=NODES, busy=st.floats(0, 4), shared=st.booleans())
     def measure(self, node, busy, shared):
-        self.do(ev.Measured(node, Load(busy=busy, mem_available_mb=8000, shared=shared)))
+        self.do(ev.LoadMeasured(node, Load(busy=busy, mem_available_mb=8000, shared=shared)))
 
     @rule(seconds=st.sampled_from([0.5, 15.0, 130.0]))
     def time(self, seconds):
@@ -72,11 +72,11 @@ class WhatWaitsIsPlaced(RuleBasedStateMachine):
         """A minute passes, and every node that is connected measures that it is idle."""
         self.now += 61.0
         connected = [name for name, node in self.pool.nodes.items() if node.state in CONNECTED]
-        self.do(ev.Tick(), *(ev.Measured(name, Load(mem_available_mb=8000)) for name in connected))
+        self.do(ev.Tick(), *(ev.LoadMeasured(name, Load(mem_available_mb=8000)) for name in connected))
         idle = [node for node in self.pool.nodes.values() if node.state == NodeState.READY and not node.reservations]
         for job in self.pool.jobs.values():
             if job.state == JobState.QUEUED and not job.maybe_running_on and job.not_before <= self.now:
-                assert all(never(job.spec.request, node, self.pool.policy) for node in idle), job
+                assert all(permanent_reason(job.spec.request, node, self.pool.policy) for node in idle), job
 
 
 TestWhatWaitsIsPlaced = WhatWaitsIsPlaced.TestCase

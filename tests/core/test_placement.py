@@ -4,19 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snakemake_executor_plugin_harbor.core.feasibility import Refusal
+from snakemake_executor_plugin_harbor.core.free_resources import STARVATION_S, left, within_hours
+from snakemake_executor_plugin_harbor.core.machine import machine_of, machines
 from snakemake_executor_plugin_harbor.core.model import Load, NodeFacts, NodeSpec, NodeState, Request, Reservation
-from snakemake_executor_plugin_harbor.core.placement import (
-    STARVATION_S,
-    NodeView,
-    Placement,
-    Policy,
-    Refusal,
-    left,
-    machine_of,
-    machines,
-    place,
-    within_hours,
-)
+from snakemake_executor_plugin_harbor.core.node import NodeView
+from snakemake_executor_plugin_harbor.core.placement import Placement, place
+from snakemake_executor_plugin_harbor.core.policy import Policy
 
 
 def node(name, cores=4, busy=0.0, ours=None, reservations=None, mem=16000, available=16000, **spec):
@@ -90,7 +84,7 @@ def test_refusal_says_why(view, request_, text, forever):
     answer = place(request_, pool(view), Policy(), now=0.0)
     assert isinstance(answer, Refusal)
     assert text in answer.reasons["a"]
-    assert answer.forever is forever
+    assert answer.permanent is forever
 
 
 def test_nobody_starves_but_a_visitor_is_left_alone():

@@ -8,7 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.job import LOST
+from snakemake_executor_plugin_harbor.core.job import LOST_REASONS
 from snakemake_executor_plugin_harbor.core.job_table import Timeouts
 from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, JOB, NODE, ON_NODE, TERMINAL
 from snakemake_executor_plugin_harbor.core.model import (
@@ -28,11 +28,11 @@ FACTS = NodeFacts(cores=2, mem_mb=8000, boot_id="b", shared=True)
 
 def make_pool(*names, cores=2, **timeouts):
     pool = Pool([NodeSpec(name=n, host=n) for n in names], timeouts=Timeouts(100, 10, **timeouts))
-    pool.start()
+    pool.connect_all()
     events = []
     for n in names:
         facts = NodeFacts(cores=cores, mem_mb=8000, boot_id=f"boot-{n}")
-        events += [ev.NodeUp(n, facts), ev.Measured(n, Load(mem_available_mb=8000))]
+        events += [ev.NodeUp(n, facts), ev.LoadMeasured(n, Load(mem_available_mb=8000))]
     pool.handle(events, 0.0)
     return pool
 
@@ -146,7 +146,7 @@ def test_a_reboot_is_called_by_its_name():
     actions = pool.handle([ev.NodeUp(launch.node, FACTS, (known,))], 3.0)
     assert of(act.Prepare, actions)[0].attempt == 2
     assert "the node was rebooted" in next(a.reason for a in of(act.JobChanged, actions) if a.state == JobState.QUEUED)
-    assert act.Send(launch.node, {"t": "forget", "job": launch.job, "attempt": 1}) in actions
+    assert act.SendMessage(launch.node, {"t": "forget", "job": launch.job, "attempt": 1}) in actions
 
 
 def test_an_unreachable_job_is_fenced_then_requeued_and_its_old_attempt_ends():
@@ -162,7 +162,9 @@ def test_an_unreachable_job_is_fenced_then_requeued_and_its_old_attempt_ends():
     pool.handle([ev.Prepared(launch.job, 2)], 112.0)
     known = ev.NodeRecord(launch.job, 1, running=True)
     actions = pool.handle([ev.NodeUp(launch.node, FACTS, (known,))], 113.0)
-    assert {"t": "cancel", "job": launch.job, "attempt": 1, "grace": 5.0} in [a.message for a in of(act.Send, actions)]
+    assert {"t": "cancel", "job": launch.job, "attempt": 1, "grace": 5.0} in [
+        a.message for a in of(act.SendMessage, actions)
+    ]
     assert not of(act.JobEnded, pool.handle([ev.Exited(launch.node, launch.job, 1, 0, None)], 114.0)), "fenced"
 
 
@@ -239,7 +241,7 @@ def test_cancel_reaches_every_state():
     run_one(pool, "1")
     pool.handle([ev.Submitted((spec("2"), spec("3")))], 2.0)
     actions = pool.handle([ev.CancelAll(3.0)], 3.0)
-    assert [a.message["t"] for a in of(act.Send, actions)] == ["cancel"]
+    assert [a.message["t"] for a in of(act.SendMessage, actions)] == ["cancel"]
     assert outcome(actions).job == "run/3"
     assert outcome(pool.handle([ev.Prepared("run/2", 1)], 3.0)).state == JobState.CANCELLED
     assert outcome(pool.handle([ev.Exited("a", "run/1", 1, -15, "cancelled")], 3.0)).state == JobState.CANCELLED
@@ -261,7 +263,7 @@ def test_a_job_of_an_earlier_run_keeps_its_seat_until_it_ends():
     pool.handle([ev.NodeDown("a", "closed")], 0.0)
     pool.handle([ev.Tick()], 1.0)
     known = ev.NodeRecord("old/7", 1, running=True, meta={"slots": [0], "gpus": []})
-    pool.handle([ev.NodeUp("a", FACTS, (known,)), ev.Measured("a", Load())], 2.0)
+    pool.handle([ev.NodeUp("a", FACTS, (known,)), ev.LoadMeasured("a", Load())], 2.0)
     assert run_one(pool).reservation.slots == (1,)
     assert not of(act.Prepare, pool.handle([ev.Submitted((spec("2"),))], 3.0))
     assert of(act.Prepare, pool.handle([ev.Exited("a", "old/7", 1, 0, None)], 4.0))[0].reservation.slots == (0,)
@@ -270,20 +272,20 @@ def test_a_job_of_an_earlier_run_keeps_its_seat_until_it_ends():
 def test_a_job_without_a_sign_of_life_is_warned_of_once_and_again_after_the_next_sign():
     pool = make_pool("a", "b", stall_after=50)
     launch = run_one(pool)
-    assert not of(act.Stalled, pool.handle([ev.Tick()], 50.0))
-    assert of(act.Stalled, pool.handle([ev.Tick()], 51.0)) == [act.Stalled(launch.job, launch.node, 50, False)]
-    assert not of(act.Stalled, pool.handle([ev.Tick()], 52.0))
-    pool.handle([ev.Alive(launch.node, ((launch.job, 1),))], 60.0)
-    assert not of(act.Stalled, pool.handle([ev.Tick()], 109.0))
-    assert of(act.Stalled, pool.handle([ev.Tick()], 110.0))
+    assert not of(act.JobStalled, pool.handle([ev.Tick()], 50.0))
+    assert of(act.JobStalled, pool.handle([ev.Tick()], 51.0)) == [act.JobStalled(launch.job, launch.node, 50, False)]
+    assert not of(act.JobStalled, pool.handle([ev.Tick()], 52.0))
+    pool.handle([ev.AttemptsActive(launch.node, ((launch.job, 1),))], 60.0)
+    assert not of(act.JobStalled, pool.handle([ev.Tick()], 109.0))
+    assert of(act.JobStalled, pool.handle([ev.Tick()], 110.0))
 
 
 def test_a_stalled_job_is_killed_and_tried_elsewhere():
     pool = make_pool("a", "b", stall_after=50, kill_stalled=True)
     launch = run_one(pool)
     actions = pool.handle([ev.Tick()], 51.0)
-    assert of(act.Stalled, actions)[0].killed
-    assert [a.message["t"] for a in of(act.Send, actions)] == ["cancel"]
+    assert of(act.JobStalled, actions)[0].killed
+    assert [a.message["t"] for a in of(act.SendMessage, actions)] == ["cancel"]
     (again,) = of(act.Prepare, pool.handle([ev.Exited(launch.node, launch.job, 1, -15, "cancelled")], 52.0))
     assert again.attempt == 2 and again.node != launch.node
 
@@ -293,24 +295,24 @@ def test_a_rule_can_have_a_patience_of_its_own():
     (launch,) = of(act.Prepare, pool.handle([ev.Submitted((replace(spec("1"), stall_after=5),))], 1.0))
     pool.handle([ev.Prepared(launch.job, 1)], 1.0)
     pool.handle([ev.Started("a", launch.job, 1)], 1.0)
-    assert of(act.Stalled, pool.handle([ev.Tick()], 6.0))
+    assert of(act.JobStalled, pool.handle([ev.Tick()], 6.0))
 
 
 def test_a_start_that_is_never_answered_has_the_connection_made_anew():
     pool = make_pool("a")
     (launch,) = of(act.Prepare, pool.handle([ev.Submitted((spec("1"),))], 1.0))
     pool.handle([ev.Prepared(launch.job, 1)], 1.0)
-    assert not of(act.Cut, pool.handle([ev.Tick()], 100.0))
-    assert of(act.Cut, pool.handle([ev.Tick()], 122.0)) == [act.Cut("a")]
+    assert not of(act.Reconnect, pool.handle([ev.Tick()], 100.0))
+    assert of(act.Reconnect, pool.handle([ev.Tick()], 122.0)) == [act.Reconnect("a")]
 
 
 def test_a_drained_node_gets_nothing_until_it_is_resumed():
     pool = make_pool("a")
     run_one(pool, "1")
-    pool.handle([ev.Drain("a", "new disk"), ev.Submitted((spec("2"),))], 2.0)
+    pool.handle([ev.DrainChanged("a", "new disk"), ev.Submitted((spec("2"),))], 2.0)
     assert pool.jobs["run/2"].refusal.reasons == {"a": "is drained: new disk"} and pool.slots() == 0
     assert not of(act.JobEnded, pool.handle([ev.Tick()], 3.0)), "what runs goes on, what waits waits"
-    assert of(act.Prepare, pool.handle([ev.Drain("a", "")], 4.0))
+    assert of(act.Prepare, pool.handle([ev.DrainChanged("a", "")], 4.0))
 
 
 def test_hosts_that_are_added_join_and_those_taken_out_leave_when_their_jobs_have_ended():
@@ -319,7 +321,9 @@ def test_hosts_that_are_added_join_and_those_taken_out_leave_when_their_jobs_hav
     actions = pool.handle([ev.HostListChanged((NodeSpec("b", "b"),))], 2.0)
     assert [a.node.name for a in of(act.Connect, actions)] == ["b"] and "a" in pool.nodes
     facts = NodeFacts(cores=2, mem_mb=8000, boot_id="boot-b")
-    pool.handle([ev.NodeUp("b", facts), ev.Measured("b", Load(mem_available_mb=8000)), ev.Submitted((spec("2"),))], 3.0)
+    pool.handle(
+        [ev.NodeUp("b", facts), ev.LoadMeasured("b", Load(mem_available_mb=8000)), ev.Submitted((spec("2"),))], 3.0
+    )
     assert pool.jobs["run/2"].node == "b"
     actions = pool.handle([ev.Exited("a", "run/1", 1, 0, None)], 4.0)
     assert of(act.Disconnect, actions) == [act.Disconnect("a")] and list(pool.nodes) == ["b"]
@@ -343,7 +347,7 @@ def test_slots_are_edited_without_a_new_connection():
 
 
 def test_a_node_that_was_rejected_is_tried_again_by_an_edit_or_resume():
-    for event in (ev.HostListChanged((NodeSpec("a", "a"), NodeSpec("b", "b"))), ev.Drain("b", "")):
+    for event in (ev.HostListChanged((NodeSpec("a", "a"), NodeSpec("b", "b"))), ev.DrainChanged("b", "")):
         pool = make_pool("a", "b")
         pool.handle([ev.NodeDown("b", "closed")], 1.0)
         pool.handle([ev.Tick()], 3.0)
@@ -354,45 +358,45 @@ def test_a_node_that_was_rejected_is_tried_again_by_an_edit_or_resume():
 def silent_pool():
     """`a` has answered, `b` has not."""
     pool = Pool([NodeSpec("a", "a"), NodeSpec("b", "b")], timeouts=Timeouts(lost_after=100, fence_wait=10))
-    pool.start()
-    pool.handle([ev.NodeUp("a", FACTS), ev.Measured("a", Load(mem_available_mb=8000)), ev.NodeDown("b", "x")], 0.0)
+    pool.connect_all()
+    pool.handle([ev.NodeUp("a", FACTS), ev.LoadMeasured("a", Load(mem_available_mb=8000)), ev.NodeDown("b", "x")], 0.0)
     return pool
 
 
 def test_what_a_silent_node_may_still_run_waits_for_it_and_is_adopted():
     pool = silent_pool()
-    assert not of(act.Prepare, pool.handle([ev.Submitted((replace(spec("1"), former=("old/7",)),))], 1.0))
+    assert not of(act.Prepare, pool.handle([ev.Submitted((replace(spec("1"), earlier_ids=("old/7",)),))], 1.0))
     assert "may still run it" in pool.jobs["run/1"].refusal.reasons["b"]
     pool.handle([ev.Tick()], 2.0)
     known = ev.NodeRecord("old/7", 3, running=True, meta={"slots": [0]})
-    adopted = ev.Adopted("old/7", 3, "b", Reservation((0,)), known_as="run/1")
+    adopted = ev.Adopted("old/7", 3, "b", Reservation((0,)), submitted_as="run/1")
     actions = pool.handle([ev.NodeUp("b", replace(FACTS, boot_id="c"), (known,)), adopted], 3.0)
-    assert of(act.Renamed, actions) == [act.Renamed("old/7", "run/1")] and not of(act.Prepare, actions)
+    assert of(act.JobRenamed, actions) == [act.JobRenamed("old/7", "run/1")] and not of(act.Prepare, actions)
     assert outcome(pool.handle([ev.Exited("b", "old/7", 3, 0, None)], 4.0)).job == "old/7"
 
 
 def test_what_a_silent_node_may_still_run_starts_when_that_node_knows_nothing_of_it():
     pool = silent_pool()
-    pool.handle([ev.Submitted((replace(spec("1"), former=("old/7",)),)), ev.Tick()], 2.0)
+    pool.handle([ev.Submitted((replace(spec("1"), earlier_ids=("old/7",)),)), ev.Tick()], 2.0)
     assert of(act.Prepare, pool.handle([ev.NodeUp("b", replace(FACTS, boot_id="c"))], 3.0))
 
 
 def test_what_a_silent_node_may_still_run_is_fenced_and_starts_elsewhere():
     pool = silent_pool()
-    pool.handle([ev.Submitted((replace(spec("1"), former=("old/7",)),))], 1.0)
+    pool.handle([ev.Submitted((replace(spec("1"), earlier_ids=("old/7",)),))], 1.0)
     actions = pool.handle([ev.Tick()], 101.0)
     assert of(act.Fence, actions) == [act.Fence("old/7", None)] and not of(act.Prepare, actions)
     assert of(act.Prepare, pool.handle([ev.Tick()], 111.0))
 
 
 def test_an_end_by_a_controllers_will_says_nothing_of_the_job():
-    for reason in LOST:
+    for reason in LOST_REASONS:
         pool = make_pool("a", "b")
         launch = run_one(pool)
         actions = pool.handle([ev.Exited(launch.node, launch.job, 1, -15, reason)], 2.0)
         assert of(act.Prepare, actions)[0].attempt == 2, reason
         forget = {"t": "forget", "job": launch.job, "attempt": 1}
-        assert act.Send(launch.node, forget) in actions, "its record is of no more use"
+        assert act.SendMessage(launch.node, forget) in actions, "its record is of no more use"
 
 
 def test_a_full_disk_keeps_jobs_away_until_there_is_room():
@@ -402,7 +406,7 @@ def test_a_full_disk_keeps_jobs_away_until_there_is_room():
     assert not of(act.Prepare, pool.handle([ev.Refused("a", "run/1", 1, "disk", "no space left")], 2.0))
     assert "of scratch free" in pool.jobs["run/1"].refusal.reasons["a"]
     assert pool.nodes["a"].state == NodeState.READY, "a full disk is no misbehaviour"
-    room = ev.Measured("a", Load(mem_available_mb=8000, disk_free_mb=100))
+    room = ev.LoadMeasured("a", Load(mem_available_mb=8000, disk_free_mb=100))
     assert of(act.Prepare, pool.handle([room], 3.0))
 
 
@@ -427,9 +431,9 @@ MESSAGES = [
     lambda node, job, attempt: ev.Refused(node, job, attempt, "unshared"),
     lambda node, job, attempt: ev.Refused(node, job, attempt, "fenced"),
     lambda node, job, attempt: ev.Refused(node, job, attempt, "missing", path="/opt/py"),
-    ev.Gone,
+    ev.AttemptUnknown,
     lambda node, job, attempt: ev.Progressed(node, job, attempt, 1, 2),
-    lambda node, job, attempt: ev.Alive(node, ((job, attempt),)),
+    lambda node, job, attempt: ev.AttemptsActive(node, ((job, attempt),)),
 ]
 """What a node may say about an attempt."""
 
@@ -465,8 +469,10 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(target=jobs, cores=st.integers(1, 3), mem=st.sampled_from([0, 4000, 9000]), again=st.booleans())
     def submit(self, cores, mem, again):
         self.count += 1
-        former = (f"old/{self.count}",) if again else ()
-        self.do(ev.Submitted((JobSpec(f"run/{self.count}", Request(cores=cores, mem_mb=mem), former=former),)))
+        earlier_ids = (f"old/{self.count}",) if again else ()
+        self.do(
+            ev.Submitted((JobSpec(f"run/{self.count}", Request(cores=cores, mem_mb=mem), earlier_ids=earlier_ids),))
+        )
         return f"run/{self.count}"
 
     @rule(data=st.data(), how=st.sampled_from(["ok", "ok", "ok", "unprepared", "withdraw", "cached"]))
@@ -497,7 +503,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(node=st.sampled_from("abc"), busy=st.floats(0, 4), shared=st.sampled_from([True, True, False]))
     def measure(self, node, busy, shared):
-        self.do(ev.Measured(node, Load(busy=busy, mem_available_mb=8000, shared=shared)))
+        self.do(ev.LoadMeasured(node, Load(busy=busy, mem_available_mb=8000, shared=shared)))
 
     @rule(seconds=st.sampled_from([0.5, 15.0, 70.0, 130.0]))
     def time(self, seconds):
@@ -510,18 +516,18 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(node=st.sampled_from("abc"), reason=st.sampled_from(["", "why"]))
     def drain(self, node, reason):
-        self.do(ev.Drain(node, reason))
+        self.do(ev.DrainChanged(node, reason))
 
     @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), ended=st.booleans())
     def adopt(self, job, node, attempt, ended):
         """As a node would say it that answers late."""
         queued = self.pool.jobs.get(job)
-        if queued is None or queued.state != JobState.QUEUED or not queued.spec.former:
+        if queued is None or queued.state != JobState.QUEUED or not queued.spec.earlier_ids:
             return
-        former, slot = queued.spec.former[0], self.free_slot(node)
+        earlier_ids, slot = queued.spec.earlier_ids[0], self.free_slot(node)
         if slot is not None:
             exit = {"code": 0, "reason": None} if ended else None
-            self.do(ev.Adopted(former, attempt, node, Reservation((slot,)), exit, known_as=job))
+            self.do(ev.Adopted(earlier_ids, attempt, node, Reservation((slot,)), exit, submitted_as=job))
 
     def free_slot(self, name):
         node = self.pool.nodes.get(name)

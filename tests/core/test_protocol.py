@@ -13,19 +13,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.job import seat_of
+from snakemake_executor_plugin_harbor.core.codec import Decoder, encode
+from snakemake_executor_plugin_harbor.core.job import reservation_of
 from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, ON_NODE
 from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Reservation
 from snakemake_executor_plugin_harbor.core.protocol import (
-    Decoder,
-    encode,
     event_of,
     facts_of,
-    known_of,
     load_of,
     printable,
+    record_of,
 )
-from snakemake_executor_plugin_harbor.jobs.outcome import describe
+from snakemake_executor_plugin_harbor.jobs.failure import failure_text
 from tests.core.test_pool import AnyOrder, make_pool, outcome, run_one
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
@@ -186,7 +185,7 @@ def test_any_message_becomes_a_sane_event_or_none(message):
     if event is None:
         return
     assert event.node == "a"
-    pairs = event.attempts if isinstance(event, ev.Alive) else ()
+    pairs = event.attempts if isinstance(event, ev.AttemptsActive) else ()
     if hasattr(event, "attempt"):
         pairs = [(event.job, event.attempt)]
     for job, attempt in pairs:
@@ -202,8 +201,10 @@ def test_any_message_becomes_a_sane_event_or_none(message):
             assert type(event.code) is int and -256 < event.code < 256
             assert_shown(event.reason or "")
             assert len(event.message["tail"]) <= 4096
-            assert_shown(describe(Outcome(event.job, event.attempt, JobState.FAILED, "a", "why", event.message), None))
-        case ev.Measured():
+            assert_shown(
+                failure_text(Outcome(event.job, event.attempt, JobState.FAILED, "a", "why", event.message), None)
+            )
+        case ev.LoadMeasured():
             assert_shown(*event.load.users)
             assert event.load.busy >= 0 and event.load.foreign >= 0
 
@@ -225,12 +226,12 @@ def test_any_hello_is_a_node_of_sane_size(message):
 @given(message=messages(["known"]))
 @example({"t": "known", "job": "a/1", "attempt": 1, "exit": {"start": 10**400, "end": 0.5, "code": 10**400}})
 def test_any_record_is_known_within_bounds_or_not_at_all(message):
-    known = known_of(message)
+    known = record_of(message)
     if known is None:
         return
     assert type(known.attempt) is int and 1 <= known.attempt < 100_000
     assert_shown(known.job, known.hash)
-    reservation = seat_of(known.meta)
+    reservation = reservation_of(known.meta)
     assert len(reservation.slots) == len(set(reservation.slots)) and all(
         0 <= slot < 65_536 for slot in reservation.slots
     )
@@ -243,14 +244,14 @@ def test_any_record_is_known_within_bounds_or_not_at_all(message):
 @pytest.mark.parametrize("kind", ["started", "refused", "exited", "gone", "known"])
 def test_what_is_no_attempt_is_dropped(kind, attempt):
     message = {"t": kind, "job": "run/1", "attempt": attempt}
-    assert (known_of if kind == "known" else lambda m: event_of("a", m))(message) is None
+    assert (record_of if kind == "known" else lambda m: event_of("a", m))(message) is None
     assert event_of("a", {"t": "alive", "jobs": [["run/1", attempt], ["run/2", 7]]}).attempts == (("run/2", 7),)
 
 
 @pytest.mark.parametrize("job", ["", "x" * 201, "run/\x1b[1m", "run/\ud800", 1, None, ["run/1"]])
 def test_what_is_no_job_is_dropped(job):
     assert event_of("a", {"t": "started", "job": job, "attempt": 1}) is None
-    assert known_of({"t": "known", "job": job, "attempt": 1}) is None
+    assert record_of({"t": "known", "job": job, "attempt": 1}) is None
 
 
 def test_text_of_nodes_has_no_terminal_escapes():
@@ -258,7 +259,7 @@ def test_text_of_nodes_has_no_terminal_escapes():
     assert printable("grün ☃ \U0001f600") == "grün ☃ \U0001f600"
     assert printable(ESCAPES) == "\ufffd]0;owned\ufffd\ufffd[31m\ufffd31m\ufffd\ufffd\ufffd\ufffd"
     assert printable("x" * 50, 7) == "x" * 7
-    shown = describe(Outcome("run/1", 1, JobState.FAILED, "a", "why", {"tail": "10%\r20%\r\n" + ESCAPES}), None)
+    shown = failure_text(Outcome("run/1", 1, JobState.FAILED, "a", "why", {"tail": "10%\r20%\r\n" + ESCAPES}), None)
     assert_shown(shown)
     assert "    10%\n    20%\n" in shown
 
@@ -298,18 +299,20 @@ class Garbage(AnyOrder):
 
     @rule(node=st.sampled_from("abc"), hello=messages(["hello"]), given=st.lists(messages(["known"]), max_size=4))
     def made_up(self, node, hello, given):
-        known = [record for message in given if (line := wire(message)) and (record := known_of(line))]
+        known = [record for message in given if (line := wire(message)) and (record := record_of(line))]
         self.do(ev.NodeUp(node, facts_of(wire(hello) or hello), tuple(known)))
 
     @rule(node=st.sampled_from("abc"), message=messages(["known"]))
     def adopted(self, node, message):
         """A node made up the end of an earlier run's job."""
-        record = known_of(wire(message) or message)
-        waiting = [id for id, job in self.pool.jobs.items() if job.state == JobState.QUEUED and job.spec.former]
+        record = record_of(wire(message) or message)
+        waiting = [id for id, job in self.pool.jobs.items() if job.state == JobState.QUEUED and job.spec.earlier_ids]
         slot = self.free_slot(node)
         if record is not None and waiting and slot is not None:
             job = self.pool.jobs[waiting[0]].spec
-            event = ev.Adopted(job.former[0], record.attempt, node, Reservation((slot,)), record.exit, known_as=job.id)
+            event = ev.Adopted(
+                job.earlier_ids[0], record.attempt, node, Reservation((slot,)), record.exit, submitted_as=job.id
+            )
             self.do(event)
 
     @invariant()

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.job import impossible
+from snakemake_executor_plugin_harbor.core.feasibility import Refusal
+from snakemake_executor_plugin_harbor.core.free_resources import STARVATION_S
+from snakemake_executor_plugin_harbor.core.job import impossible_message
 from snakemake_executor_plugin_harbor.core.job_table import Timeouts
+from snakemake_executor_plugin_harbor.core.machine import machine_of, machines
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,
@@ -21,16 +24,8 @@ from snakemake_executor_plugin_harbor.core.model import (
     Reservation,
 )
 from snakemake_executor_plugin_harbor.core.node import NodeView
-from snakemake_executor_plugin_harbor.core.placement import (
-    STARVATION_S,
-    Placement,
-    Policy,
-    Refusal,
-    machine_of,
-    machines,
-    place,
-    reservation,
-)
+from snakemake_executor_plugin_harbor.core.placement import Placement, place, reservation
+from snakemake_executor_plugin_harbor.core.policy import Policy
 from snakemake_executor_plugin_harbor.core.pool import Pool
 from snakemake_executor_plugin_harbor.core.waiting import SHUN_S
 
@@ -40,10 +35,10 @@ IDLE = Load(mem_available_mb=60_000, disk_free_mb=50_000, workdir_free_mb=60_000
 def pool_of(*specs, load=IDLE, policy=None, **facts):
     """A pool of ready nodes: 16 cores, 64,000 MiB."""
     pool = Pool(specs, policy, Timeouts(lost_after=100, fence_wait=10))
-    pool.start()
+    pool.connect_all()
     known = {"cores": 16, "mem_mb": 64_000, **facts}
     pool.handle([ev.NodeUp(s.name, NodeFacts(**{"boot_id": f"boot-{s.name}", **known})) for s in specs], 0.0)
-    pool.handle([ev.Measured(s.name, load) for s in specs], 0.0)
+    pool.handle([ev.LoadMeasured(s.name, load) for s in specs], 0.0)
     return pool
 
 
@@ -76,10 +71,10 @@ def test_memory_is_reserved_from_the_moment_of_placement():
     assert "running jobs may take 20000; the job needs 4000 and 512 stay free" in reason(pool)
     run(pool, placed, 2.0)
     # They have begun, and use a little of what they may take: still nothing is left to promise.
-    assert not of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=23_000))], 3.0))
-    assert not of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=4_000))], 4.0))
+    assert not of_launch(pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=23_000))], 3.0))
+    assert not of_launch(pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=4_000))], 4.0))
     # Others leave: what they had can be promised now.
-    assert len(of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=44_000))], 5.0))) == 5
+    assert len(of_launch(pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=44_000))], 5.0))) == 5
 
 
 def of_launch(actions):
@@ -90,9 +85,9 @@ def test_an_ended_job_gives_its_memory_back_with_the_next_sample():
     pool = pool_of(node(), load=replace(IDLE, mem_available_mb=5_000))
     (first,) = submit(pool, count=2, mem_mb=4000)
     run(pool, [first], 1.0)
-    pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=1_500))], 2.0)
+    pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=1_500))], 2.0)
     assert not of_launch(pool.handle([ev.Exited("a", first.job, 1, 0, None)], 3.0)), "not seen to be free yet"
-    assert of_launch(pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=5_000))], 4.0))
+    assert of_launch(pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=5_000))], 4.0))
 
 
 @given(
@@ -109,7 +104,7 @@ def test_what_an_idle_node_is_given_never_exceeds_what_it_had(available, asked, 
         promised = pool.nodes["a"].reservations.mem_mb
         assert promised <= max(0, available - 512)
         # All of them run and use a part of it.
-        pool.handle([ev.Measured("a", replace(IDLE, mem_available_mb=int(available - part * promised)))], now)
+        pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=int(available - part * promised)))], now)
 
 
 def test_names_of_one_machine_share_its_memory():
@@ -193,7 +188,7 @@ def test_a_job_goes_back_to_the_node_that_lost_it_when_no_other_is_ready():
         [],
         [ev.NodeDown("b", "off")],
         [ev.NodeDown("b", "off"), ev.Tick()],
-        [ev.Drain("b", "disk")],
+        [ev.DrainChanged("b", "disk")],
     ):
         pool = pool_of(node("a"), node("b"))
         (launch,) = submit(pool, node=None)
@@ -272,7 +267,7 @@ def test_the_use_of_a_peers_jobs_is_not_somebody_elses():
     placed = submit(pool, count=2)
     run(pool, placed, 1.0)
     for launch in placed:
-        pool.handle([ev.Measured(launch.node, replace(IDLE, busy=2.0, ours={f"{launch.job}#1": 1.0}))], 2.0)
+        pool.handle([ev.LoadMeasured(launch.node, replace(IDLE, busy=2.0, ours={f"{launch.job}#1": 1.0}))], 2.0)
     assert len(submit(pool, now=3.0, count=3)) == 2, "two of four cores are free"
 
 
@@ -290,10 +285,10 @@ def test_the_use_of_a_peers_jobs_is_not_somebody_elses():
 def test_a_job_that_no_node_can_hold_names_the_way_out(request_, text):
     pool = pool_of(node("ada"), node("grace"))
     answer = place(request_, pool.nodes, Policy(), 0.0)
-    assert isinstance(answer, Refusal) and answer.forever and text in impossible(answer)
+    assert isinstance(answer, Refusal) and answer.permanent and text in impossible_message(answer)
 
 
 def test_a_pinned_job_does_not_name_every_node():
     pool = pool_of(node("ada"), node("grace"))
-    assert "ada the job" not in impossible(place(Request(node="x"), pool.nodes, Policy(), 0.0))
+    assert "ada the job" not in impossible_message(place(Request(node="x"), pool.nodes, Policy(), 0.0))
     assert isinstance(place(Request(node="ada"), pool.nodes, Policy(), 0.0), Placement)

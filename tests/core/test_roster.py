@@ -14,7 +14,7 @@ class Run:
 
     def __init__(self, *names: str) -> None:
         self.pool = Pool([NodeSpec(name, name) for name in names])
-        self.pool.start()
+        self.pool.connect_all()
         self.now = 0.0
 
     def handle(self, *events: ev.Event) -> list[act.Action]:
@@ -98,13 +98,13 @@ def test_one_whose_login_was_refused_waits_for_the_user():
     run.up("b")
     run.down("a", permanent=True)
     assert run.pause("a") is None and run.pool.nodes["a"].state == NodeState.REJECTED
-    assert any(isinstance(action, act.Connect) for action in run.handle(ev.Drain("a", "")))
+    assert any(isinstance(action, act.Connect) for action in run.handle(ev.DrainChanged("a", "")))
 
 
 def test_resume_is_tried_once_and_not_again_when_the_old_pause_is_over():
     run = Run("a", "b")
     run.up("b")
     run.down("a", permanent=True, pause=300.0)
-    run.handle(ev.Drain("a", ""))
+    run.handle(ev.DrainChanged("a", ""))
     run.down("a", permanent=True)
     assert run.pause("a") is None

@@ -19,7 +19,8 @@ from snakemake_executor_plugin_harbor.core.model import (
     Request,
     Reservation,
 )
-from snakemake_executor_plugin_harbor.core.placement import Placement, Policy, place
+from snakemake_executor_plugin_harbor.core.placement import Placement, place
+from snakemake_executor_plugin_harbor.core.policy import Policy
 from snakemake_executor_plugin_harbor.core.pool import Pool
 from snakemake_executor_plugin_harbor.core.waiting import SHUN_S
 
@@ -45,7 +46,7 @@ def naive(pool, queue, nodes, now):
             if isinstance(answer, Placement):
                 nodes[answer.node].hold(job.key, job.spec.request, answer.reservation)
                 decided[job.spec.id] = (answer.node, answer.reservation)
-            elif answer.forever:
+            elif answer.permanent:
                 decided[job.spec.id] = None
             else:
                 full.add(question)
@@ -53,9 +54,9 @@ def naive(pool, queue, nodes, now):
 
 
 def can_ever(request, node, pool):
-    from snakemake_executor_plugin_harbor.core.placement import never
+    from snakemake_executor_plugin_harbor.core.feasibility import permanent_reason
 
-    return never(request, node, pool.policy) is None
+    return permanent_reason(request, node, pool.policy) is None
 
 
 class Checked(Pool):
@@ -84,7 +85,7 @@ class Checked(Pool):
             if job.state == JobState.QUEUED:
                 assert job.refusal is not None and job.refusal.reasons, job
         assert self.queue() == [job for job in queue if job.state == JobState.QUEUED]
-        assert self.waiting._promised == sum(n.reservations.disk_mb for n in self.nodes.values())
+        assert self.waiting._cache.promised_disk_mb == sum(n.reservations.disk_mb for n in self.nodes.values())
 
 
 NAMES = "abcde"
@@ -132,10 +133,10 @@ def test_decisions_are_those_of_a_pass_over_everything(data):
     nodes = draw(st.lists(specs, min_size=1, max_size=4, unique_by=lambda s: s.name))
     policy = Policy(min_free_mem_mb=100, ntasks_per_node=draw(st.sampled_from([None, 2])))
     pool = Checked(nodes, policy, Timeouts(lost_after=40, fence_wait=7))
-    pool.start()
+    pool.connect_all()
     now, count = 0.0, 0
     pool.handle([ev.NodeUp(n.name, draw(facts)) for n in nodes], now)
-    pool.handle([ev.Measured(n.name, draw(loads)) for n in nodes], now)
+    pool.handle([ev.LoadMeasured(n.name, draw(loads)) for n in nodes], now)
     for _ in range(draw(st.integers(5, 40))):
         events = []
         for _ in range(draw(st.integers(1, 3))):
@@ -146,18 +147,18 @@ def test_decisions_are_those_of_a_pass_over_everything(data):
             if what <= 3:
                 for _ in range(draw(st.integers(1, 6))):
                     count += 1
-                    former = draw(st.sampled_from([(), (), (), (f"old/{count}",)]))
+                    earlier_ids = draw(st.sampled_from([(), (), (), (f"old/{count}",)]))
                     rule, priority = draw(st.sampled_from("rs")), draw(st.sampled_from([0, 0, 1]))
                     spec = JobSpec(f"run/{count}", draw(requests), 1, rule, priority, draw(st.integers(0, 2)))
-                    events.append(ev.Submitted((JobSpec(**{**spec.__dict__, "former": former}),)))
+                    events.append(ev.Submitted((JobSpec(**{**spec.__dict__, "earlier_ids": earlier_ids}),)))
             elif what <= 6:
-                events.append(ev.Measured(name, draw(loads)))
+                events.append(ev.LoadMeasured(name, draw(loads)))
             elif what == 7:
                 events.append(ev.NodeDown(name, "x", draw(st.booleans())))
             elif what == 8:
                 events.append(ev.NodeUp(name, draw(facts)))
             elif what == 9:
-                events.append(ev.Drain(name, draw(st.sampled_from(["", "why"]))))
+                events.append(ev.DrainChanged(name, draw(st.sampled_from(["", "why"]))))
             elif what == 10 and draw(st.booleans()):
                 edited = draw(st.lists(specs, min_size=1, max_size=5, unique_by=lambda s: s.name))
                 events.append(ev.HostListChanged(tuple(edited)))
@@ -178,8 +179,8 @@ def test_decisions_are_those_of_a_pass_over_everything(data):
                 }.get(what, [])
             elif job is not None and what == 17:
                 events.append(ev.CancelJob(job.spec.id))
-            elif job is not None and what == 16 and job.spec.former and name in pool.nodes:
-                events.append(ev.Adopted(job.spec.former[0], 1, name, Reservation((7,)), known_as=job.spec.id))
+            elif job is not None and what == 16 and job.spec.earlier_ids and name in pool.nodes:
+                events.append(ev.Adopted(job.spec.earlier_ids[0], 1, name, Reservation((7,)), submitted_as=job.spec.id))
         step = draw(st.sampled_from([0.0, 0.0, 1.0, 6.0, 31.0]))
         now += step
         if step:
@@ -192,10 +193,10 @@ def big_pool(count, requests, jobs):
     """`count` nodes of 4 slots, all taken, and `jobs` that wait, of `requests` different requests."""
     nodes = [NodeSpec(f"n{i}", f"n{i}") for i in range(count)]
     pool = Pool(nodes)
-    pool.start()
+    pool.connect_all()
     facts = [ev.NodeUp(n.name, NodeFacts(cores=4, mem_mb=64_000, boot_id=n.name)) for n in nodes]
     load = Load(mem_available_mb=60_000, disk_free_mb=9000, workdir_free_mb=9000)
-    pool.handle([*facts, *(ev.Measured(n.name, load) for n in nodes)], 0.0)
+    pool.handle([*facts, *(ev.LoadMeasured(n.name, load) for n in nodes)], 0.0)
     first = [JobSpec(f"run/x{i}", Request(), rule="first") for i in range(4 * count)]
     actions = pool.handle([ev.Submitted(tuple(first))], 0.0)
     launched = [a for a in actions if isinstance(a, act.Prepare)]
@@ -216,7 +217,7 @@ def cost(pool, event, now):
 def test_the_cost_of_an_event_does_not_grow_with_the_queue(jobs):
     pool, launched = big_pool(16, 50, jobs)
     load = Load(busy=4.0, mem_available_mb=50_000)
-    asked, _ = cost(pool, ev.Measured("n3", load), 1.0)
+    asked, _ = cost(pool, ev.LoadMeasured("n3", load), 1.0)
     assert asked == 0, "a full node is not asked"
     asked, placed = cost(pool, ev.Exited(launched[0].node, launched[0].job, 1, 0, None), 2.0)
     assert len(placed) == 1 and asked <= 3 * 50, "only the node where a job has ended, once or twice a kind of request"

@@ -1,6 +1,8 @@
 """`harbor detach`, a closed terminal, a second SIGTERM, an impatient Ctrl-C: what goes on, and what ends."""
 
+import ctypes
 import json
+import os
 import signal
 import time
 import uuid
@@ -54,6 +56,12 @@ def begin(work: Workdir, options: list[str], running: int, mark: str | None = No
     return run
 
 
+def signal_aside(run: Run, number: int) -> None:
+    """Send a signal that does not wake the main thread, as one does not that comes the moment before it waits."""
+    main, other = sorted(map(int, os.listdir(f"/proc/{run.process.pid}/task")))[:2]
+    assert main == run.process.pid and ctypes.CDLL(None).tgkill(main, other, int(number)) == 0
+
+
 @pytest.mark.parametrize("how", ["command", "json", "hangup"])
 def test_detached_jobs_go_on_and_the_same_command_takes_them_over(project, pool, how):
     work, mark = project(WAITING), uuid.uuid4().hex
@@ -61,7 +69,7 @@ def test_detached_jobs_go_on_and_the_same_command_takes_them_over(project, pool,
     first = begin(work, options, 4, mark)
     started = effects(work)
     if how == "hangup":
-        first.signal(signal.SIGHUP)
+        signal_aside(first, signal.SIGHUP)
     else:
         told = work.harbor("detach", *(["--json"] if how == "json" else []))
         assert told.returncode == 0, told.stderr
@@ -140,6 +148,16 @@ def test_a_second_sigterm_is_ctrl_c(project, pool):
     run.signal(signal.SIGTERM)
     ended(work, run, mark, 12)
     assert len(effects(work)) == 3
+
+
+def test_a_signal_that_does_not_wake_the_main_thread_is_heeded_all_the_same(project, pool):
+    """While no job ends, nothing else wakes it."""
+    work, mark = project(STUBBORN), uuid.uuid4().hex
+    run = begin(work, [*on(pool, "2/node1")], 2, mark)
+    signal_aside(run, signal.SIGTERM)
+    run.until("Will exit after finishing currently running jobs", 10)
+    signal_aside(run, signal.SIGINT)
+    ended(work, run, mark, 12)
 
 
 @pytest.mark.parametrize(

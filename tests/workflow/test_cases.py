@@ -174,7 +174,7 @@ def test_a_hundred_thousand_cases_are_read_in_time(here):
     began = time.process_time()
     sweep = load_csv(data, run=["echo {x} {y} $(({x}))"], result="r.json")
     sweep_config.table_file(sweep, here / "tables")
-    assert sweep_config.doubts(sweep) == [] and len(sweep.cases) == 100_000
+    assert sweep_config.warnings(sweep) == [] and len(sweep.cases) == 100_000
     assert time.process_time() - began < 20
 
 

@@ -181,7 +181,7 @@ CLEAR = [
 @pytest.mark.parametrize("line", CLEAR)
 def test_a_line_whose_meaning_is_certain_is_taken(here, line):
     assert here(line).run == (line,)
-    assert sweep_config.doubts(here(line)) == []
+    assert sweep_config.warnings(here(line)) == []
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_value_that_cannot_stand_at_its_place_is_refused_with_key_and_case(her
     assert text in str(error.value) and "sweeps.s.run[0]: " in str(error.value)
 
 
-def test_doubts(here):
+def test_warnings(here):
     lines = {
         "out{sead}.txt; echo {seed}": ["{sead} is no parameter", "{seed} is no parameter"],
         "awk '{sizes} {print} {m}'": ['{sizes} is no parameter and stays as it is; did you mean "size"?'],
@@ -214,13 +214,14 @@ def test_doubts(here):
         "echo $n $PATH; . ./env.sh": [],
     }
     for line, want in lines.items():
-        found = sweep_config.doubts(here(line))
+        found = sweep_config.warnings(here(line))
         assert len(found) == len(want), (line, found)
-        assert all(text in doubt for text, doubt in zip(want, found, strict=True)), (line, found)
+        assert all(text in warning for text, warning in zip(want, found, strict=True)), (line, found)
 
 
 def test_a_parameter_called_like_a_resource_reserves_nothing(here):
     sweep = here("echo {threads} {mem_mb}", [{"threads": 4, "mem_mb": 100}])
-    assert [doubt.split(":")[0] for doubt in sweep_config.doubts(sweep)] == ["sweeps.s.threads", "sweeps.s.mem_mb"]
-    assert sweep_config.doubts(here(8, [{"threads": 8}], key="threads")) == []
-    assert "a column `case` would name" in sweep_config.doubts(here("true", [{"Case": 1}]))[0]
+    keys = [warning.split(":")[0] for warning in sweep_config.warnings(sweep)]
+    assert keys == ["sweeps.s.threads", "sweeps.s.mem_mb"]
+    assert sweep_config.warnings(here(8, [{"threads": 8}], key="threads")) == []
+    assert "a column `case` would name" in sweep_config.warnings(here("true", [{"Case": 1}]))[0]

@@ -113,7 +113,7 @@ def test_the_example_in_the_manual_is_valid():
     assert documented == set(SCHEMA["definitions"]["sweep"]["properties"]), "every key has its row"
 
 
-def test_doubts_are_words_and_no_errors(here):
+def test_warnings_are_lines_and_no_errors(here):
     sweep = load(run=["awk '{print}' {xx} ${HOME} {case} {a b} {x}"])
-    words = [doubt.split("; ")[1] for doubt in sweep_config.doubts(sweep)]
+    words = [warning.split("; ")[1] for warning in sweep_config.warnings(sweep)]
     assert words == ['did you mean "x"?', "the case's name is $CASE"]

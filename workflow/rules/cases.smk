@@ -1,10 +1,10 @@
-"""Rules of each sweep: NAME_template, NAME_run and, where a post-processor is configured, NAME_post.
+"""Define the rules of each sweep: NAME_template, NAME_run and, with a post-processor, NAME_post.
 
-They use `shell:` only: a node needs python3 and what the user's own commands need, nothing else. Everything that a job
-reads or writes is declared and lies in the project, so that it can be taken to a node that does not see our files.
+They use `shell:` only, so that a node needs nothing but python3 and what the user's own commands need. Each file that a
+job reads or writes is declared and lies in the project, so that it can be copied to a node that does not share our files.
 """
 
-# Read by every job, and a reason to run for none: a new version of ours must not run anybody's cases again.
+# Every job reads these scripts. They are no reason to run a job again, because a new version of ours must not repeat cases.
 STEP = ancient(in_project_with("step.py", "case_files.py", "command_line.py"))
 
 for SWEEP in SWEEPS.values():

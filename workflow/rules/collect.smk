@@ -1,4 +1,4 @@
-"""Rules of each sweep that run on the controller: NAME_collect, NAME_plot."""
+"""Define the rules of each sweep that run on the controller: NAME_collect and NAME_plot."""
 
 for SWEEP in SWEEPS.values():
 

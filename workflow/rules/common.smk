@@ -1,6 +1,6 @@
-"""Reads the configuration; what the rules ask is answered here.
+"""Read the configuration, and define the functions that the rules use.
 
-What comes from the user goes through functions: Snakemake would take braces in a plain string for wildcards.
+Values of the user go through functions, because Snakemake would take braces in a plain string for wildcards.
 """
 
 import functools
@@ -23,7 +23,7 @@ import sweep_template
 
 
 def fail(message):
-    """End with one sentence: Snakemake would show an exception with places in our files, which say nothing to users."""
+    """End with one sentence. Snakemake would show an exception with places in our files, which do not help users."""
     logger.error(f"configuration: {message.rstrip('; ')}")
     sys.exit(1)
 
@@ -39,13 +39,15 @@ except sweep_config.SweepError as error:
     fail(str(error))
 
 for SWEEP in SWEEPS.values():
-    for DOUBT in sweep_config.doubts(SWEEP):
-        logger.warning(f"configuration: {DOUBT}")
+    for WARNING in sweep_config.warnings(SWEEP):
+        logger.warning(f"configuration: {WARNING}")
 
 
 def in_project(name):
-    """A copy of one of our scripts: nodes may not see where the workflow is installed, and when that place moves or is
-    updated, no path and no time of an input changes. A rule that made the copy could hide other reasons to run again.
+    """Copy one of our scripts into the project, and return the copy's path.
+
+    Nodes may not see the place where the workflow is installed. And if that place moves or is updated, no path and no
+    time of an input changes. No rule makes the copy, because that rule could hide other reasons to run a job again.
     """
     source, copy = SCRIPTS / name, Path(".snakemake/sweep") / name
     if not copy.exists() or copy.read_bytes() != source.read_bytes():
@@ -57,7 +59,7 @@ def in_project(name):
 
 
 def in_project_with(name, *modules):
-    """One of our scripts and the modules of ours that it imports, in this order."""
+    """Copy one of our scripts and the modules of ours that it imports. Return the paths in this order."""
     return [in_project(each) for each in (name, *modules)]
 
 
@@ -76,14 +78,14 @@ wildcard_constraints:
 
 
 def all_results():
-    """The table of every sweep, and its plot where one is configured and can be drawn."""
+    """Return the table of every sweep, and its plot if one is configured and can be drawn."""
     tables = [f"results/{name}/results.csv" for name in SWEEPS]
     plots = [f"results/{name}/plot.svg" for name, sweep in SWEEPS.items() if sweep.plot]
     return tables + (plots if CAN_PLOT else [])
 
 
 def always(value):
-    """A function of wildcards that gives one value, braces and all."""
+    """Return a function of wildcards that returns one value, which may contain braces."""
 
     def given(wildcards):
         return value
@@ -92,7 +94,7 @@ def always(value):
 
 
 def template_of(sweep):
-    """The files of the template, whose contents count."""
+    """Return the files of the template whose contents count."""
     return always(sweep_template.template_files(sweep.template))
 
 
@@ -101,7 +103,7 @@ def template_path_of(sweep):
 
 
 def script_of(processor):
-    """The script that a pre- or post-processor is, as an input; none if it is a command line."""
+    """Return the script of a pre- or post-processor as an input, or no input if it is a command line."""
     return always([processor[0]] if processor and processor[0] else [])
 
 
@@ -110,7 +112,7 @@ def resources_of(sweep):
 
 
 def step_of(sweep, name):
-    """A function of wildcards: what step.py is to do for the case."""
+    """Return a function of wildcards that says what step.py has to do for the case."""
     cases = sweep.by_name()
 
     def spec(wildcards):
@@ -123,7 +125,7 @@ def step_of(sweep, name):
 
 
 def table_of(sweep):
-    """The file that holds what collect.py is to do. It is written when it is asked for."""
+    """Return a function for the file that says what collect.py has to do. The file is written at the first call."""
 
     @functools.cache
     def file():
@@ -136,7 +138,7 @@ def table_of(sweep):
 
 
 def left_over():
-    """A line for each sweep that has cases of earlier configurations in its results."""
+    """Yield a line for each sweep that has cases of earlier configurations in its results."""
     for name, sweep in SWEEPS.items():
         found = sweep_config.left_over(sweep)
         if found:
@@ -153,12 +155,12 @@ def case_directory(sweep):
 
 
 def marker(sweep, name):
-    """The file that says that a step of a case is done."""
+    """Return the path of the file that marks a step of a case as done."""
     return f"results/{sweep.name}/.steps/{name}/{{case}}"
 
 
 def ends_of(sweep):
-    """What the last step of every case leaves."""
+    """Return the files that the last step of every case makes."""
     ends = (
         [marker(sweep, "post")]
         if sweep.post

@@ -1,6 +1,7 @@
-"""The files of a case: the copy of the template that it works in, and whether a file there is its own result.
+"""Copy a template for a case, and decide if a file in the copy is the case's own result.
 
-Python >= 3.6, standard library only: step.py uses it on nodes, collect.py on the controller.
+This module needs Python >= 3.6 and the standard library only, because step.py uses it on nodes. collect.py uses it on
+the controller.
 """
 
 import errno
@@ -10,14 +11,14 @@ import stat
 import time
 from pathlib import Path
 
-# Snakemake's own mark in a directory that is an output.
+# Snakemake puts this file into each directory that is an output.
 TIMESTAMP = ".snakemake_timestamp"
-# Times of files are compared with this tolerance (ns): on the way from a node they lose digits.
+# Times of files are compared with this tolerance (ns), because they lose digits on the way from a node.
 TOLERANCE = 10 * 10**6
 
 
 def remove(path):
-    """Whatever is at a path is gone afterwards."""
+    """Remove the file or directory at a path, if there is one."""
     if os.path.isdir(path) and not os.path.islink(path):
         try:
             shutil.rmtree(path)
@@ -33,10 +34,10 @@ def remove(path):
 
 
 def copy_tree(source, target):
-    """A fresh copy of a directory, whole or not at all.
+    """Replace `target` by a fresh copy of a directory. An error leaves no part of a copy behind.
 
-    Links stay links. One that leads into the tree, by whatever way, leads to the same place in the copy: nothing that
-    is written through it changes the original. One that leads out of the tree still leads to the same place.
+    Links stay links. A link that leads into the tree leads to the same place in the copy, so that nothing that is
+    written through it changes the original. A link that leads out of the tree still leads to the same place.
     """
     part = beside(target)
     remove(part)
@@ -44,7 +45,7 @@ def copy_tree(source, target):
         shutil.copytree(source, part, symlinks=True, ignore=shutil.ignore_patterns(TIMESTAMP), copy_function=copy_file)
         root = os.path.realpath(source)
         for folder, folders, files in os.walk(part):
-            # A read-only template must not make directories that nothing can be written to, or removed from.
+            # A case has to be able to write to its directories, also if those of the template are read-only.
             os.chmod(folder, os.stat(folder).st_mode | 0o700)
             origin = os.path.normpath(os.path.join(root, os.path.relpath(folder, part)))
             for name in folders + files:
@@ -64,7 +65,7 @@ def copy_tree(source, target):
 
 
 def beside(path):
-    """A temporary name in the same directory, which no case can have."""
+    """Return a temporary name in the same directory. No case can have this name."""
     return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.part")
 
 
@@ -74,15 +75,15 @@ def copy_file(source, target, follow_symlinks=True):
     shutil.copy2(source, target)
     seconds = time.time()
     if os.stat(target).st_mtime > seconds:
-        # A file from the future would look as if the case had made it.
+        # A file with a time in the future would look as if the case had made it.
         os.utime(target, (seconds - 1, seconds - 1))
     return target
 
 
 def link_in_copy(root, origin, text, folder):
-    """The text of a link in a copy; `text` is that of the original, which lies in the directory `origin` of `root`."""
+    """Return the text of a link in a copy. `text` is that of the original link in the directory `origin` of `root`."""
     there = os.path.join(origin, text)
-    # The next step of the link, as links to links stay; `..` is the parent of what a link leads to.
+    # `step` is the next step of the link, because links to links stay. `..` is the parent of the link's target.
     name = os.path.basename(there)
     step = os.path.realpath(there) if name in ("", ".", "..") else os.path.join(real_parent(there), name)
     for leads_to in (step, os.path.realpath(there)):
@@ -96,7 +97,7 @@ def real_parent(path):
 
 
 def present(directory):
-    """The present time (ns) at the earliest and at the latest: a file server's clock and ours may differ."""
+    """Return the earliest and the latest present time (ns), because a file server's clock may differ from ours."""
     times = [int(time.time() * 1e9)]
     probe = os.path.join(directory, f".harbor-{os.getpid()}")
     try:
@@ -110,10 +111,10 @@ def present(directory):
 
 
 def no_result(directory, name, times, posted=None):
-    """Why the file `name` of a case's directory is none of the case's results; "" if it is one.
+    """Return why the file `name` of a case's directory is not the case's own result, or "" if it is.
 
-    `times` is when the case's commands began and ended (empty: not known). `posted` is when the post-processor began,
-    which has just run: what an earlier one left does not count.
+    `times` holds when the case's commands began and ended. It is empty if this is not known. `posted` is when the
+    post-processor began, if it has just run, because the result of an earlier post-processor does not count.
     """
     path, home = os.path.join(directory, name), os.path.realpath(directory)
     real = os.path.realpath(path)
@@ -134,7 +135,7 @@ def no_result(directory, name, times, posted=None):
 
 
 def older(one, other):
-    """Whether a time (ns) is before another, as far as digits tell: some file systems know whole seconds only."""
+    """Return True if a time (ns) is before another. Some file systems keep only whole seconds."""
     if one % 10**9 == 0 or other % 10**9 == 0:
         return one // 10**9 < other // 10**9
     return one + TOLERANCE < other

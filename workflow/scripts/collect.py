@@ -1,8 +1,8 @@
-"""All cases of a sweep in one table: case, parameters, then the result's columns, in the order of the cases.
+"""Put all cases of a sweep into one table. Its columns are the case, the parameters, and then those of the results.
 
-Called as `python collect.py TABLE SPEC`, SPEC being a file with sweep_config.table's JSON. Numbers keep the text that
-the case wrote, so the table is the same byte for byte whatever ran the cases. Nothing of a result is left out in
-silence: what has no place in the table ends with a sentence.
+The command line is `python collect.py TABLE SPEC`. SPEC is a file with the JSON of `sweep_config.table`. Numbers keep
+the text that the case wrote, so the table has the same bytes on all machines. If a part of a result has no place in
+the table, the script ends with a sentence about it.
 """
 
 import json
@@ -14,19 +14,19 @@ from pathlib import Path
 from case_files import no_result
 from csv_table import TableError, decode, read, written
 
-# Deeper JSON has no place in a cell, and Python's recursion ends somewhere beyond.
+# JSON that is nested deeper has no place in a cell. Python's recursion limit lies above this depth.
 DEEPEST = 200
-# So many cases with unusable results are shown.
+# At most this many cases with unusable results are shown.
 SHOWN = 10
 JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}\n]', re.DOTALL)
 
 
 class Text(str):
-    """A number as it was written."""
+    """A number with the text that it was written as."""
 
 
 def read_result(path, name):
-    """The rows in a result file, called `name` by the user: a JSON object, a list of them, or CSV/TSV."""
+    """Return the rows in a result file. It is a JSON object, a list of objects, or CSV/TSV. Users know it as `name`."""
     if name.endswith((".csv", ".tsv")):
         _, header, lines = read(path, "\t" if name.endswith(".tsv") else ",")
         rows = [dict(zip(map(str, header), map(str, cells), strict=True)) for _, cells in lines]
@@ -65,7 +65,7 @@ def members(pairs):
 
 
 def flat(row):
-    """Nested objects become columns with dots."""
+    """Turn nested objects into columns with dots in their names."""
     cells = {}
     for name, value in flatten(row):
         if name in cells:
@@ -95,7 +95,7 @@ def cell(name, value):
 
 
 def shown(value):
-    """JSON again, in which numbers are as the case wrote them."""
+    """Format a value as JSON, in which numbers keep the text that the case wrote."""
     if isinstance(value, Text):
         return str(value)
     if isinstance(value, list):
@@ -107,12 +107,12 @@ def shown(value):
 
 
 def result_of(case, directory, name):
-    """(the rows of a case, ""), or (none, a sentence that says why there are none)."""
+    """Return (the rows of a case, ""), or (no rows, a sentence that says why)."""
     path = os.path.join(directory, case["file"])
     again = os.path.join(directory, "cases", case["case"])
     hint = f"\n  Try: correct `result:` in the configuration, or, to run the case again: rm -r {again}"
     try:
-        # What `post` hands over has been checked where post ran.
+        # The step `post` has checked this file on the node where it ran.
         home = os.path.join(directory, "cases", case["case"]) if case["ran"] else os.path.dirname(path)
         times = json.loads(Path(directory, case["ran"]).read_text() or "{}") if case["ran"] else {}
         if not os.path.lexists(path):
@@ -128,7 +128,7 @@ def result_of(case, directory, name):
 
 
 def columns(spec, found):
-    """{column of the results: its name in the table}. One that repeats a parameter is shown only where it differs."""
+    """Return {column of the results: its name in the table}. A column that only repeats a parameter is left out."""
     names = {}
     fixed = {"case", *spec["parameters"]}
     for case, row in found:

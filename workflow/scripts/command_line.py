@@ -1,20 +1,20 @@
-"""Parameters in a command line of the shell: `{size}` becomes the value, quoted as its place in the line needs it.
+"""Put parameters into a command line of the shell: `{size}` becomes the value, quoted as its place in the line needs.
 
-Python >= 3.6, standard library only: step.py uses it on nodes, and the configuration is checked with it before any job
-runs. The line is read as bash reads it, because the same value is written differently between single quotes, between
-double quotes, in a here-document and outside of all of them.
+This module needs Python >= 3.6 and the standard library only, because step.py uses it on nodes. The configuration is
+checked with it, too, before any job runs. It reads the line as bash reads it, because the same value is written
+differently between single quotes, between double quotes, in a here-document and outside of all of them.
 """
 
 import re
 from collections import namedtuple
 
-# How a place is quoted. OWN: `${n}` is the shell's or another program's variable. UNCLEAR: nobody can tell what is
-# meant, or the shell would read the value and its neighbour as one. ESCAPED: `\{n}`, the text itself.
+# The kinds say how a place is quoted. OWN: `${n}` is a variable of the shell or of another program. UNCLEAR: it is not
+# certain what is meant, or the shell would read the value and its neighbour as one. ESCAPED: `\{n}` is the text itself.
 WORD, DOUBLE, SINGLE, ANSI = "word", "double", "single", "ansi"
 HEREDOC, LITERAL, PLAIN, NUMBER = "heredoc", "literal", "plain", "number"
 OWN, UNCLEAR, ESCAPED = "own", "unclear", "escaped"
 
-# `{name}` at line[start:end]. `document` is set inside of a here-document only.
+# A place is `{name}` at line[start:end]. `document` is set only inside a here-document.
 Place = namedtuple("Place", "start end name kind document")
 Document = namedtuple("Document", "start end delimiter dash")
 
@@ -22,17 +22,17 @@ BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 HEREDOC_START = re.compile(r"<<(-?)[ \t]*((?:\\.|'[^']*'|\"[^\"]*\"|[^\s;&|<>()'\"\\])+)")
 VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\$)")
 CASE = re.compile(r"(?<![\w$])case\s")
-# These need no quotes. A comma or two dots would be a brace expansion's, a `=` an assignment's.
+# These characters need no quotes. A comma or two dots could belong to a brace expansion, a `=` to an assignment.
 HARMLESS = re.compile(r"[A-Za-z0-9_:/@%+-]+(?:\.[A-Za-z0-9_:/@%+-]+)*\.?|\.[A-Za-z0-9_:/@%+-]+")
 RESERVED = re.compile("case|coproc|do|done|elif|else|esac|fi|for|function|if|in|select|then|time|until|while")
 
 
 class Unquotable(ValueError):
-    """A value that cannot stand at its place."""
+    """A value cannot be written at its place."""
 
 
 class _Reader:
-    """Finds the places of one line. Each method reads one construct of the shell from `self.i` to its end."""
+    """Find the places in one line. Each method reads one construct of the shell from `self.i` to its end."""
 
     def __init__(self, line):
         self.line, self.i, self.places, self.pending = line, 0, [], []
@@ -54,7 +54,7 @@ class _Reader:
         self.i = match.end()
 
     def brace(self, kind, document=None):
-        """A `{`: a place, or nothing special."""
+        """Read a `{`, which begins a place or is an ordinary character."""
         match = BRACED.match(self.line, self.i)
         if match:
             self.add(match, kind, document)
@@ -62,7 +62,7 @@ class _Reader:
             self.i += 1
 
     def escape(self, kind, document=None):
-        """A backslash and what it escapes; a `{` or `${` after it is still looked at."""
+        """Read a backslash and the character that it escapes. A `{` or `${` after it is read on its own."""
         self.i += 1
         if self.at("{"):
             self.brace(kind, document)
@@ -75,7 +75,7 @@ class _Reader:
             self.i += 1
 
     def flat(self, end, kind, document=None):
-        """Text in which the shell expands nothing."""
+        """Read text in which the shell expands nothing."""
         for match in BRACED.finditer(self.line, self.i, end):
             own = self.line[: match.start()].endswith("$")
             self.add(match, OWN if own else kind, document)
@@ -86,7 +86,7 @@ class _Reader:
         return len(self.line) if found < 0 else found
 
     def words(self, closing=""):
-        """Outside of quotes, up to the `)` that closes it."""
+        """Read text outside of quotes, up to the `)` that closes it."""
         start = self.i
         while self.i < len(self.line):
             c = self.line[self.i]
@@ -124,7 +124,7 @@ class _Reader:
             elif c == "{":
                 self.brace(WORD)
             elif closing and CASE.match(self.line, self.i):
-                # The `)` of a pattern is not the one that ends `$(`: quotes cannot be told from here on.
+                # The `)` of a pattern does not end `$(`, so it is not certain from here on which characters are quoted.
                 self.unsure = True
                 self.i += 4
             else:
@@ -137,7 +137,7 @@ class _Reader:
         self.i += 1
 
     def expanding(self, kind, document=None):
-        """One character, or one construct, of text in which the shell expands `$` and backticks."""
+        """Read one character or construct of text in which the shell expands `$` and backticks."""
         c = self.line[self.i]
         if c == "\\":
             self.escape(kind, document)
@@ -181,7 +181,7 @@ class _Reader:
                 self.add(glued, UNCLEAR, document)
 
     def expansion(self, kind):
-        """The inside of `${name...}`."""
+        """Read the inside of `${name...}`."""
         while self.i < len(self.line) and not self.at("}"):
             if self.at('"'):
                 self.double()
@@ -213,7 +213,7 @@ class _Reader:
         self.i += 1
 
     def documents(self):
-        """The bodies of the here-documents that the line before has begun."""
+        """Read the bodies of the here-documents that the line before has begun."""
         pending, self.pending = self.pending, []
         for word, dash in pending:
             delimiter = re.sub(r"\\(.)|['\"]", r"\1", word)
@@ -236,7 +236,7 @@ class _Reader:
 
 
 def places(line):
-    """Every `{name}` of a line, in order; those in comments are none."""
+    """Return every `{name}` of a line, in order, without those in comments."""
     reader = _Reader(line)
     while reader.i < len(line):
         reader.words()
@@ -245,9 +245,9 @@ def places(line):
 
 
 def quote(value, place, follows=""):
-    """A value as it has to be written at its place; `follows` is the character after it."""
+    """Return a value as it has to be written at its place. `follows` is the character after the place."""
     if place.kind == WORD:
-        # `3>file` would redirect the file descriptor 3.
+        # In `3>file`, the shell would take the value 3 for a file descriptor.
         redirects = value.isdigit() and follows in ("<", ">")
         if HARMLESS.fullmatch(value) and not RESERVED.fullmatch(value) and not redirects:
             return value
@@ -268,9 +268,9 @@ def quote(value, place, follows=""):
 
 
 def substitute(line, params, found=None):
-    """`{name}` becomes the value of the parameter; every other brace stays as it is.
+    """Return the line with each `{name}` replaced by the value of the parameter. Every other brace stays as it is.
 
-    `found` are the line's places, for callers with many cases. Raises Unquotable where a value cannot be written.
+    `found` holds the line's places, for callers with many cases. Raises Unquotable where a value cannot be written.
     """
     parts, last, documents = [], 0, {}
     length = 0
@@ -286,7 +286,7 @@ def substitute(line, params, found=None):
             parts.append(text)
             length += len(text)
         if place.document:
-            # Where the line of the document begins that holds the value.
+            # Where the line of the document that holds the value begins.
             documents.setdefault(place.document, []).append(length - len(text))
         last = place.end
     text = "".join(parts) + line[last:]
@@ -294,7 +294,7 @@ def substitute(line, params, found=None):
         first = text.rfind("\n", 0, starts[0]) + 1
         body = text[first : len(text) - (len(line) - document.end)]
         ends = [each.lstrip("\t") if document.dash else each for each in body.split("\n")]
-        # Inside of `$(..)`, bash also takes a line for the end that begins with the delimiter and holds a `)`.
+        # Inside `$(..)`, bash also ends the document at a line that begins with the delimiter and contains a `)`.
         if any(each == document.delimiter or (each.startswith(document.delimiter) and ")" in each) for each in ends):
             raise Unquotable("the value would end the here-document, as a line of it begins with " + document.delimiter)
     return text

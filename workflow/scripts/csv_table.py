@@ -1,7 +1,8 @@
-"""Tables of text: CSV and TSV read with the line of every row, CSV written so that every reader finds the same cells.
+"""Read CSV and TSV with the line number of every row, and write CSV in which every reader finds the same cells.
 
-Standard library only: the configuration's cases and the results of cases are read with it. Python's csv module does not
-tell on which line a row begins and whether a cell was quoted, and writes a lone carriage return unquoted.
+The cases of a configuration and the results of cases are read with this module. It needs the standard library only. The
+csv module of Python does not suffice: it does not say on which line a row begins or if a cell was quoted, and it writes
+a lone carriage return without quotes.
 """
 
 import re
@@ -11,7 +12,7 @@ NEEDS_QUOTES = re.compile(r'[",\x00-\x1f\x7f\x85\u2028\u2029]|^\s|\s$')
 
 
 class TableError(ValueError):
-    """What is wrong with a table, and on which line (0: with the whole file)."""
+    """Something is wrong with a table on the given line, or with the whole file if the line is 0."""
 
     def __init__(self, line, message):
         super().__init__(f"line {line}: {message}" if line else message)
@@ -29,7 +30,7 @@ class Quoted(Cell):
 
 
 def decode(path):
-    """A file's text: UTF-8, with or without its mark; no NUL."""
+    """Return the text of a file in UTF-8, with or without a byte order mark. A NUL character is an error."""
     data = Path(path).read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise TableError(0, "it cannot be read as text: it is UTF-16\n  Try: save it as UTF-8")
@@ -45,8 +46,8 @@ def decode(path):
 
 
 def rows(text, delimiter):
-    """(line, cells) of every row. A cell is Quoted or Cell; a line break is LF, CR LF or CR."""
-    # A carriage return alone ends a line only where all lines end so.
+    """Yield (line, cells) of every row. A cell is Quoted or Cell. A line break is LF, CR LF or CR."""
+    # A lone carriage return ends a line only if all lines of the file end in this way.
     stray = re.compile("\r(?!\n)") if "\n" in text else None
     if '"' not in text:
         if stray and stray.search(text):
@@ -84,7 +85,7 @@ def rows(text, delimiter):
 
 
 def read(path, delimiter):
-    """(header's line, header, [(line, cells)]) of a table; empty lines and empty columns at the end do not count."""
+    """Return (line of the header, header, [(line, cells)]). Empty lines and empty columns at the end are left out."""
     found = [(line, cells) for line, cells in rows(decode(path), delimiter) if len(cells) > 1 or not blank(cells)]
     if not found:
         raise TableError(0, "it is empty")
@@ -122,7 +123,7 @@ def blank(cells):
 
 
 def _separator(header, delimiter):
-    """A hint, where the header looks as if other characters separated its columns."""
+    """Return a hint if the header looks as if another character separated its columns, else ""."""
     if len(header) == 1 and not header[0].quoted:
         for other, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas")):
             if other != delimiter and other in header[0]:
@@ -132,7 +133,7 @@ def _separator(header, delimiter):
 
 
 def written(cells):
-    """A line of CSV."""
+    """Return a line of CSV."""
     return ",".join(_quoted(cell) if NEEDS_QUOTES.search(cell) or cells == [""] else cell for cell in cells) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""A plot of a sweep's table: `python plot.py TABLE PICTURE X Y [COLOR]`. Needs matplotlib, on the controller only."""
+"""Plot a sweep's table: `python plot.py TABLE PICTURE X Y [COLOR]`. Only the controller needs matplotlib."""
 
 import csv
 import sys
@@ -13,7 +13,7 @@ def number(text):
 
 
 def series(rows, x, y, color):
-    """{value of the color column: [(x, y), ...]}, each sorted by x; text on the x axis stays in the table's order."""
+    """Return {value of the color column: [(x, y), ...]}, sorted by x. Text on the x axis keeps the table's order."""
     groups = {}
     numeric = all(number(row[x]) is not None for row in rows)
     for row in rows:
@@ -39,7 +39,7 @@ def main():
             f"  Try: {sys.executable} -m pip install matplotlib   # or take `plot:` out of the sweep's configuration"
         )
     matplotlib.use("Agg")
-    # The same table gives the same file.
+    # With a fixed salt, the same table gives the same file.
     matplotlib.rcParams["svg.hashsalt"] = "harbor"
     from matplotlib import pyplot
 

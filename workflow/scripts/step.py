@@ -1,11 +1,12 @@
-"""One step of one case, on the node that runs it: Python >= 3.6, standard library only.
+"""Run one step of one case, on the node. This script needs Python >= 3.6 and the standard library only.
 
-    step.py template SOURCE TARGET                  the sweep's own copy of the template
-    step.py run SPEC TEMPLATE DIRECTORY DONE LOG    a fresh copy of that, then pre and run in it
-    step.py post SPEC DIRECTORY DONE LOG            post in the case's directory
+    step.py template SOURCE TARGET                  copies the template for the sweep
+    step.py run SPEC TEMPLATE DIRECTORY DONE LOG    copies that for the case, then runs pre and run in it
+    step.py post SPEC DIRECTORY DONE LOG            runs post in the case's directory
 
-SPEC is JSON from sweep_config.step. The commands' output goes to `stdout` and `stderr` in the case's directory, to LOG
-and on to our own, so that progress markers come through while a command runs. DONE is written last.
+SPEC is JSON from `sweep_config.step`. The output of the commands goes to `stdout` and `stderr` in the case's directory
+and to LOG. It also goes to this script's own stdout and stderr at once, because it may contain progress markers. DONE
+is written last.
 """
 
 import json
@@ -24,14 +25,14 @@ from command_line import Unquotable, substitute
 INTERPRETERS = {".py": "python3", ".sh": "bash", ".R": "Rscript", ".r": "Rscript", ".pl": "perl", ".rb": "ruby",
                 ".jl": "julia"}  # fmt: skip
 LOGS = ("stdout", "stderr")
-# A process that a command left in the background may hold its output open; waited for this long (seconds).
+# A process that a command left in the background may hold its output open. It is waited for this long (seconds).
 LINGER = 2
-# A command that is to end gets this long (seconds), less than Snakemake's and harbor's own patience.
+# After TERM, a command has this time to end (seconds). Snakemake and harbor wait longer before they kill this script.
 GRACE = 5
 
 
 def argv(command, params):
-    """The argument vector of a script or a command line."""
+    """Return the argument vector of a script or a command line."""
     bash = shutil.which("bash")
     if command["script"]:
         path = os.path.abspath(command["script"])
@@ -47,7 +48,7 @@ def argv(command, params):
 
 
 class Ended(Exception):
-    """The step is to end with this exit code."""
+    """The step has to end with this exit code."""
 
     def __init__(self, code, message):
         super().__init__(message)
@@ -59,12 +60,12 @@ def write(fd, data):
         try:
             data = data[os.write(fd, data) :]
         except BlockingIOError:
-            # Somebody who shares our stdout has made it non-blocking.
+            # Another process that shares our stdout has made it non-blocking.
             select.select([], [fd], [])
 
 
 def tell(fd, data):
-    """To our own stdout or stderr, if somebody is still there."""
+    """Write to our own stdout or stderr, if it still has a reader."""
     try:
         write(fd, data)
     except OSError:
@@ -72,10 +73,10 @@ def tell(fd, data):
 
 
 class Tee:
-    """Copies a command's output as it comes: a progress marker must not wait for a full buffer.
+    """Copy a command's output as it comes, because a progress marker must not wait for a full buffer.
 
-    When a file cannot be written any more, the command is ended with the reason; its output is read on meanwhile,
-    because it would otherwise wait for us for ever.
+    If a file cannot be written any more, the command is ended with the reason. Its output is still read meanwhile,
+    because a command whose output nobody reads would wait for ever.
     """
 
     def __init__(self, process):
@@ -102,7 +103,7 @@ class Tee:
 
 
 def run_command(arguments, directory, env, log):
-    """Run one command in the case's directory; returns its exit code, negative for a signal."""
+    """Run one command in the case's directory. Return its exit code, which is negative for a signal."""
     with Path(directory, "stdout").open("ab", 0) as out, Path(directory, "stderr").open("ab", 0) as err:
         process = subprocess.Popen(
             arguments, cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -120,7 +121,7 @@ def run_command(arguments, directory, env, log):
             end(process)
             raise
         for pump in pumps:
-            # After a failure, what still writes gets a SIGPIPE when we exit.
+            # After a failure, a process that still writes gets a SIGPIPE when this script exits.
             pump.join(0 if tee.failure else LINGER)
         if tee.failure:
             raise Ended(1, tee.failure)
@@ -136,8 +137,8 @@ def end(process):
 
 
 def run_commands(spec, directory, log):
-    """Run the commands of a step in order; raises Ended at the first that fails."""
-    # Bytes, because values are UTF-8 whatever the locale of the node is.
+    """Run the commands of a step in order. Raises Ended at the first that fails."""
+    # The environment is bytes, because values are UTF-8 in every locale of a node.
     env = dict(os.environb)
     env[b"CASE"] = utf8(spec["case"])
     env.update((utf8("CASE_" + name), utf8(value)) for name, value in spec["params"].items())
@@ -160,7 +161,7 @@ def utf8(text):
 
 
 def keep_failed(directory):
-    """Snakemake removes what a failed job leaves; a case that failed is worth a look. Returns a sentence about it."""
+    """Keep the directory of a case that failed, because Snakemake removes it. Return a sentence about its place."""
     kept = failed(directory)
     try:
         remove(kept)
@@ -177,7 +178,7 @@ def failed(directory):
 
 
 def run_case(spec, template, directory, done, log):
-    """A fresh copy for each attempt: what an earlier one left must not change the result."""
+    """Run a case in a fresh copy, because files of an earlier attempt must not change the result."""
     remove(failed(directory))
     copy_tree(template, directory)
     try:
@@ -192,7 +193,7 @@ def run_case(spec, template, directory, done, log):
 
 
 def post_case(spec, directory, done, log):
-    """DONE becomes a copy of the result file, if the sweep has one."""
+    """Run the post-processor of a case. DONE becomes a copy of the result file, if the sweep has one."""
     began = present(directory)[0]
     run_commands(spec, directory, log)
     if not spec["result"]:
@@ -206,7 +207,7 @@ def post_case(spec, directory, done, log):
 
 
 def ran(done):
-    """When the case's commands began and ended, as `run` has noted; none where it has not."""
+    """Return when the case's commands began and ended, as the step `run` has written it, or an empty list."""
     steps, case = os.path.dirname(os.path.dirname(done)), os.path.basename(done)
     try:
         return json.loads(Path(steps, "run", case).read_text() or "{}")
@@ -215,7 +216,7 @@ def ran(done):
 
 
 def finish(done, source):
-    """Make DONE, whole or not at all: a copy of a file, or from text."""
+    """Make DONE as a copy of a file, or from text. It appears when it is complete."""
     part = beside(done)
     try:
         if isinstance(source, Path):
@@ -239,7 +240,7 @@ def on_signal(number, frame):
 def main():
     what, rest = sys.argv[1], sys.argv[2:]
     for fd in range(3):
-        # A file that we open must not become our stdout.
+        # If stdout is closed, the next file that is opened would become stdout.
         try:
             os.fstat(fd)
         except OSError:
@@ -247,7 +248,7 @@ def main():
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     if what == "template":
-        # Jobs of a long run all see the same template, whatever is edited meanwhile.
+        # The template is copied once, so that edits during a long run do not change later cases.
         subject = "template"
     else:
         spec = json.loads(rest[0])

@@ -1,4 +1,7 @@
-"""The cases of a sweep: read from a table, a list, a grid or zipped lists; named; checked. Raises SweepError only."""
+"""Read the cases of a sweep from a table, a list, a grid or zipped lists. Name and check them.
+
+Raises SweepError only.
+"""
 
 import itertools
 import json
@@ -16,26 +19,26 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 LONGEST_NAME = 200
 SOURCES = ("cases", "grid", "zip")
 
-# What a place in the configuration or a table holds: (where it is, for messages; its cells).
+# A row of the configuration or of a table: (its place, for messages; its cells).
 Row = tuple[str, dict[str, str]]
 
 
 class SweepError(Exception):
-    """A mistake in the configuration: which key of which file, and what is wrong with it."""
+    """The configuration is wrong. The message names the file and the key, and says what is wrong."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row: its name, and its parameters as text, in the order of the columns."""
+    """One row of a sweep, with its name and its parameters as text, in the order of the columns."""
 
     name: str
     params: Mapping[str, str]
-    # Where it is configured, for messages: `cases.csv:3`.
+    # The place of its configuration, for messages, such as `cases.csv:3`.
     place: str = field(default="", compare=False)
 
 
 def cases_of(where: str, entry: Mapping[str, Any]) -> tuple[Case, ...]:
-    """The cases of the sweep at `where`, in order, each name once."""
+    """Return the cases of the sweep at `where`, in order. Each name occurs once."""
     given = [key for key in SOURCES if key in entry]
     if len(given) != 1:
         found = f"{'both ' * (len(given) == 2)}{' and '.join(given)} are given" if given else "none of them is given"
@@ -70,7 +73,7 @@ def _check_keys(where: str, row: Mapping[Any, Any]) -> None:
 
 
 def text(value: Any) -> str:
-    """A value of the configuration as a command line shows it; YAML's true is `true`."""
+    """Return a value of the configuration as a command line shows it. The value true of YAML becomes `true`."""
     return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
@@ -113,7 +116,7 @@ def _check_parameter(where: str, name: str) -> None:
 
 
 def read_table(path: Path, where: str) -> list[Row]:
-    """The rows of a CSV or TSV file with `file:line` of each. Blanks around a cell without quotes do not count."""
+    """Return the rows of a CSV or TSV file, each with `file:line`. Blanks around a cell without quotes are removed."""
     delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
     try:
         at, header, found = csv_table.read(path, delimiter)

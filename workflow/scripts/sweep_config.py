@@ -1,7 +1,7 @@
-"""The sweep's configuration: checked with errors that name the key, everything the rules need computed.
+"""Check the configuration of sweeps, with errors that name the key, and compute everything that the rules need.
 
-Runs in Snakemake's own process while the Snakefile is read. Raises SweepError only; the Snakefile shows it without a
-traceback.
+This module runs in Snakemake's own process while the Snakefile is read. It raises SweepError only, which the Snakefile
+shows without a traceback.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ from sweep_template import check_template
 SCRIPT = re.compile(r"\S+\.(py|sh|R|r|pl|rb|jl)")
 RESOURCES = ("mem_mb", "disk_mb", "runtime", "gpu", "node", "constraint", "progress", "stall_after")
 LOGS = ("stdout", "stderr")
-# Specifications of tables that no configuration has used for so long are removed (seconds).
+# A specification of a table that no configuration has used for this time (seconds) is removed.
 FORGOTTEN = 30 * 86400
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One sweep with everything resolved. `pre` and `post` are (script path, "") or ("", command line) or None."""
+    """One sweep after all checks. `pre` and `post` are (script path, "") or ("", command line) or None."""
 
     name: str
     template: str
@@ -46,20 +46,20 @@ class Sweep:
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
-        """The table's parameter columns: those of all cases, in order of first appearance."""
+        """Return the parameters of all cases, in order of first appearance. They are columns of the table."""
         return tuple(dict.fromkeys(key for case in self.cases for key in case.params))
 
     def by_name(self) -> dict[str, Case]:
         return {case.name: case for case in self.cases}
 
     def lines(self) -> list[tuple[str, str]]:
-        """(key, command line) of every command that is no script."""
+        """Yield (key, command line) of every command that is not a script."""
         found = [(f"run[{number}]", line) for number, line in enumerate(self.run)]
         return found + [(key, each[1]) for key, each in (("pre", self.pre), ("post", self.post)) if each and each[1]]
 
 
 def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Sweep]:
-    """All sweeps of a configuration, checked. Paths are relative to the working directory."""
+    """Check a configuration and return all of its sweeps. Paths are relative to the working directory."""
     config = plain(config)
     validate(config, schema)
     return {str(name): _sweep(str(name), entry) for name, entry in config["sweeps"].items()}
@@ -103,10 +103,10 @@ def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
 
 
 def _check_sizes(where: str, sweep: Sweep) -> None:
-    """What step.py is given travels as an argument, which the operating system limits."""
+    """Check the size of what step.py gets, because it is one argument and the operating system limits those."""
     commands = sum(len(line) + 100 for _, line in sweep.lines()) + 1000
     for case in sweep.cases:
-        # Twelve characters are the most that one becomes, in JSON and quoted for the shell.
+        # In JSON that is quoted for the shell, one character becomes at most twelve.
         if 12 * (commands + sum(len(key) + len(value) + 8 for key, value in case.params.items())) < sweep_lines.LONGEST:
             continue
         size = max(len(shlex.quote(step(sweep, case, name))) for name in (["run", "post"] if sweep.post else ["run"]))
@@ -121,7 +121,7 @@ def _check_sizes(where: str, sweep: Sweep) -> None:
 
 
 def _check_names(sweep: Sweep) -> None:
-    """Names that differ in capitals only are one directory on some file systems."""
+    """Refuse names that differ only in capitals, because they are one directory on some file systems."""
     seen: dict[str, Case] = {}
     for case in sweep.cases:
         other = seen.setdefault(case.name.lower(), case)
@@ -151,7 +151,7 @@ def _result(where: str, result: str | None) -> str | None:
 
 
 def _processor(where: str, given: str | None) -> tuple[str, str] | None:
-    """A script that is there, or else a command line."""
+    """Return (path, "") if the text is the path of a script that exists, else ("", command line)."""
     if given is None:
         return None
     path = Path(given)
@@ -183,7 +183,7 @@ def _check_progress(where: str, pattern: str | None) -> None:
 
 
 def _check_runtime(where: str, runtime: int | str | None) -> None:
-    """Snakemake reads it with the same function, but not before the first jobs have run."""
+    """Check the runtime now, because Snakemake reads it only when the first jobs have run."""
     from humanfriendly import InvalidTimespan, parse_timespan
 
     try:
@@ -192,9 +192,9 @@ def _check_runtime(where: str, runtime: int | str | None) -> None:
         raise SweepError(f"{where}.runtime: {runtime!r} is no time span; 90 (minutes), 2h and 1d are") from None
 
 
-def doubts(sweep: Sweep) -> list[str]:
-    """What is no mistake by the rules, but looks like one: `{seed}` where no parameter has that name."""
-    found = list(sweep_lines.doubts(sweep.lines(), sweep.parameters))
+def warnings(sweep: Sweep) -> list[str]:
+    """Yield warnings about what is allowed but looks like a mistake, such as `{seed}` without a parameter seed."""
+    found = list(sweep_lines.warnings(sweep.lines(), sweep.parameters))
     given = {*sweep.resources, *(["threads"] if sweep.threads > 1 else [])}
     for name in ("threads", *RESOURCES):
         if name in sweep.parameters and name not in given:
@@ -211,9 +211,10 @@ def doubts(sweep: Sweep) -> list[str]:
 
 
 def step(sweep: Sweep, case: Case, name: str) -> str:
-    """What `step.py` is to do for one case, as JSON: `name` is run or post. Also the reason to run again.
+    """Return as JSON what `step.py` has to do for one case. `name` is run or post.
 
-    A changed command or pre-processor starts from a fresh copy of the template, so pre and run are one step.
+    A change of this text is Snakemake's reason to run the step again. A changed command or pre-processor starts from a
+    fresh copy of the template, so pre and run are one step.
     """
     if name == "run":
         commands = [_command("pre", sweep.pre)] if sweep.pre else []
@@ -232,7 +233,7 @@ def _command(place: str, processor: tuple[str, str]) -> dict[str, str]:
 
 
 def table(sweep: Sweep) -> str:
-    """What `collect.py` is to put together, as JSON. `file` and `ran` are relative to the table's directory."""
+    """Return as JSON what `collect.py` has to put together. `file` and `ran` are relative to the table's directory."""
     cases = []
     for case in sweep.cases:
         file = f".steps/post/{case.name}" if sweep.post else f"cases/{case.name}/{sweep.result}"
@@ -243,9 +244,10 @@ def table(sweep: Sweep) -> str:
 
 
 def table_file(sweep: Sweep, directory: Path) -> str:
-    """The file that `table` is in. Snakemake shows the whole command when `collect` fails, which would hide the reason.
+    """Write the text of `table` to a file and return its path.
 
-    Its name changes with its content, so that a run that is under way keeps its own.
+    It is no argument of the command, because Snakemake shows the whole command when `collect` fails, and a long command
+    would hide the reason. The name of the file changes with its content, so that a run that goes on keeps its file.
     """
     spec = table(sweep)
     path = directory / sweep.name / f"{hashlib.sha256(spec.encode()).hexdigest()[:32]}.json"
@@ -260,7 +262,7 @@ def table_file(sweep: Sweep, directory: Path) -> str:
 
 
 def left_over(sweep: Sweep) -> list[str]:
-    """Cases of earlier configurations that are still in the results' directory."""
+    """Return the cases of earlier configurations that are still in the directory of the results."""
     known = sweep.by_name()
     try:
         found = os.listdir(f"results/{sweep.name}/cases")

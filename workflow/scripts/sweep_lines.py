@@ -1,6 +1,6 @@
-"""Checks of a sweep's command lines: what `{name}` means in them must be certain before any job runs.
+"""Check the command lines of a sweep, because the meaning of `{name}` in them must be certain before any job runs.
 
-Runs in Snakemake's own process while the Snakefile is read. Raises SweepError only.
+This module runs in Snakemake's own process while the Snakefile is read. It raises SweepError only.
 """
 
 import os
@@ -12,16 +12,16 @@ from sweep_cases import Case, SweepError
 from sweep_schema import guess
 
 QUOTED = re.compile(r"'[^']*'")
-# Linux takes no argument of a command beyond 128 KiB. Snakemake, harbor and `bash -c` need some of that.
+# Linux takes no argument above 128 KiB. Snakemake, harbor and `bash -c` need some of that.
 LONGEST = 100_000
 
-# Statements of the shell and of usual languages that give a variable its value; NAME is the variable.
+# Statements that give a variable its value, in the shell and in usual languages. NAME is the variable.
 BARE = r"(?<![\w$.@%-])(?<!\$\{)NAME\b"
 COMMAND = r"(?:^|[;&|({\n`']|\b(?:while|until|if|then|do|else)\s)\s*(?:\w+=\S*\s+)*"
 BINDS = (
-    # n=5, n += 1, n := 3; but not n={n}.
+    # This matches n=5, n += 1 and n := 3, but not n={n}.
     BARE + r"\s*(?:[-+*/|&:]|//|\*\*|<<|>>)?=(?![=~])(?!\s*[^\s;&|]*(?:\{NAME\}|\$\{?CASE_NAME\b))",
-    # n, m = 1, 2
+    # This matches n, m = 1, 2.
     BARE + r"\s*(?:,\s*\w+\s*)+=(?!=)",
     BARE + r"\+\+|\+\+NAME\b",
     r"\bfor\s+\(?(?:\w+\s*,\s*\(?)*NAME\b[\s\w,)]*\bin\b",
@@ -39,7 +39,7 @@ def check_lines(where: str, lines: Iterable[tuple[str, str]], cases: Sequence[Ca
         found = [place for place in places(line) if place.name in parameters]
         used = [place for place in found if place.kind not in (OWN, ESCAPED)]
         for place in used:
-            # Doubled braces are other programs' placeholders, and jq makes an object of `{n}`.
+            # Doubled braces are placeholders of other programs, and jq takes `{n}` for an object.
             doubled = line[max(0, place.start - 1) : place.end + 1] == f"{{{{{place.name}}}}}"
             if place.kind == UNCLEAR or doubled or (place.kind != WORD and re.search(r"(?<![\w.-])[jy]q\s", line)):
                 shown = line[max(0, place.start - 5) : place.end + doubled]
@@ -86,8 +86,8 @@ def _check_values(where: str, line: str, used: Sequence[Place], cases: Sequence[
             )
 
 
-def doubts(lines: Iterable[tuple[str, str]], parameters: Sequence[str]) -> Iterator[str]:
-    """What is no mistake by the rules, but looks like one: `{seed}` where no parameter has that name."""
+def warnings(lines: Iterable[tuple[str, str]], parameters: Sequence[str]) -> Iterator[str]:
+    """Yield warnings about what is allowed but looks like a mistake, such as `{seed}` without a parameter seed."""
     known = f"parameters are {', '.join(parameters[:10]) or 'none'}{', ...' if len(parameters) > 10 else ''}"
     for key, line in lines:
         found = places(line)

@@ -1,6 +1,6 @@
-"""The form of the configuration: the schema with sentences that name the key, and what YAML itself would hide.
+"""Check the form of the configuration by its schema, and find mistakes that YAML itself hides.
 
-Runs in Snakemake's own process while the Snakefile is read. Raises SweepError only.
+This module runs in Snakemake's own process while the Snakefile is read. It raises SweepError only.
 """
 
 import datetime
@@ -14,14 +14,14 @@ from typing import Any
 from sweep_cases import SOURCES, SweepError, text
 
 TYPES = {"object": "a mapping", "array": "a list", "string": "text", "integer": "integer", "number": "number"}
-# Keys that other tools have, and ours.
+# Keys of other tools, and the keys that have their meaning here.
 ALIASES = {"mem": "mem_mb", "memory": "mem_mb", "disk": "disk_mb", "time": "runtime", "timeout": "runtime",
            "walltime": "runtime", "cpus": "threads", "cores": "threads", "gpus": "gpu", "command": "run",
            "commands": "run", "cmd": "run", "host": "node", "nodes": "node"}  # fmt: skip
 
 
 def plain(value: Any) -> Any:
-    """YAML makes a date of 2024-01-01; a case means the text."""
+    """Return the value with dates as text, because a case means the text 2024-01-01, which YAML reads as a date."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -30,12 +30,12 @@ def plain(value: Any) -> Any:
 
 
 def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
-    """Check against the JSON schema; the first mistake becomes a sentence that names the key."""
+    """Check against the JSON schema. Raises SweepError with a sentence that names the key of the first mistake."""
     import jsonschema
 
     errors = sorted(
         jsonschema.Draft7Validator(schema).iter_errors(dict(config)),
-        # An unknown key before a missing one: it is probably that one with a typo.
+        # An unknown key comes before a missing one, because it is probably that one with a typo.
         key=lambda e: (list(map(str, e.path)), e.validator != "additionalProperties"),
     )
     if errors:
@@ -84,7 +84,7 @@ def guess(word: str, known: Sequence[str]) -> str:
 
 
 def _instead(word: str, value: Any, known: list[str]) -> str:
-    """What to write instead of an unknown key."""
+    """Return a hint what to write instead of an unknown key."""
     key = ALIASES.get(word.lower())
     if key not in known:
         return guess(word, known) or f"known are {', '.join(known)}"
@@ -94,7 +94,7 @@ def _instead(word: str, value: Any, known: list[str]) -> str:
 
 
 def _megabytes(value: Any) -> str:
-    """`2GB` as Snakemake counts it."""
+    """Return a text such as `2GB` in MB, as Snakemake counts them."""
     from humanfriendly import InvalidSize, parse_size
 
     try:
@@ -104,9 +104,9 @@ def _megabytes(value: Any) -> str:
 
 
 def check_file(path: str) -> list[str]:
-    """Refuse a key that is in one mapping of the file's sweeps twice: YAML would silently take the last.
+    """Refuse a key that occurs twice in one mapping of the file's sweeps, because YAML takes the last silently.
 
-    Returns notes about values of parameters that YAML changes: 010 is eight, yes is true, 1.50 is 1.5.
+    Return notes about values of parameters that YAML changes: 010 is eight, yes is true, 1.50 is 1.5.
     """
     import yaml
 
@@ -123,7 +123,7 @@ def check_file(path: str) -> list[str]:
     while todo:
         node, depth, is_parameter = todo.pop()
         if id(node) in known:
-            # Another name of the same node: YAML has references, also to a node from inside of it.
+            # This is another reference to the same node. In YAML, a node may even contain a reference to itself.
             continue
         known.add(id(node))
         line = f"{path}:{node.start_mark.line + 1}"

@@ -1,6 +1,6 @@
-"""The template of a sweep: whether a case can have a copy of its own, and what of it Snakemake watches.
+"""Check that each case can have a copy of the template, and list the files that Snakemake watches.
 
-Runs in Snakemake's own process while the Snakefile is read. Raises SweepError only.
+This module runs in Snakemake's own process while the Snakefile is read. It raises SweepError only.
 """
 
 import hashlib
@@ -38,7 +38,10 @@ def check_template(where: str, template: str, results: str) -> None:
 
 
 def _check_link(where: str, path: str, root: Path, home: Path) -> None:
-    """A link into the template leads into the copy; one to what holds the template, or the cases, cannot."""
+    """Refuse a link through which a case could write to the template or to the results.
+
+    A link that leads into the template is allowed, because in a copy it leads into the copy.
+    """
     target = Path(os.path.realpath(path))
     if target == root or target.is_relative_to(root):
         return
@@ -51,12 +54,12 @@ def _check_link(where: str, path: str, root: Path, home: Path) -> None:
 
 
 def template_files(template: str) -> list[str]:
-    """The template's files that Snakemake can watch, in order: it would take braces in a path for wildcards."""
+    """Return the files that Snakemake can watch, in order. It would take braces in a path for wildcards."""
     return [path for path, mode in _walk(template) if _has_content(path, mode) and _can_be_input(path)]
 
 
 def template_listing(template: str) -> str:
-    """A digest of what no file's content shows: names, kinds, targets of links, run bits, files with braces."""
+    """Return a digest of what no watched content shows: names, kinds, targets of links, run bits, files with braces."""
     digest = hashlib.sha256()
     for path, mode in _walk(template):
         link = os.readlink(path) if stat.S_ISLNK(mode) else ""

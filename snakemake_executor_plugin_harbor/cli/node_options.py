@@ -1,0 +1,94 @@
+"""The options that name nodes for `harbor nodes` and `harbor doctor`, and the survey of the nodes that they name."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..config.password import PASSWORD_VARIABLE
+from ..config.pool_config import PoolConfig, pool_config
+from ..config.settings import ExecutorSettings
+from ..core.model import NodeSpec
+from ..errors import HarborError
+from ..remote.connect import make_transport
+from ..remote.open_files import raise_open_file_limit
+from ..remote.survey import Answer, survey
+from ..remote.transport import SshSettings, Target, Transport
+from ..store.journal_reader import open_run
+
+CONNECT_TIMEOUT_S = 10.0
+KEYS = ("hosts", "hostfile", "ssh_config", "transport", "scratch")
+"""The settings of a run that decide how its nodes are reached."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options to a command's parser."""
+    parser.add_argument(
+        "--hosts", nargs="+", metavar="HOST", help="as --harbor-hosts; default: the nodes of the last run here"
+    )
+    parser.add_argument("--hostfile", type=Path, metavar="PATH", help="as --harbor-hostfile")
+    parser.add_argument("--ssh-config", type=Path, metavar="PATH", help="as --harbor-ssh-config")
+    parser.add_argument("--transport", choices=["paramiko", "openssh"], help="as --harbor-transport")
+    parser.add_argument("--scratch", metavar="PATH", help="as --harbor-scratch")
+    parser.add_argument("--profile", type=Path, metavar="DIR", help="use the harbor-* keys of this Snakemake profile")
+
+
+def survey_nodes(arguments: argparse.Namespace) -> list[Answer]:
+    """Connect to the nodes that the options name and return one answer per node. Raises HarborError."""
+    config = _pool_config(arguments)
+    raise_open_file_limit(len(config.nodes), config.transport)
+    settings = SshSettings(config.ssh_config, os.environ.get(PASSWORD_VARIABLE), CONNECT_TIMEOUT_S)
+
+    def transport(spec: NodeSpec) -> Transport:
+        target = Target(spec.name, spec.host, spec.user, spec.port, spec.local)
+        return make_transport(target, config.transport, settings)
+
+    return survey(config.nodes, transport, config.scratch)
+
+
+def _pool_config(arguments: argparse.Namespace) -> PoolConfig:
+    """Return the configuration. Options override the profile, or the last run of this directory if there is none."""
+    values: dict[str, Any] = {}
+    if arguments.profile is not None:
+        values = _profile(arguments.profile)
+    elif arguments.hosts is None and arguments.hostfile is None:
+        try:
+            values = open_run(Path.cwd()).facts().get("settings") or {}
+        except HarborError as error:
+            raise HarborError(
+                f"no host list is given, and {Path.cwd()} has no run to take one from.",
+                "harbor nodes --hosts 8/ada carol@grace",
+            ) from error
+    values.update({key: value for key in KEYS if (value := getattr(arguments, key)) is not None})
+    for key in ("hostfile", "ssh_config"):
+        if values.get(key):
+            values[key] = Path(values[key]).expanduser()
+    return pool_config(ExecutorSettings(**{key: values[key] for key in KEYS if values.get(key)}))
+
+
+def _profile(directory: Path) -> dict[str, Any]:
+    """Return the values of KEYS that the profile has. Files that it names are relative to the profile, if they exist
+    there."""
+    names = ("profile.yaml", "config.yaml", "config.v9+.yaml", "config.v8+.yaml")
+    path = next((directory / name for name in names if (directory / name).is_file()), None)
+    if path is None:
+        raise HarborError(
+            f"--profile: there is no config.yaml in {directory}.",
+            "name the directory that has it, or give the nodes: harbor nodes --hosts 8/ada carol@grace",
+        )
+    try:
+        document = yaml.safe_load(path.read_text()) or {}
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise HarborError(f"--profile: {path} cannot be read: {error}.") from error
+    if not isinstance(document, dict):
+        raise HarborError(f"--profile: {path} is not a Snakemake profile, because it has no keys.")
+    values = {key: document.get("harbor-" + key.replace("_", "-")) for key in KEYS}
+    if isinstance(values["hosts"], str):
+        values["hosts"] = [values["hosts"]]
+    for key in ("hostfile", "ssh_config"):
+        value = values[key]
+        if value and (directory / str(value)).exists():
+            values[key] = str(directory / str(value))
+    return values

@@ -1,0 +1,115 @@
+"""Whether a node can hold a job: at this moment, or ever."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .free_resources import FreeResources
+from .model import NodeState, Request
+from .node import NodeView
+from .node_reason import NodeReason
+from .policy import DEFAULTS, Policy
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """No node can take the job now. `reasons` holds the reason of each node. `permanent` says that no node can ever
+    hold the job. `hint` says what the user can do.
+    """
+
+    reasons: Mapping[str, str]
+    permanent: bool = False
+    hint: str = ""
+
+
+def permanent_reason(request: Request, node: NodeView, policy: Policy = DEFAULTS) -> NodeReason | None:
+    """Why this node can never hold the job, whatever runs there; None when it can."""
+    if request.node is not None and request.node != node.spec.name:
+        return NodeReason("the job is pinned to node {}", (request.node,), permanent=True)
+    if node.state == NodeState.REJECTED:
+        return NodeReason("{}", (node.why or "unusable",), permanent=True)
+    if node.leaving and node.successor is None:
+        return NodeReason("was taken out of the host list", permanent=True)
+    if not request.constraint <= node.spec.tags:
+        return NodeReason("lacks the tag {}", (", ".join(sorted(request.constraint - node.spec.tags)),), permanent=True)
+    if node.facts is None:
+        return None
+    if request.cores > node.slots:
+        return NodeReason("has {} slots, the job needs {}", (node.slots, request.cores), permanent=True)
+    if request.mem_mb:
+        if request.mem_mb > node.mem_mb:
+            return NodeReason("has {} MiB of memory, the job needs {}", (node.mem_mb, request.mem_mb), permanent=True)
+        if request.mem_mb + policy.min_free_mem_mb > node.facts.mem_mb > 0:
+            text = "has {} MiB of memory, of which {} stay free (--harbor-min-free-mem-mb); the job needs {}"
+            return NodeReason(text, (node.facts.mem_mb, policy.min_free_mem_mb, request.mem_mb), permanent=True)
+    if request.gpus > len(node.gpus):
+        return NodeReason("has {} GPUs, the job needs {}", (len(node.gpus), request.gpus), permanent=True)
+    for path in request.needs:
+        if path in node.missing:
+            return NodeReason("has no {}, which the job needs", (path,), permanent=True)
+    return None
+
+
+def permanent_refusal(request: Request, nodes: Mapping[str, NodeView], policy: Policy) -> Refusal | None:
+    """The refusal of a job that no node can ever hold; None if one can."""
+    if request.node is not None and request.node not in nodes:
+        listed = ", ".join(list(nodes)[:20]) + (", ..." if len(nodes) > 20 else "")
+        text = f"there is no node {request.node}; the host list has {listed or 'no host'}"
+        return Refusal({request.node: "is not in the host list"}, permanent=True, hint=text)
+    reasons: dict[str, str] = {}
+    for name, node in nodes.items():
+        why = permanent_reason(request, node, policy)
+        if why is None:
+            return None
+        reasons[name] = str(why)
+    hint = ""
+    if request.gpus and all(len(node.gpus) < request.gpus for node in nodes.values()):
+        hint = (
+            "harbor counts the GPUs that nvidia-smi shows; a YAML host file can say how many a node has, as in "
+            f"`ada: {{gpus: {request.gpus}}}` (--harbor-hostfile)"
+        )
+    elif request.constraint and not any(request.constraint <= node.spec.tags for node in nodes.values()):
+        tags = ", ".join(sorted(request.constraint))
+        hint = f"tags are given to nodes in a YAML host file, as in `ada: {{tags: [{tags}]}}` (--harbor-hostfile)"
+    return Refusal(reasons, permanent=True, hint=hint)
+
+
+def temporary_reason(
+    request: Request, node: NodeView, room: FreeResources, promised: int, policy: Policy
+) -> NodeReason | None:
+    """Why this node cannot take the job at this moment; None when it can. `promised`: disk space in the working
+    directory, in MiB, for all jobs that hold a node.
+    """
+    if room.closed is not None:
+        return room.closed
+    if request.cores > room.slots:
+        return NodeReason(
+            "has {} of {} slots free, the job needs {}", (room.slots, node.slots, request.cores), busy=True
+        )
+    if request.mem_mb > room.unreserved:
+        return NodeReason("has {} MiB unreserved, the job needs {}", (room.unreserved, request.mem_mb), busy=True)
+    if room.memory is not None and request.mem_mb > room.memory:
+        text = "has {} MiB available, of which running jobs may take {}; the job needs {} and {} stay free"
+        taken = max(0, room.available - policy.min_free_mem_mb - room.memory)
+        busy = request.mem_mb <= room.memory + taken
+        return NodeReason(text, (room.available, taken, request.mem_mb, policy.min_free_mem_mb), busy)
+    if request.gpus > room.gpus:
+        return NodeReason(
+            "has {} of {} GPUs free, the job needs {}", (room.gpus, len(node.gpus), request.gpus), busy=True
+        )
+    if room.enough < request.cores and not room.starving:
+        text = "has {:.1f} cores left (other people use {:.1f}, our jobs hold {}), the job needs {}"
+        busy = room.enough + room.reserved >= request.cores
+        return NodeReason(text, (max(0.0, room.left), room.foreign, room.reserved, request.cores), busy)
+    if request.disk_mb:
+        return _disk_short(request.disk_mb, room, promised)
+    return None
+
+
+def _disk_short(needed: int, room: FreeResources, promised: int) -> NodeReason | None:
+    """The job's files lie in the working directory, which all nodes share."""
+    if room.workdir is not None and needed > room.workdir - promised:
+        text = "sees {} MiB free in the working directory, of which running jobs may take {}; the job needs {}"
+        return NodeReason(text, (room.workdir, promised, needed), busy=needed <= room.workdir)
+    if room.workdir is None and room.scratch is not None and needed > room.scratch:
+        return NodeReason("has {} MiB of scratch free, the job needs {}", (room.scratch, needed))
+    return None

@@ -1,0 +1,98 @@
+"""The object of `harbor status --json`: the state of a run, of its jobs and of its nodes."""
+
+import json
+import time
+from typing import Any
+
+from ..core.lifecycle import ON_NODE
+from ..core.progress import Progress, progress_of
+from ..store.journal_reader import ENDED, JOBS, JournalReader, reason_of
+from ..store.workdir import read_lock
+
+LAST_FAILED = 5
+
+
+def status(reader: JournalReader, whole: bool = True) -> dict[str, Any]:
+    """The object that `harbor status --json` prints. Without `whole`, its jobs are those that a screen shows: what is
+    on nodes, and the last that failed.
+    """
+    facts = reader.facts()
+    counts = {row["state"]: row["n"] for row in reader.rows("SELECT state, count(*) AS n FROM jobs GROUP BY state")}
+    if whole:
+        rows = reader.rows(f"{JOBS} ORDER BY submitted, id")
+    else:
+        active = ", ".join(f"'{state}'" for state in ON_NODE)
+        rows = reader.rows(f"{JOBS} WHERE state IN ({active}) ORDER BY submitted, id")
+        failed = reader.rows(f"{JOBS} WHERE state = 'failed' ORDER BY submitted DESC, id DESC LIMIT {LAST_FAILED}")
+        rows += reversed(failed)
+    jobs = [_job(row) for row in rows]
+    return {
+        "run": reader.run,
+        "state": _state(reader, facts, counts),
+        "counts": counts,
+        "jobs": jobs,
+        "nodes": [_node(row) for row in reader.rows("SELECT * FROM nodes ORDER BY name")],
+        "started": facts.get("started"),
+        "ended": facts.get("ended"),
+        "total": facts.get("total"),
+        "eta_s": eta(facts, counts),
+    }
+
+
+def _state(reader: JournalReader, facts: dict[str, Any], counts: dict[str, int]) -> str:
+    unfinished = any(count for state, count in counts.items() if state not in ENDED)
+    if facts.get("state") == "detached" and unfinished:
+        return "detached"
+    if facts.get("state") != "running":
+        return "ended"
+    found = read_lock(reader.workdir / ".snakemake" / "harbor" / "lock")
+    if found is not None and found[0].run == reader.run and found[0].alive(found[1]):
+        return "running"
+    return "detached" if unfinished else "ended"
+
+
+def _job(row: dict[str, Any]) -> dict[str, Any]:
+    progress = progress_of([row["done"], row["total"]]) if row["total"] else None
+    return {
+        "id": row["jobid"],
+        "rule": row["rule"],
+        "wildcards": json.loads(row["wildcards"] or "{}"),
+        "state": row["state"],
+        "node": row["node"],
+        "attempt": row["attempt"],
+        "progress": {"done": progress.done, "total": progress.total} if progress else None,
+        "log": row["log"],
+        "reason": reason_of(row),
+        "threads": row["threads"],
+        "submitted": row["submitted"],
+        "started": row["started"],
+        "ended": row["ended"],
+    }
+
+
+def _node(row: dict[str, Any]) -> dict[str, Any]:
+    facts = json.loads(row["facts"] or "null") or {}
+    load = json.loads(row["load"] or "null") or {}
+    return {
+        "name": row["name"],
+        "state": row["state"],
+        "cores": facts.get("cores"),
+        "slots": facts.get("slots"),
+        "busy": load.get("busy"),
+        "ours": load.get("ours"),
+        "mem_available_mb": load.get("mem_available_mb"),
+        "running": row["running"] or 0,
+        "reason": row["reason"] or "",
+        "mem_mb": facts.get("mem_mb"),
+        "gpus": facts.get("gpus") or [],
+        "users": load.get("users") or [],
+    }
+
+
+def eta(facts: dict[str, Any], counts: dict[str, int]) -> float | None:
+    """Seconds until all jobs of the workflow are done at the pace so far; None before the first has ended."""
+    total, started = facts.get("total"), facts.get("started")
+    done = counts.get("succeeded", 0)
+    if not total or not started or not done or facts.get("ended"):
+        return None
+    return Progress(done, total).eta(time.time() - started)

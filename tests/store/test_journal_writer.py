@@ -1,0 +1,126 @@
+"""The journal on a disk that fails: nothing is lost, nothing ends, one warning."""
+
+import shutil
+import sqlite3
+import time
+
+import pytest
+
+from snakemake_executor_plugin_harbor.errors import HarborError
+from snakemake_executor_plugin_harbor.store import journal_writer as module
+from snakemake_executor_plugin_harbor.store.journal_writer import Journal
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def journal(tmp_path, monkeypatch, told):
+    monkeypatch.setattr(module, "runs_directory", lambda: tmp_path)
+    monkeypatch.setattr(module, "AGAIN_S", 0.05)
+    one = Journal("run", told.append)
+    yield one
+    one.close()
+
+
+def add(journal: Journal, id: str) -> None:
+    journal.add_job(id, id, "rule", {"w": "1"}, 1, 1.0)
+    journal.add_change(id, 1, "running", "ada", "why", 2.0, "log")
+
+
+def states(journal: Journal) -> dict[str, str]:
+    with sqlite3.connect(f"file:{journal.path}?mode=ro", uri=True) as db:
+        return dict(db.execute("SELECT id, state FROM jobs").fetchall())
+
+
+def lock(journal: Journal) -> sqlite3.Connection:
+    other = sqlite3.connect(journal.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+def test_rows_that_cannot_be_written_are_written_later(journal, told):
+    other = lock(journal)
+    for number in range(3):
+        add(journal, f"run/{number}")
+        journal.commit()
+        time.sleep(0.06)
+    assert states(journal) == {} and len(told) == 1 and "cannot be written" in told[0]
+    other.execute("ROLLBACK")
+    journal.commit()
+    assert states(journal) == {f"run/{number}": "running" for number in range(3)}
+    with sqlite3.connect(journal.path) as db:
+        assert db.execute("SELECT count(*) FROM events").fetchone() == (3,), "each once"
+
+
+def test_a_locked_database_costs_little_time(journal):
+    other = lock(journal)
+    begun = time.monotonic()
+    for number in range(20):
+        add(journal, f"run/{number}")
+        journal.commit()
+    assert time.monotonic() - begun < 5 * module.BUSY_S + 2
+    other.execute("ROLLBACK")
+
+
+def test_a_full_disk_is_no_error_and_what_came_meanwhile_is_there_afterwards(journal, told):
+    add(journal, "run/0")
+    journal.commit()
+    (pages,) = journal._db.execute("PRAGMA page_count").fetchone()
+    journal._db.execute(f"PRAGMA max_page_count={pages}")  # SQLITE_FULL, as on a full disk
+    for number in range(1, 400):
+        add(journal, f"run/{number}")
+    journal.commit()
+    assert told and "full" in told[0]
+    journal._db.execute("PRAGMA max_page_count=1000000")
+    time.sleep(0.06)
+    journal.commit()
+    assert len(states(journal)) == 400
+
+
+def test_it_is_told_of_again_when_it_fails_again(journal, told):
+    for _ in range(2):
+        other = lock(journal)
+        add(journal, f"run/{len(told)}")
+        journal.commit()
+        other.execute("ROLLBACK")
+        time.sleep(0.06)
+        journal.commit()
+    assert len(told) == 2
+
+
+def test_a_directory_that_is_gone_ends_nothing(journal):
+    add(journal, "run/1")
+    shutil.rmtree(journal.directory)
+    journal.commit()
+    add(journal, "run/2")
+    journal.commit()
+
+
+def test_closing_writes_what_is_left(journal, told):
+    other = lock(journal)
+    add(journal, "run/1")
+    journal.commit()
+    other.execute("ROLLBACK")
+    journal.close()
+    assert states(journal) == {"run/1": "running"}
+
+
+def test_closing_a_journal_that_cannot_be_written_raises_nothing(tmp_path, monkeypatch, told):
+    monkeypatch.setattr(module, "runs_directory", lambda: tmp_path)
+    one = Journal("other", told.append)
+    other = lock(one)
+    add(one, "run/1")
+    one.close()
+    other.close()
+    assert told
+
+
+def test_one_that_cannot_be_opened_is_an_error_with_a_hint(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "runs_directory", lambda: tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/journal.sqlite").mkdir()
+    with pytest.raises(HarborError, match="cannot be written"):
+        Journal("run")
