@@ -20,6 +20,7 @@ from ..run.client import Client
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
 from ..snakemake_internals import persistence, scheduler, shadow, threads
+from ..snakemake_internals.verify import verify
 from ..store.workdir import boot_id
 from .control_requests import ControlRequests
 from .ending import Ending
@@ -41,6 +42,7 @@ class Session:
         self._executor = executor
         self._workflow = executor.workflow
         self._logger = executor.logger
+        verify(self._workflow, self._warn)
         settings = executor.executor_settings
         self._password = pop_password(settings)
         self._config = pool_config(settings)
