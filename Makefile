@@ -19,7 +19,7 @@ demo: $(VENV)/demo-ready
 
 test: $(VENV)/test-ready
 	@tests/need_sshd
-	$(BIN)/python -m pytest -n 6 --dist worksteal
+	$(BIN)/python -m pytest -n 8 --dist worksteal
 
 versions:
 	@tests/need_sshd
