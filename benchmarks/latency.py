@@ -1,10 +1,10 @@
-"""How soon Snakemake knows of a job's end, and what the controller costs while jobs come and go.
+"""Measure how soon Snakemake knows of a job's end, and what the controller costs meanwhile.
 
     python benchmarks/latency.py [--jobs 300]
 
-Each job writes the time of its end as the last thing it does; Snakemake's own callback is timed in the same process
-that a user runs. Beside it, the same workflow on the local executor. Printed: the delay (median, 95th percentile,
-maximum), the most threads, and the growth of memory between the first and the last quarter of the jobs.
+The last action of each job is to write the time. Snakemake's own callback is timed in the same process that a user
+runs. The same workflow then runs on the local executor. The script prints the delay (median, 95th percentile, maximum),
+the largest number of threads, and the growth of memory between the first and the last quarter of the jobs.
 """
 
 import argparse
@@ -27,7 +27,7 @@ rule one:
     output: "out/{i}"
     shell: "sleep 0.$((RANDOM % 400 + 100)); date +%s.%N > {output}"
 """
-# Runs inside Snakemake's process: notes when its scheduler hears of each end.
+# This code runs inside Snakemake's process. It writes down when the scheduler is told of each end.
 WATCHER = """
 import atexit, json, sys, threading, time
 import psutil

@@ -1,23 +1,23 @@
-"""Thousands of jobs under random faults of hosts, connections, disks and the controller: nothing lost, nothing twice.
+"""Run thousands of jobs under random faults of hosts, connections, disks and the controller, and judge the result.
 
     python benchmarks/soak.py [--minutes 10] [--hosts 8] [--seed 1]
 
-Runs workflows of two-step chains, one after the other, on the project's lab (root on Linux). Meanwhile hosts lose
-power, are shut down, reboot (also with sshd up before the shared directory), are cut off, lose the shared directory,
-sshd or their connections, freeze, fill their disks; agents and guardians are killed, alone and together; the controller
-is killed, suspended and detached, and the same command starts it again. The seed decides what happens and in which
-order. Every attempt of a job leaves a trace in a file of the job's own; judged are:
+The script runs workflows of two-step chains, one after the other, on the project's lab (root on Linux). Meanwhile hosts
+lose power, are shut down, reboot (also with sshd up before the shared directory), are cut off, lose the shared
+directory, sshd or their connections, freeze, and fill their disks. Agents and guardians are killed, alone and together.
+The controller is killed, suspended and detached, and the same command starts it again. The seed decides which faults
+happen and in which order. Every attempt of a job leaves a trace in a file of the job's own. These numbers have to be
+zero:
 
-  lost        an output that is not there, or not what it has to be
-  duplicated  a sign of life of an attempt after a newer one has started; or a job that ran again although its end could
-              be known (the one excuse: its host lost power before that was told, or both who see ends were killed)
-  blamed      a job whose end was taken for its own failure: none of these jobs fails by itself, and a full disk, which
-              counts as the job's, says so
-  failed      a run that ended with an error
-  hung        three minutes without any output
-  left        a process or a file of ours on a host in the end
+  lost        outputs that are missing or wrong
+  duplicated  attempts that acted after a newer one had started, and jobs that ran again although their end could be
+              known (it cannot if the host lost power before it was reported, or if agent and guardian were killed)
+  blamed      jobs that harbor counted as failed, although none of these jobs fails by itself (a full disk is excepted)
+  failed      runs that ended with an error
+  hung        times of three minutes without any output
+  left        processes and files of harbor on the hosts in the end
 
-Exit code 0 if all of them are zero; if not, the directory is kept, and its name printed.
+The exit code is 0 if all of them are zero. If not, the script keeps the directory and prints its name.
 """
 
 import argparse
@@ -74,9 +74,9 @@ PATIENCE = 3
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a host, what ends it after `least` to `most` seconds, and how often it is drawn.
+    """A fault of a host, the action that ends it after `least` to `most` seconds, and how often it is drawn.
 
-    `begin` says whether it excuses that jobs of the host run again.
+    `begin` returns True if the fault excuses that jobs of the host run again.
     """
 
     begin: Callable[[Lab, str], bool]
@@ -95,7 +95,7 @@ def inflict(kind: str, excuse: bool = False) -> Callable[[Lab, str], bool]:
 
 
 def kill(*victims: str) -> Callable[[Lab, str], bool]:
-    """kill -9 of the newest process of each name on a host; it excuses if that leaves nobody to say how jobs end."""
+    """Kill (-9) the newest process of each name on a host. Return True if no other process knows how jobs end."""
 
     def begin(lab: Lab, host: str) -> bool:
         told = lab.exec(host, ["sh", "-c", KILL, "kill", *victims]).stdout.split()
@@ -134,7 +134,7 @@ FAULTS = {
 
 @dataclass
 class Weather:
-    """Draws faults, ends them in time, and remembers which could excuse a second run of a job."""
+    """Draws faults, ends them in time, and records which ones excuse a second run of a job."""
 
     lab: Lab
     random: random.Random
@@ -182,7 +182,7 @@ class Weather:
 
 
 class Controller:
-    """Snakemake, killed and started again as the dice say."""
+    """Snakemake, which is killed and started again at random."""
 
     def __init__(self, lab: Lab, directory: Path, dice: random.Random) -> None:
         self._lab = lab
@@ -192,12 +192,12 @@ class Controller:
         self.failed = 0
 
     def blamed(self) -> list[str]:
-        """What the log says of jobs that have failed, as it seemed, by themselves."""
+        """Return the lines of the log about jobs that harbor counted as failed by themselves."""
         text = (self._directory / "snakemake.log").read_text(errors="replace")
         return re.findall(r".*harbor: (?:attempt \d+ on \S+: exit code|the command ended with exit code 0).*", text)
 
     def run(self, number: int, jobs: int) -> None:
-        """One workflow to its end. Raises SystemExit if it fails or hangs."""
+        """Run one workflow to its end. Raises SystemExit if it fails or hangs."""
         process, misfortune = self._start(number, jobs), self._misfortune()
         progress, seen = time.monotonic(), 0
         while True:
@@ -229,7 +229,7 @@ class Controller:
         return time.monotonic() + self._dice.uniform(20, 60), kind
 
     def _suffer(self, process: "subprocess.Popen[bytes]", kind: str) -> bool:
-        """Whether the controller has ended."""
+        """Apply a fault to the controller. Return True if the controller has ended."""
         self.count[kind] += 1
         if kind == "suspended":
             process.send_signal(signal.SIGSTOP)
@@ -254,7 +254,7 @@ class Controller:
             return subprocess.Popen(command, cwd=self._directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def _explain(self) -> None:
-        """What harbor says of jobs that have not ended."""
+        """Return what `harbor explain` shows of jobs that have not ended."""
 
         def harbor(*words: str) -> str:
             code = "import sys; from snakemake_executor_plugin_harbor.cli import main; sys.exit(main())"
@@ -282,7 +282,7 @@ class Line:
 
 
 def verdict(directory: Path, wanted: list[str], excuses: list[tuple[str, float]]) -> tuple[Counter[str], list[str]]:
-    """Counts over all traces, and what is wrong with them, in words."""
+    """Return the counts over all traces, and a text about what is wrong."""
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     for output in wanted:
@@ -318,7 +318,7 @@ def line_of(text: str) -> Line:
 
 
 def left_on(lab: Lab) -> list[str]:
-    """Processes and files of ours on the hosts, after the time that agents take to see their jobs off."""
+    """Return processes and files of harbor on the hosts, after the time that agents need to end."""
     deadline = time.monotonic() + 20
     while True:
         found = []
@@ -332,7 +332,7 @@ def left_on(lab: Lab) -> list[str]:
 
 
 def is_ours(argv: list[str]) -> bool:
-    """Agents and guardians have one command line, jobs the other."""
+    """Return True for the command line of an agent, a guardian or a job."""
     return any("binascii" in word or "work.sh" in word for word in argv)
 
 
@@ -351,7 +351,7 @@ def main() -> None:
     (directory / "traces").mkdir(parents=True)
     (directory / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
     (directory / "work.sh").write_text(textwrap.dedent(WORK))
-    os.environ["HOME"] = str(base)  # nothing of the user's is read or written
+    os.environ["HOME"] = str(base)  # so that no file of the user is read or written
     with Lab(given.hosts, [directory], base / "lab") as lab:
         code = soak(lab, directory, given)
     if code:
@@ -368,7 +368,7 @@ def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
         while time.monotonic() - began < given.minutes * 60:
             controller.run(rounds, given.jobs)
             rounds += 1
-    # A last one in fair weather: it takes away what hosts kept that were off when their jobs' results were taken in.
+    # The last workflow runs without faults. It removes records of hosts that were off before.
     controller.run(rounds, len(lab.hosts) * 3)
     wanted = [f"r{r}/{step}/{i}" for r in range(rounds) for step in ("first", "second") for i in range(given.jobs)]
     counts, wrong = verdict(directory, wanted, weather.excuses)

@@ -1,14 +1,14 @@
-"""Trivial jobs over sshd hosts on loopback, side by side with Snakemake's local executor.
+"""Run trivial jobs over sshd hosts on loopback, side by side with Snakemake's local executor.
 
     python benchmarks/throughput.py [--jobs 2000] [--rounds 3]
 
-Each round runs, one after the other and in fresh directories: the local executor, harbor with Snakemake's greedy
-scheduler, harbor with its own. All get the same documented options: as many cores as the pool has slots,
-`--max-jobs-per-timespan 100000/1s`, `-q all`. Printed are wall times, and their ratio to the local run of the same
-round: the machine's own speed cancels out. Needs sshd; needs no root.
+Each round runs three things, one after the other and in fresh directories: the local executor, harbor with Snakemake's
+greedy scheduler, and harbor with its own scheduler. All have the same documented options: as many cores as the pool has
+slots, `--max-jobs-per-timespan 100000/1s`, `-q all`. The script prints wall times and their ratio to the local run of
+the same round, so that the machine's own speed cancels out. It needs sshd but no root.
 
-All files, the nodes' scratch too, are on a tmpfs where there is one: ext4 takes up to 1 ms to make a file while many
-others were deleted within the last minutes, so that each run would pay for the one before it.
+All files, also the nodes' scratch, are on a tmpfs if there is one. On ext4, making a file takes up to 1 ms after many
+files were deleted in the last minutes, so each run would pay for the one before it.
 """
 
 import argparse
@@ -37,7 +37,7 @@ NODES, SLOTS = 3, 8
 
 
 def run(base: Path, name: str, jobs: int, *options: str) -> float:
-    """Wall seconds of one run in a directory of its own."""
+    """Return the wall time (seconds) of one run in a directory of its own."""
     directory = base / name
     directory.mkdir()
     (directory / "Snakefile").write_text(SNAKEFILE)

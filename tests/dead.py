@@ -1,4 +1,4 @@
-"""Hosts that are as good as dead, each in another way: packets vanish, nothing is said, or no more than a greeting."""
+"""Hosts that do not work, each in another way: packets are dropped, nothing is sent, or only a greeting is sent."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def _swallowing(address: str, stack: ExitStack) -> int:
-    """A listener with a full queue: the kernel drops further SYNs, as a machine without power does."""
+    """Make a listener with a full queue. The kernel drops further SYNs, as if the machine had no power."""
     listener = stack.enter_context(socket.create_server((address, 0), backlog=0))
     for _ in range(4):
         sock = stack.enter_context(socket.socket())
@@ -19,12 +19,12 @@ def _swallowing(address: str, stack: ExitStack) -> int:
 
 
 def _silent(address: str, stack: ExitStack) -> int:
-    """The kernel completes connections, and nobody speaks: sshd hangs."""
+    """Make a listener whose connections are completed by the kernel, but nothing is sent, as if sshd hung."""
     return int(stack.enter_context(socket.create_server((address, 0), backlog=4096)).getsockname()[1])
 
 
 def _greeting(address: str, stack: ExitStack) -> int:
-    """It says that it is an SSH server, and no more: its disk hangs."""
+    """Make a server that sends the greeting of an SSH server and nothing else, as if its disk hung."""
     listener = stack.enter_context(socket.create_server((address, 0), backlog=4096))
 
     def serve() -> None:
@@ -48,7 +48,7 @@ KINDS = (_swallowing, _silent, _greeting, _swallowing)
 
 @contextmanager
 def dead_hosts(count: int, config: Path, known_hosts: Path) -> Iterator[list[str]]:
-    """Adds dead1, dead2, ... to an ssh configuration; yields their names."""
+    """Add dead1, dead2, ... to an ssh configuration, and yield their names."""
     names = []
     with ExitStack() as stack:
         with config.open("a") as file:

@@ -1,7 +1,7 @@
-"""Real OpenSSH servers on loopback for tests: a pool of them that looks like so many hosts.
+"""Run real OpenSSH servers on loopback for tests. Each server of a pool looks like a host.
 
-Each server has an address of its own (127.0.1.1, 127.0.1.2, ...), a free port and its own host key; the pool has one
-client key and one ssh configuration that names them node1, node2, ... It runs as root and as an ordinary user.
+Each server has an address of its own (127.0.1.1, 127.0.1.2, ...), a free port and its own host key. The pool has one
+client key and one ssh configuration, which names them node1, node2, ... This works as root and as an ordinary user.
 """
 
 import getpass
@@ -21,7 +21,7 @@ START_TIMEOUT_S = 10.0
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 10.0, what: str = "the condition") -> None:
-    """Return as soon as `condition()` is true; TimeoutError after `timeout` seconds."""
+    """Return as soon as `condition()` is true. Raises TimeoutError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -30,14 +30,14 @@ def wait_until(condition: Callable[[], object], timeout: float = 10.0, what: str
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port of `address` that nothing listens on at this moment."""
+    """Return a TCP port of `address` that no process listens on at this moment."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
 def keygen(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
-    """A new key pair PATH and PATH.pub; `kind` as ssh-keygen -t takes it."""
+    """Make a key pair PATH and PATH.pub. `kind` is the value of ssh-keygen -t."""
     bits = ["-b", "2048"] if kind == "rsa" else []
     argv = ["ssh-keygen", "-q", "-t", kind, *bits, "-N", passphrase, "-C", f"test-{path.name}", "-f", str(path)]
     subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
@@ -45,12 +45,12 @@ def keygen(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
 
 
 def public_key(path: Path) -> str:
-    """`TYPE BASE64` of a key pair's public half."""
+    """Return `TYPE BASE64` of a key pair's public half."""
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
 
 
 class Sshd:
-    """One server. `options` are further lines of sshd_config; `kinds` the types of its host keys."""
+    """One server. `options` are further lines of sshd_config, and `kinds` are the types of its host keys."""
 
     def __init__(
         self,
@@ -89,15 +89,15 @@ class Sshd:
         if SSHD is None:
             raise FileNotFoundError("sshd: install openssh-server")
         if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its home for privilege separation
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd's directory for privilege separation
         config = self._write_config()
         with (self.directory / "sshd.log").open("ab") as log:
-            argv = [SSHD, "-D", "-e", "-f", str(config)]  # sshd runs itself again: it insists on its absolute path
+            argv = [SSHD, "-D", "-e", "-f", str(config)]  # sshd needs its absolute path, because it executes itself
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(self._listens, START_TIMEOUT_S, f"sshd {self.name}")
 
     def stop(self) -> None:
-        """End the listener; sessions that are open live on, as when sshd is restarted."""
+        """End the listener. Open sessions go on, as when sshd is restarted."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(10)
@@ -108,14 +108,14 @@ class Sshd:
         self.start()
 
     def drop(self) -> None:
-        """Kill the sessions that are open, as a dying machine would end them; their commands live on."""
+        """Kill the open sessions, as if the machine went down. Their commands go on."""
         listing = subprocess.run(["ps", "-eo", "pid=,ppid=,comm="], capture_output=True, text=True, check=True)
         children: dict[int, list[int]] = {}
         for line in listing.stdout.splitlines():
             pid, parent, name = line.split(None, 2)
             if name.startswith("sshd"):
                 children.setdefault(int(parent), []).append(int(pid))
-        # A session is one process or two, the second for the user's own rights.
+        # A session is one process, or two, of which the second has the user's own rights.
         cancel_requested = children.get(self.pid, [])
         for pid in cancel_requested:
             cancel_requested.extend(children.get(pid, []))
@@ -123,15 +123,15 @@ class Sshd:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
-                pass  # ended by itself meanwhile
+                pass  # it has ended meanwhile
 
     def log(self) -> str:
-        """What the server has said so far."""
+        """Return the server's log so far."""
         return (self.directory / "sshd.log").read_text(errors="replace")
 
     def _write_config(self) -> Path:
         lines = [
-            # First come, first served: the test's own options win.
+            # sshd takes the first value of an option, so the test's own options win.
             *self.options,
             f"ListenAddress {self.address}:{self.port}",
             *(f"HostKey {key}" for key in self.host_keys),
@@ -143,7 +143,7 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             "PermitRootLogin yes",
             "PrintMotd no",
-            "SetEnv SHLVL=1",  # bash then leaves out the .bashrc of whoever runs the tests
+            "SetEnv SHLVL=1",  # bash then does not read the .bashrc of the user who runs the tests
             "LogLevel VERBOSE",
             "MaxStartups 100",
             "Subsystem sftp internal-sftp",
@@ -161,7 +161,7 @@ class Sshd:
 
 
 class Pool:
-    """Some servers, the client's key, and the ssh configuration that leads to them by name."""
+    """Some servers, the client's key, and the ssh configuration with their names."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ class Pool:
         client: Sequence[str] = (),
         known: bool = True,
     ) -> Sshd:
-        """Start one more server. `client` are further lines of its Host block; `known` lists its keys."""
+        """Start one more server. `client` are further lines of its Host block. `known` adds its keys to known_hosts."""
         address = f"127.0.{1 + len(self.servers) // 250}.{1 + len(self.servers) % 250}"
         server = Sshd(name, address, self.directory / name, self.authorized, options, kinds)
         server.start()
@@ -203,7 +203,7 @@ class Pool:
         return server
 
     def write_config(self) -> Path:
-        """Write the ssh configuration anew; a server's own lines come first, so that they win."""
+        """Write the ssh configuration. A server's own lines come first, so that they win."""
         blocks = []
         for name, server in self.servers.items():
             block = [
@@ -228,7 +228,7 @@ class Pool:
 
 @contextmanager
 def hosts(count: int, directory: Path, options: Sequence[str] = ()) -> Iterator[Pool]:
-    """A pool of `count` servers, node1 to nodeN, that ends with the block."""
+    """Run a pool of `count` servers, node1 to nodeN, until the block ends."""
     pool = Pool(directory)
     try:
         for number in range(1, count + 1):
@@ -239,7 +239,7 @@ def hosts(count: int, directory: Path, options: Sequence[str] = ()) -> Iterator[
 
 
 if __name__ == "__main__":
-    # For trying things out by hand: python -m tests.sshd 3 /tmp/pool
+    # Start servers by hand: python -m tests.sshd 3 /tmp/pool
     with hosts(int(sys.argv[1]), Path(sys.argv[2])) as shown:
         print(f"ssh -F {shown.ssh_config} {shown.names[0]}", flush=True)
         shown[shown.names[0]]._process.wait()  # type: ignore[union-attr]

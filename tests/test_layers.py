@@ -1,4 +1,4 @@
-"""Layers point down only, importing stays cheap, and the core is pure."""
+"""Imports between the folders of the package: a closed table, no circles, a cheap import and a pure core."""
 
 import ast
 import subprocess
@@ -8,12 +8,29 @@ from pathlib import Path
 import snakemake_executor_plugin_harbor as harbor
 
 ROOT = Path(harbor.__file__).parent
-LOWER = {"core": {"core"}, "remote": {"core", "remote"}, "run": {"core", "remote", "run"}}
+MAY_IMPORT = {
+    "__init__": {"executor", "config"},
+    "executor": {"session", "jobs", "config", "snakemake_internals", "core"},
+    "session": {"jobs", "run", "remote", "store", "config", "snakemake_internals", "core"},
+    "jobs": {"run", "store", "config", "snakemake_internals", "core"},
+    "run": {"remote", "store", "core"},
+    "remote": {"core"},
+    "store": {"core"},
+    "views": {"store", "core"},
+    "cli": {"views", "store", "remote", "config", "core"},
+    "config": {"core"},
+    "core": set(),
+    "snakemake_internals": set(),
+    "agent": set(),
+    "errors": set(),
+}
+"""Each folder and each loose file of the package, and what it may import besides itself and `errors`."""
 IMPURE = {"os", "time", "threading", "socket", "subprocess", "logging", "pathlib", "random", "queue", "sqlite3"}
+FILES = {path.relative_to(ROOT).with_suffix("").parts: path for path in ROOT.rglob("*.py")}
 
 
 def imports(path):
-    """(absolute names, names within the package) that a file imports."""
+    """(names of outside modules, files of the package) that a file imports, at any place in it."""
     outside, inside = set(), set()
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
@@ -22,30 +39,45 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             outside.add((node.module or "").split(".")[0])
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1]
-            first = (*base, *(node.module or "").split("."))[0] if base or node.module else ""
-            inside |= {first} if first else {alias.name for alias in node.names}
+            base = (*package[: len(package) - node.level + 1], *(node.module or "").split("."))
+            base = tuple(part for part in base if part)
+            for alias in node.names:
+                inside.add(next(name for name in ((*base, alias.name), base, (*base, "__init__")) if name in FILES))
     return outside, inside
 
 
-def test_layers_point_down():
-    for layer, allowed in LOWER.items():
-        for path in (ROOT / layer).rglob("*.py"):
-            _, inside = imports(path)
-            above = inside & {"core", "remote", "run", "cli", "executor", "session", "command"} - allowed
-            assert not above, f"{path.name} of {layer} imports {above}"
+def test_every_folder_and_file_is_listed():
+    assert {name[0] for name in FILES} == set(MAY_IMPORT)
+
+
+def test_imports_follow_the_table():
+    wrong = [
+        f"{'/'.join(name)} imports {'/'.join(other)}"
+        for name, path in FILES.items()
+        for other in imports(path)[1]
+        if other[0] not in MAY_IMPORT[name[0]] | {name[0], "errors"}
+    ]
+    assert not wrong
+
+
+def test_no_files_import_each_other_in_a_circle():
+    graph = {name: imports(path)[1] for name, path in FILES.items()}
+    while free := {name for name, others in graph.items() if not others & graph.keys()}:
+        graph = {name: others for name, others in graph.items() if name not in free}
+    used = set().union(*graph.values()) if graph else set()
+    assert not {"/".join(name) for name in graph.keys() & used}
 
 
 def test_the_core_is_pure():
-    for path in (ROOT / "core").glob("*.py"):
-        outside, _ = imports(path)
-        assert not outside & IMPURE, path.name
+    for name, path in FILES.items():
+        if name[0] == "core":
+            assert not imports(path)[0] & IMPURE, path.name
 
 
 def test_the_agent_imports_nothing_of_ours():
-    for path in (ROOT / "agent").glob("*.py"):
-        outside, inside = imports(path)
-        assert not inside and "snakemake_executor_plugin_harbor" not in outside, path.name
+    for name, path in FILES.items():
+        if name[0] == "agent":
+            assert "snakemake_executor_plugin_harbor" not in imports(path)[0], path.name
 
 
 def test_importing_the_plugins_is_cheap():

@@ -47,7 +47,7 @@ class Scene:
                 state = action.state.value
                 self.journal.add_change(action.job, action.attempt, state, action.node, action.reason, self.now, None)
                 if state == "queued":
-                    self.recorder.queued(action.job)
+                    self.recorder.add_waiting(action.job)
         return actions
 
     def submit(self, count, rule="r", **request):
@@ -63,9 +63,9 @@ class Scene:
             self.now += 1
             self.handle(ev.Tick(12), *events)
             self.recorder.record(self.pool.jobs, len(self.pool.nodes))
-            stuck = self.recorder.stuck(self.now)
-            if stuck is not None:
-                self.waits.tell(stuck, self.now)
+            waiting = self.recorder.waiting_jobs()
+            if waiting is not None:
+                self.waits.report(waiting, self.now)
         self.journal.commit()
         return [record.getMessage() for record in self.lines[before:]]
 
@@ -231,13 +231,14 @@ def test_a_screen_reads_few_rows_and_the_events_of_a_job_have_an_index(scene, tm
 
 def test_more_memory_than_the_machine_has_is_said_once():
     lines = []
-    news = Notices(SimpleNamespace(warning=lines.append), InFlight())
     view = NodeView(node("ada", mem_mb=64_000), NodeState.READY)
-    news.check_memory(view)
+    notices = Notices(SimpleNamespace(warning=lines.append), InFlight(), lambda: {"ada": view})
+    notices.report_waiting([], 0.0)
     view.facts = NodeFacts(cores=2, mem_mb=16_000)
-    news.check_memory(view)
-    news.check_memory(view)
-    assert lines == ["harbor: the host file gives ada 64000 MiB of memory, but it has 16000, which count"]
+    notices.notify(act.NodeChanged("ada", NodeState.READY, ""))
+    notices.report_waiting([], 1.0)
+    (line,) = lines
+    assert "gives node ada 64000 MiB of memory, but it has only 16000 MiB" in line
     view.spec = node("ada", mem_mb=8_000)
-    news.check_memory(view)
+    notices.report_waiting([], 2.0)
     assert len(lines) == 1

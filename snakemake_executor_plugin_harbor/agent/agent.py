@@ -22,7 +22,7 @@ from harbor_fence import Fence
 from harbor_guardian import guarded
 from harbor_logs import kept_by_another, our_identity
 from harbor_meter import introduce, memory
-from harbor_processes import BOOT_ID, Look, kill_all, lower_group, name_of, oom_count, own_peak, resident
+from harbor_processes import BOOT_ID, Look, is_starting, kill_all, lower_group, name_of, oom_count, own_peak, resident
 from harbor_spool import ENDING, OUTPUT, RECORD, Record, append_json, private_directory, read_record, remove_files
 from harbor_starting import checked, demand, refusal_of, start_script
 from harbor_turn import Turn
@@ -55,6 +55,13 @@ def same_directory(one, other):
     if not isinstance(one, list) or not isinstance(other, list) or len(one) != 2 or len(other) != 2:
         return False
     return any(found is not None and found == other[i] for i, found in enumerate(one))
+
+
+def on_its_way(pid, parent, keepers):
+    """Whether a process may be a job that one of the keepers starts, or one of them that still starts jobs."""
+    if parent in keepers:
+        return is_starting(pid, parent)
+    return name_of(pid) == "harbor-agent" and (pid in keepers or name_of(parent) != "harbor-guardian")
 
 
 class Agent(Endings):
@@ -132,7 +139,8 @@ class Agent(Endings):
         """Take in what the spool holds, and conclude what has ended unseen."""
         limit = time.time() - KEEP_DAYS * 86400
         records = list(self.stored())
-        self.find_lost([record for record in records if not record.info.get("forgotten") and record.lacks_pid()])
+        lost = [record for record in records if not record.info.get("forgotten") and record.lacks_pid()]
+        self.find_lost(lost, {record.pid for record in records})
         look = None
         for record in records:
             forgotten = record.info.get("forgotten")
@@ -166,22 +174,20 @@ class Agent(Endings):
                     continue
                 yield Record(path[: -len(RECORD)], "%s/%s" % (run, match.group(1)), int(match.group(2)), info)
 
-    def find_lost(self, records):
-        """Look for the processes of attempts whose agent was killed while it started them. Such a process may still be
-        on its way: between fork and exec it looks like the agent that forked it. One that takes too long is killed, so
-        that it does not begin after its attempt was called lost.
+    def find_lost(self, records, recorded=()):
+        """Look for the processes of attempts whose agent was killed while it started them.
+
+        Such a process may still be on its way: until its exec is complete, nothing shows which job it belongs to. One
+        that takes too long is killed, so that it does not begin after its attempt was called lost. `recorded` are the
+        pids in other records.
         """
         began = time.monotonic()
         while records:
             look = Look()
             recent = [record for record in records if abs(time.time() - record.started) < 10]
             keepers = {pid for record in recent for pid in record.info.get("keepers") or []}
-            agents = {pid: found[0] for pid, found in look.table.items() if name_of(pid) == "harbor-agent"}
-            coming = [
-                pid
-                for pid, parent in agents.items()
-                if pid != os.getpid() and (pid in keepers or parent in keepers or name_of(parent) != "harbor-guardian")
-            ]
+            others = ((pid, found[0]) for pid, found in look.table.items() if pid != os.getpid())
+            coming = {pid for pid, parent in others if on_its_way(pid, parent, keepers)}
             for record in records:
                 record.find(look)
             records = [record for record in recent if record.pid is None]
@@ -189,7 +195,8 @@ class Agent(Endings):
             if not (recent and coming) or waited > STARTING_MAX:
                 return
             if waited > STARTING:
-                kill_all([pid for pid in coming if agents[pid] in keepers and pid not in keepers], signal.SIGKILL)
+                late = [pid for pid in coming if look.table[pid][0] in keepers and pid not in keepers]
+                kill_all(set(late).difference(recorded), signal.SIGKILL)
             time.sleep(0.01)
 
     def is_over(self, record):

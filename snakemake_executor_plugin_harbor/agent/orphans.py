@@ -3,7 +3,7 @@
 import os
 
 from harbor_helpers import GIVEN_UP
-from harbor_processes import environment_of, read_file
+from harbor_processes import job_keys_of, read_file
 from harbor_spool import OUTPUT
 
 
@@ -32,7 +32,7 @@ def left_by(record, others, members, look):
 
 def owner_of(pid, stat_, records, members):
     """The job to which an orphan certainly belongs; None if that cannot be told."""
-    keys = {item[15:] for item in environment_of(pid) if item.startswith(b"HARBOR_JOB_KEY=")}
+    keys = job_keys_of(pid)
     outputs = set()
     for fd in (0, 1, 2):
         try:

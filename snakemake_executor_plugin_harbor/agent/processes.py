@@ -11,6 +11,7 @@ from harbor_helpers import output_of
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1048576.0 if hasattr(os, "sysconf") else 0.0
+KEY = b"HARBOR_JOB_KEY"
 # Python ignores PIPE and XFSZ; what is ignored would be inherited.
 RESET = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD]
 
@@ -88,6 +89,15 @@ def environment_of(pid):
         return []
 
 
+def job_keys_of(pid):
+    """The keys of jobs in the environment of a process. While bash reads a variable, it replaces the `=` by NUL."""
+    items = environment_of(pid)
+    found = {item[len(KEY) + 1 :] for item in items if item.startswith(KEY + b"=")}
+    if KEY in items[:-1]:
+        found.add(items[items.index(KEY) + 1])
+    return found
+
+
 class Look:
     """All processes at one moment, and whose they are."""
 
@@ -103,9 +113,8 @@ class Look:
         if self.keys is None:
             self.keys = {}
             for pid in self.table:
-                for item in environment_of(pid):
-                    if item.startswith(b"HARBOR_JOB_KEY="):
-                        self.keys.setdefault(item[15:], set()).add(pid)
+                for found in job_keys_of(pid):
+                    self.keys.setdefault(found, set()).add(pid)
         return self.keys.get(key.encode(), set())
 
     def family(self, leader, key=None, more=()):
@@ -162,6 +171,26 @@ def own_peak():
 
 def is_zombie(pid):
     return ") Z " in read_file("/proc/%d/stat" % pid)
+
+
+def is_starting(pid, parent):
+    """Whether a child of an agent or a guardian has not become the job's shell yet, so that its environment cannot tell
+    which job it is.
+
+    The three states follow each other: a fork of its parent, with the name of either program; the new program without
+    an environment (0.1 ms, or as long as the disk needs to deliver it); the new program with its environment.
+    """
+    try:
+        if environment_of(pid) == environment_of(parent) and exe_of(pid) == exe_of(parent):
+            return True
+    except OSError:
+        return False
+    fields = read_file("/proc/%d/stat" % pid).rpartition(")")[2].split()
+    return len(fields) > 48 and fields[48] == "0" and fields[0] not in "ZX"
+
+
+def exe_of(pid):
+    return os.readlink("/proc/%d/exe" % pid)
 
 
 def resident(pid):

@@ -7,7 +7,7 @@ import signal
 import time
 
 from harbor_helpers import output_of
-from harbor_processes import BOOT_ID, TICKS, all_processes, environment_of, name_of, read_file
+from harbor_processes import BOOT_ID, TICKS, all_processes, job_keys_of, name_of, read_file
 
 TERM_CODE = 128 + signal.SIGTERM
 # Seconds: a job's end may be seen so long before or after our own TERM. `kill` and `killall` take some time.
@@ -95,9 +95,7 @@ def spared(termed_at):
         if pid in (1, kernel, os.getpid()) or stat_[0] == kernel or stat_[4] > oldest:
             continue
         facts = dict(line.split(":\t", 1) for line in read_file("/proc/%d/status" % pid).splitlines() if ":\t" in line)
-        ours = facts.get("Name", "").startswith("harbor-") or any(
-            item.startswith(b"HARBOR_JOB_KEY=") for item in environment_of(pid)
-        )
+        ours = facts.get("Name", "").startswith("harbor-") or job_keys_of(pid)
         deaf = int(facts.get("SigIgn", "0"), 16) | int(facts.get("SigBlk", "0"), 16)
         if ours or deaf >> (signal.SIGTERM - 1) & 1 or facts.get("State", "Z")[0] in "ZXTt":
             continue

@@ -7,7 +7,9 @@ from typing import Any
 
 import yaml
 
-from ..config.settings import PASSWORD_VARIABLE, ExecutorSettings, PoolConfig, pool_config
+from ..config.password import PASSWORD_VARIABLE
+from ..config.pool_config import PoolConfig, pool_config
+from ..config.settings import ExecutorSettings
 from ..core.model import NodeSpec
 from ..errors import HarborError
 from ..remote.connect import make_transport

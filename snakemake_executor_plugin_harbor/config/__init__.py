@@ -1,1 +1,1 @@
-"""Settings and host lists as the user wrote them, validated and frozen."""
+"""This folder reads and checks the settings and host lists that the user wrote. It imports only `core`."""

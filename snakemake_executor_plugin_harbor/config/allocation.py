@@ -1,4 +1,4 @@
-"""The nodes of the batch allocation that this process runs in (`--harbor-hosts slurm` or `pbs`)."""
+"""Finds the nodes of the batch allocation that this process runs in (`--harbor-hosts slurm` or `pbs`)."""
 
 import ipaddress
 import os
@@ -11,16 +11,16 @@ from pathlib import Path
 from ..errors import HarborError
 
 KINDS = ("slurm", "pbs")
-"""Words of --harbor-hosts that stand for the nodes of an allocation."""
+"""These words of --harbor-hosts stand for the nodes of an allocation."""
 
 
 def allocated_hosts(kind: str) -> list[str]:
-    """The nodes of the allocation, each as SLOTS/HOST, or as HOST if the number of slots is unknown."""
+    """Return the nodes of the allocation, each as SLOTS/HOST, or as HOST if the number of slots is unknown."""
     return _pbs_hosts() if kind == "pbs" else _slurm_hosts()
 
 
 def _pbs_hosts() -> list[str]:
-    """PBS lists a host once per slot in the file that PBS_NODEFILE names."""
+    """Return the hosts in the file that PBS_NODEFILE names. PBS lists a host there once per slot."""
     path = os.environ.get("PBS_NODEFILE")
     if not path:
         raise HarborError(
@@ -30,7 +30,9 @@ def _pbs_hosts() -> list[str]:
     try:
         hosts = [_without_domain(line) for line in Path(path).read_text().split()]
     except (OSError, ValueError) as error:
-        raise HarborError(f"--harbor-hosts pbs: PBS_NODEFILE {path} cannot be read: {error}.") from error
+        raise HarborError(
+            f"--harbor-hosts pbs: PBS_NODEFILE {path} cannot be read: {error}.", "ls -l $PBS_NODEFILE"
+        ) from error
     return [f"{slots}/{host}" for host, slots in Counter(hosts).items()]
 
 
@@ -48,7 +50,7 @@ def _slurm_hosts() -> list[str]:
 
 @cache
 def _expand_names(listing: str) -> list[str]:
-    """The host names of Slurm's compressed form: `node[1-3]` stands for node1, node2 and node3."""
+    """Return the host names of Slurm's compressed form: `node[1-3]` stands for node1, node2 and node3."""
     try:
         command = ["scontrol", "show", "hostnames", listing]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
@@ -61,7 +63,7 @@ def _expand_names(listing: str) -> list[str]:
 
 
 def _without_domain(host: str) -> str:
-    """A host name without its domain. An address is returned as it is."""
+    """Return a host name without its domain. An address is returned as it is."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -70,7 +72,7 @@ def _without_domain(host: str) -> str:
 
 
 def _expand_counts(text: str) -> list[int]:
-    """The numbers of Slurm's compressed form: `8(x2),4` stands for 8, 8 and 4. Empty if the form is not known."""
+    """Return the numbers of Slurm's compressed form: `8(x2),4` stands for 8, 8 and 4. Return none for another form."""
     counts: list[int] = []
     for item in filter(None, text.split(",")):
         match = re.fullmatch(r"(\d{1,9})(?:\(x(\d{1,6})\))?", item)

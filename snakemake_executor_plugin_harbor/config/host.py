@@ -1,4 +1,4 @@
-"""One host of the host list in GNU parallel's sshlogin form: `[SLOTS/][USER@]HOST[:PORT]`."""
+"""Parses one host of the host list. Its form is GNU parallel's sshlogin form: `[SLOTS/][USER@]HOST[:PORT]`."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from ..errors import HarborError
 
 FORM = "[SLOTS/][USER@]HOST[:PORT], for example 8/ada or carol@grace:2222"
 NAME_MAX = 253
-"""The longest host name that DNS allows."""
+"""DNS allows no longer host name."""
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@\\-]*")
@@ -18,7 +18,7 @@ _SHOWN = 60
 
 
 def parse_host(text: str, where: str) -> NodeSpec:
-    """The node that `text` describes. Raises HarborError, whose message begins with `where` (option or file:line)."""
+    """Return the node that `text` describes. Raises HarborError that begins with `where` (the option or file:line)."""
 
     def bad(why: str) -> HarborError:
         return HarborError(f"{where}: {shorten(text)} is not a host: {why}. The form is {FORM}.")
@@ -46,7 +46,7 @@ def parse_host(text: str, where: str) -> NodeSpec:
 
 
 def _split_port(text: str) -> tuple[str, str, str]:
-    """Host, separator and port of HOST, HOST:PORT, ADDRESS or [ADDRESS]:PORT, where ADDRESS may be an IPv6 address.
+    """Return host, separator and port of HOST, HOST:PORT, ADDRESS or [ADDRESS]:PORT. ADDRESS may be an IPv6 address.
 
     The separator is ":" if a port follows, "" if none does, and anything else is a mistake.
     """
@@ -57,19 +57,19 @@ def _split_port(text: str) -> tuple[str, str, str]:
 
 
 def _number(text: str, low: int, high: int) -> int | None:
-    """The whole number that `text` has in decimal digits. None if it is not one or is out of range."""
+    """Return the whole number in `text`, or None if it is not one or is out of range."""
     number = int(text) if re.fullmatch("[0-9]{1,12}", text) else -1
     return number if low <= number <= high else None
 
 
 def shorten(value: object) -> str:
-    """The repr of a wrong value, short enough for an error message."""
+    """Return the repr of a wrong value, cut to a length that suits an error message."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def checked_node_name(name: str, where: str) -> str:
-    """`name`, if it can be the name of a node. Raises HarborError otherwise."""
+    """Return `name` if it can be the name of a node. Raises HarborError otherwise."""
     if len(name) > NAME_MAX or not _NAME.fullmatch(name):
         raise HarborError(
             f"{where}: {shorten(name)} is not a node name. A node name consists of letters, digits, '.', '_' and '-'; "
@@ -79,9 +79,9 @@ def checked_node_name(name: str, where: str) -> str:
 
 
 def with_unique_names(nodes: Iterable[NodeSpec], where: object = "--harbor-hosts") -> list[NodeSpec]:
-    """The nodes with unique names. If a name occurs more than once, nodes that have a port are renamed to host:port.
+    """Return the nodes with unique names. Raises HarborError if that is not possible.
 
-    Raises HarborError if a name then still occurs twice.
+    If a name occurs more than once, those of its nodes that have a port are renamed to host:port.
     """
     given = list(nodes)
     count: dict[str, int] = {}

@@ -1,7 +1,7 @@
-"""A host file in YAML: `NAME: {slots: 8, tags: [big], ...}` for each node.
+"""Reads a host file in YAML: `NAME: {slots: 8, tags: [big], ...}` per node.
 
-It is read from the nodes that the YAML parser makes, not from Python objects. Those could be of any type, and aliases
-could make them huge or part of themselves.
+It reads the YAML parser's nodes instead of the Python objects that the parser could make. These objects may have any
+type, and aliases may make them huge or let them contain themselves.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from ..core.protocol import MAX_CORES, MAX_MB
 from ..errors import HarborError
 from .host import checked_node_name, parse_host, shorten
 
-_KEYS: dict[str, type] = {
+_TYPES: dict[str, type] = {
     "host": str,
     "slots": int,
     "mem_mb": int,
@@ -38,40 +38,42 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "gpus": (0, MAX_CORES),
     "max_load": (0.01, 1000),
 }
+_SHOWN = 60
 
 
 def parse_yaml(text: str, path: Path) -> list[NodeSpec]:
-    """The nodes that `text`, the content of `path`, lists. Raises HarborError with the line of what is wrong."""
+    """Return the nodes in `text`, the content of `path`. Raises HarborError with the line of the first mistake."""
     try:
         root = yaml.compose(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        said = ", ".join(filter(None, (error.context, error.problem)))
-        raise HarborError(f"{path}:{line}: {said}.") from error
+        problem = ", ".join(filter(None, (error.context, error.problem)))
+        raise HarborError(f"{path}:{line}: {problem}.") from error
     except yaml.YAMLError as error:
-        raise HarborError(f"{path}: not YAML: {error}.") from error
+        raise HarborError(f"{path}: it is not YAML: {error}.") from error
     except RecursionError as error:
         raise HarborError(f"{path}: it is nested too deeply.") from error
     if root is None or _is_null(root):
         return []
-    return [_node(_at(path, key), key.value, value, path) for key, value in _pairs(root, str(path), path, "a node")]
+    pairs = _pairs(root, str(path), path, "one `NAME: {slots: 8, ...}` per node")
+    return [_parse_node(_location(path, key), key.value, value, path) for key, value in pairs]
 
 
-def _node(where: str, name: str, value: yaml.Node, path: Path) -> NodeSpec:
-    where = f"{where}: {name[:60]}"
+def _parse_node(where: str, name: str, value: yaml.Node, path: Path) -> NodeSpec:
+    where = f"{where}: {name[:_SHOWN]}"
     values: dict[str, Any] = {}
     if isinstance(value, yaml.ScalarNode):
         if not _is_null(value):
             values["host"] = _checked(where, "host", _scalar(value, where))
     else:
         for key, content in _pairs(value, where, path, "keys like slots or tags"):
-            at = f"{_at(path, key)}: {name[:60]}"
-            if key.value not in _KEYS:
-                close = difflib.get_close_matches(key.value, _KEYS, n=1)
-                guess = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(_KEYS)}."
-                raise HarborError(f"{at}.{key.value[:60]}: unknown key.{guess}")
+            at = f"{_location(path, key)}: {name[:_SHOWN]}"
+            if key.value not in _TYPES:
+                close = difflib.get_close_matches(key.value, _TYPES, n=1)
+                guess = f" Did you mean {close[0]}?" if close else f" The known keys are {', '.join(_TYPES)}."
+                raise HarborError(f"{at}.{key.value[:_SHOWN]}: unknown key.{guess}")
             if not _is_null(content):
-                values[key.value] = _checked(at, key.value, _plain(content, f"{at}.{key.value}"))
+                values[key.value] = _checked(at, key.value, _value(content, f"{at}.{key.value}"))
     if "host" in values:
         base = replace(parse_host(values.pop("host"), where), name=checked_node_name(name, where))
     else:
@@ -80,21 +82,20 @@ def _node(where: str, name: str, value: yaml.Node, path: Path) -> NodeSpec:
 
 
 def _pairs(node: yaml.Node, where: str, path: Path, expected: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-    """The keys and values of a mapping; each key is a scalar, and there once."""
+    """Yield the keys and values of a mapping. Each key must be a scalar and must occur once."""
     if not isinstance(node, yaml.MappingNode):
-        wanted = "one `NAME: {slots: 8, ...}` a node" if expected == "a node" else expected
-        raise HarborError(f"{where}: expected {wanted}, got a {_kind(node)}.")
+        raise HarborError(f"{where}: expected {expected}, got a {_kind(node)}.")
     seen: set[str] = set()
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise HarborError(f"{_at(path, key)}: a {_kind(key)} cannot be a name; expected {expected}.")
+            raise HarborError(f"{_location(path, key)}: a {_kind(key)} cannot be a name; expected {expected}.")
         if key.value in seen:
-            raise HarborError(f"{_at(path, key)}: {shorten(key.value)} is there twice.")
+            raise HarborError(f"{_location(path, key)}: {shorten(key.value)} is there twice.")
         seen.add(key.value)
         yield key, value
 
 
-def _at(path: Path, node: yaml.Node) -> str:
+def _location(path: Path, node: yaml.Node) -> str:
     return f"{path}:{node.start_mark.line + 1}"
 
 
@@ -106,8 +107,8 @@ def _is_null(node: yaml.Node) -> bool:
     return bool(node.tag == "tag:yaml.org,2002:null")
 
 
-def _plain(node: yaml.Node, where: str) -> Any:
-    """A scalar, or a list of them."""
+def _value(node: yaml.Node, where: str) -> Any:
+    """Return the value of a scalar, or the values of a list of scalars."""
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node, where)
     if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
@@ -119,12 +120,13 @@ def _scalar(node: yaml.ScalarNode, where: str) -> Any:
     try:
         return yaml.constructor.SafeConstructor().construct_object(node)
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise HarborError(f"{where}: {shorten(node.value)} cannot be read as {node.tag.rpartition(':')[2]}.") from error
+        kind = node.tag.rpartition(":")[2]
+        raise HarborError(f"{where}: {shorten(node.value)} cannot be read as {kind}.") from error
 
 
 def _checked(where: str, key: str, value: Any) -> Any:
-    """The value of a key as NodeSpec has it."""
-    kind = _KEYS[key]
+    """Return the value of a key in the form that NodeSpec has. Raises HarborError if it is wrong."""
+    kind = _TYPES[key]
     if key == "tags":
         tags = [value] if isinstance(value, str) else value
         if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
@@ -144,9 +146,9 @@ def _checked(where: str, key: str, value: Any) -> Any:
 
 def _text(where: str, key: str, value: str) -> str:
     if any(character in value for character in "\n\r\0"):
-        raise HarborError(f"{where}.{key}: must be one line, got {shorten(value)}.")
+        raise HarborError(f"{where}.{key}: the value must be one line, got {shorten(value)}.")
     if key == "scratch" and not value.startswith("/"):
-        raise HarborError(f"{where}.scratch: must be an absolute path, got {shorten(value)}.")
+        raise HarborError(f"{where}.scratch: the value must be an absolute path, got {shorten(value)}.")
     return value
 
 
@@ -154,5 +156,5 @@ def _bounded(where: str, key: str, value: Any) -> Any:
     low, high = _BOUNDS[key]
     if not low <= value <= high or math.isnan(value):
         limits = f"at least {low}" if value < low else f"from {low} to {high}"
-        raise HarborError(f"{where}.{key}: must be {limits}, got {shorten(value)}.")
+        raise HarborError(f"{where}.{key}: the value must be {limits}, got {shorten(value)}.")
     return value

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from .feasibility import permanent_reason
+from .feasibility import Refusal, permanent_reason, permanent_refusal
 from .machine import total_slots
 from .model import NodeState, Request
 from .node import NodeView, Reservations
@@ -48,6 +48,10 @@ class Capacity:
             possible = (node.spec.name for node in self._nodes if permanent_reason(request, node, self._policy) is None)
             found = self._classes[key] = frozenset(possible)
         return found
+
+    def refusal(self, request: Request) -> Refusal | None:
+        """Return the refusal of a job that no node can ever hold. None means that some node can."""
+        return permanent_refusal(request, {node.spec.name: node for node in self._nodes}, self._policy)
 
     def slots(self, names: frozenset[str]) -> int:
         """Return the number of slots that these nodes have for jobs now."""

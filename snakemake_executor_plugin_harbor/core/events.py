@@ -11,10 +11,11 @@ from .model import JobId, JobSpec, Load, NodeFacts, NodeSpec, Reservation
 
 @dataclass(frozen=True)
 class Prepared:
-    """The controller has prepared an attempt, so it can be sent."""
+    """The controller has prepared an attempt, so it can be sent. `log` is the path of its log."""
 
     job: JobId
     attempt: int
+    log: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Adopted:
 
     The job keeps its earlier id and attempt. `submitted_as` is the id under which it was submitted in this run, if that
     is another one. `reservation` is what it holds on the node. `exit` is the agent's `exited` message, if it has ended.
+    `log` is the path of its log.
     """
 
     job: JobId
@@ -43,6 +45,7 @@ class Adopted:
     reservation: Reservation
     exit: Mapping[str, Any] | None = None
     submitted_as: JobId | None = None
+    log: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,31 @@
-"""How Snakemake hears of the ends of jobs."""
+"""Reports the ends of jobs to Snakemake."""
 
 import threading
+import time
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 
 from ..core.model import JobState, Outcome
 from ..run.dispatcher import Dispatcher
-from ..snakemake_internals import scheduler
+from ..snakemake_internals import benchmark, output_cache, scheduler, settings
+from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
-from . import outcome as out
+from .failure import failure_text
 from .in_flight import InFlight, InFlightJob
 
 STORES = 4
-"""So many jobs at most move their outputs to the between-workflow cache at the same time."""
+"""At most this many jobs move their outputs to the between-workflow cache at the same time."""
+
+
+class _NotYet(Exception):
+    """The end of the job cannot be reported yet."""
 
 
 class _Store(threading.Thread):
-    """Moves the outputs of a job to the between-workflow cache, which may be a slow disk: other reports go on."""
+    """Moves the outputs of one job to the between-workflow cache. The cache may be a slow disk, and other reports must
+    not wait for it.
+    """
 
     def __init__(self, job: Any) -> None:
         super().__init__(name="harbor-store", daemon=True)
@@ -26,13 +34,33 @@ class _Store(threading.Thread):
 
     def run(self) -> None:
         try:
-            out.to_cache(self._job)
+            output_cache.store(self._job)
         except BaseException as error:
             self.error = error
 
 
+class LatencyWait:
+    """The time for which outputs that are not visible yet have been awaited, per job."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._since: dict[str, float] = {}
+
+    def is_over(self, id: str) -> bool:
+        """Whether the time is over. It begins with the first call for a job."""
+        since = self._since.setdefault(id, time.monotonic())
+        if time.monotonic() - since < self.seconds:
+            return False
+        del self._since[id]
+        return True
+
+    def end(self, id: str) -> None:
+        """End the wait, because the outputs are visible."""
+        self._since.pop(id, None)
+
+
 class EndReports:
-    """Used on the reporter's thread, but for `report_error` and `result_recorded`, which are for Snakemake's."""
+    """Its methods run on the report thread. Only `report_error` and `result_recorded` run on Snakemake's."""
 
     def __init__(self, executor: Any, entries: InFlight, dispatcher: Dispatcher, notes: AttemptNotes) -> None:
         self._executor = executor
@@ -40,73 +68,112 @@ class EndReports:
         self._entries = entries
         self._dispatcher = dispatcher
         self._notes = notes
-        self._latency = out.Latency(self._workflow.execution_settings.latency_wait)
+        self._latency = LatencyWait(settings.latency_wait(self._workflow))
         self._reported: dict[str, Outcome] = {}
         self._stores: dict[str, _Store] = {}
 
     def report(self, outcome: Outcome) -> bool:
-        """Tell Snakemake how a job ended, once its outputs are visible here: False until then."""
+        """Report the end of a job. Return False if it has to be tried again, because outputs are not visible yet or
+        are being moved to the between-workflow cache.
+        """
         entry = self._entries.get(outcome.job)
         if entry is None:
             return True
-        job = entry.job
-        failure: str | None = None
         try:
-            if entry.id in self._stores:
-                if self._stores[entry.id].is_alive():
-                    return False
-                if (trouble := self._stores.pop(entry.id).error) is not None:
-                    raise trouble
-            elif outcome.state == JobState.SUCCEEDED:
-                missing = out.missing_outputs(job)
-                if missing and not self._latency.over(entry.id):
-                    return False
-                self._latency.done(entry.id)
-                cached = outcome.exit is not None and not missing and out.to_be_cached(self._workflow, job)
-                if cached and len(self._stores) >= STORES:
-                    return False
-                failure = out.complete(self._workflow, job, outcome, missing, self._latency.seconds)
-                if cached and failure is None:
-                    self._stores[entry.id] = _Store(job)
-                    self._stores[entry.id].start()
-                    return False
-            elif outcome.state != JobState.WITHDRAWN:
-                failure = out.describe(outcome, entry.log)
-        except BaseException as error:  # functions of the Snakefile may call sys.exit()
-            failure = f"harbor: its result could not be taken: {_text(error)}"
-        if not self._close(entry, outcome, failure is not None):
-            return True
-        if outcome.state == JobState.WITHDRAWN:
-            if not entry.preparing:
-                out.undo_unstarted(self._workflow, entry)
-            if not self._executor.cancelling:
-                scheduler.give_back(self._workflow, job)
-        elif failure is not None:
-            if outcome.exit is None and outcome.node is None:
-                self._executor.error(job, failure)
-            else:
-                self._executor.error(job, failure, entry.log)
-        else:
-            self._executor.success(job)
+            failure = self._finish(entry, outcome)
+        except _NotYet:
+            return False
+        except BaseException as error:  # Functions of the Snakefile may call sys.exit().
+            failure = f"harbor: its result could not be processed: {_text(error)}"
+        if self._close(entry, outcome, failure is not None):
+            self._report(entry, outcome, failure)
         return True
 
+    def batch_reported(self) -> None:
+        """Have Snakemake run one scheduling round for the batch instead of one per job."""
+        scheduler.merge_requests(self._workflow)
+
     def report_error(self, job: Any, error: BaseException) -> None:
-        """A job that could not be handed over."""
+        """Report a job that could not be queued as failed."""
         self._executor.error(job, _text(error))
 
     def result_recorded(self, job: Any) -> None:
-        """Snakemake is done with a job's end: the node's record of it can go."""
+        """Have the node delete the record of an ended job, because Snakemake has recorded the job's result."""
         ended = self._reported.pop(str(job.jobid), None)
         if ended is not None:
             self._notes.result_recorded(ended.job)
         if ended is not None and ended.node is not None:
             self._dispatcher.result_recorded(ended.node, ended.job, ended.attempt)
 
+    def _finish(self, entry: InFlightJob, outcome: Outcome) -> str | None:
+        """Do what remains to be done for a job that has ended. Return why the job failed, or None if it succeeded.
+
+        Raises _NotYet if the job has to be looked at again.
+        """
+        if entry.id in self._stores:
+            self._finish_store(entry)
+            return None
+        if outcome.state == JobState.WITHDRAWN:
+            return None
+        if outcome.state != JobState.SUCCEEDED:
+            return failure_text(outcome, entry.log)
+        missing = internals.missing_outputs(entry.job)
+        if missing and not self._latency.is_over(entry.id):
+            raise _NotYet
+        self._latency.end(entry.id)
+        if missing:
+            return (
+                f"harbor: the command ended with exit code 0 on {outcome.node}, but outputs are missing here after "
+                f"{self._latency.seconds:g} s (--latency-wait): {', '.join(missing)}"
+            )
+        if outcome.exit is not None:
+            self._complete(entry, outcome.exit)
+        return None
+
+    def _finish_store(self, entry: InFlightJob) -> None:
+        """Raise the error with which the outputs could not be moved to the cache, or _NotYet while they are moved."""
+        if self._stores[entry.id].is_alive():
+            raise _NotYet
+        error = self._stores.pop(entry.id).error
+        if error is not None:
+            raise error
+
+    def _complete(self, entry: InFlightJob, exit: Any) -> None:
+        """Write the job's benchmark file, and begin to move its outputs to the between-workflow cache.
+
+        Raises _NotYet if its outputs are not in the cache yet.
+        """
+        job = entry.job
+        cached = output_cache.needs_store(self._workflow, job)
+        if cached and len(self._stores) >= STORES:
+            raise _NotYet
+        if not job.is_group() and internals.outputs_are_shared(self._workflow) and benchmark.is_wanted(job):
+            benchmark.write(self._workflow, job, exit.get("steps") or [exit])
+        if cached:
+            self._stores[entry.id] = _Store(job)
+            self._stores[entry.id].start()
+            raise _NotYet
+
+    def _report(self, entry: InFlightJob, outcome: Outcome, failure: str | None) -> None:
+        """Report a withdrawn, failed or successful job."""
+        if outcome.state == JobState.WITHDRAWN:
+            if not entry.preparing:
+                entry.undo_preparation(self._workflow)
+            if not self._executor.cancelling:
+                scheduler.give_back(self._workflow, entry.job)
+        elif failure is None:
+            self._executor.success(entry.job)
+        elif outcome.exit is None and outcome.node is None:
+            self._executor.error(entry.job, failure)
+        else:
+            self._executor.error(entry.job, failure, entry.log)
+
     def _close(self, entry: InFlightJob, outcome: Outcome, failed: bool) -> bool:
+        """Remove the job from those in flight. Return False if another thread has reported its end."""
         if not self._entries.remove(entry, outcome, failed):
             return False
-        if self._workflow.execution_settings.cleanup_scripts:
-            out.clean(entry.temp_files)
+        if settings.removes_scripts(self._workflow):
+            entry.remove_temp_files()
         self._reported[str(entry.job.jobid)] = outcome
         nothing_runs = outcome.exit is not None or outcome.node is None or outcome.state == JobState.WITHDRAWN
         if nothing_runs and (self._executor.cancelling or outcome.state == JobState.WITHDRAWN):

@@ -1,19 +1,25 @@
-"""Jobs between submission and Snakemake's verdict, and the numbers that are given to them."""
+"""The jobs that Snakemake has handed over and whose end it does not know yet, and the numbers that they get."""
 
+import contextlib
+import shutil
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..core.model import JobState, Outcome, Request
+from ..snakemake_internals import job as internals
 from .command import Command
 
 
 @dataclass
 class InFlightJob:
-    """A job that Snakemake handed over. `logged`: it is in Snakemake's log; `prepared`: an attempt of it was.
-    `ids` are all under which it is known here: an adopted job has two.
+    """One job that Snakemake handed over.
 
-    `preparing`: an attempt is in preparation now; `step` says what that is at, None while Snakemake prepares files.
+    `command` is set if a Snakemake on the node runs the job. `logged` says that Snakemake has printed the job, and
+    `prepared` that its files were prepared for an attempt. `preparing` says that an attempt is being prepared now, and
+    `step` in words what that is doing. `step` is None while Snakemake prepares files. `ids` are all ids under which the
+    job is known here: an adopted job has two.
     """
 
     job: Any
@@ -32,12 +38,27 @@ class InFlightJob:
 
     @property
     def wildcards(self) -> dict[str, str]:
-        """A group has none of its own."""
-        return {} if self.job.is_group() else dict(self.job.wildcards_dict)
+        return internals.wildcards(self.job)
+
+    def undo_preparation(self, workflow: Any) -> None:
+        """Reset the job's files if an attempt was prepared and its start message was never sent."""
+        if self.prepared and self.command is None:
+            self.prepared = False
+            internals.undo_preparation(workflow, self.job)
+
+    def remove_temp_files(self) -> None:
+        """Remove the files that were made for the job's command."""
+        for path in self.temp_files:
+            target = Path(path)
+            with contextlib.suppress(OSError):
+                if target.is_dir():
+                    shutil.rmtree(target)
+                else:
+                    target.unlink()
 
 
 class InFlight:
-    """All of them, by id. Snakemake's main thread adds, the launcher's looks, the reporter's removes."""
+    """All jobs in flight, by id. Snakemake's thread adds, threads that prepare read, the report thread removes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -51,11 +72,11 @@ class InFlight:
         return self._entries.get(id)
 
     def next_attempt(self, id: str) -> int:
-        """The number of a job's next attempt: Snakemake may have had it before and tries it again."""
+        """The number of a job's next attempt. Snakemake may hand the job over again after a failure."""
         return self._attempts.pop(id, 0) + 1
 
     def failed_on(self, job: Any) -> frozenset[str]:
-        """The nodes where a job has failed in this run. Snakemake's next try (`--retries`) prefers others."""
+        """The nodes on which the job has failed in this run. Snakemake's next try (`--retries`) avoids them."""
         return self._failed_on.get(str(job.jobid), frozenset())
 
     def add(self, entry: InFlightJob) -> None:
@@ -65,7 +86,7 @@ class InFlight:
             self._requested[entry.request] = self._requested.get(entry.request, 0) + entry.request.cores
 
     def assign_proc_id(self, entry: InFlightJob, wanted: int | None = None) -> int:
-        """The entry's HARBOR_PROC_ID: the lowest that no other job has, or the one that it had in an earlier run."""
+        """The job's HARBOR_PROC_ID. It is the lowest free number, or `wanted`, which the job had in an earlier run."""
         with self._lock:
             if entry.proc_id is None:
                 free = next(i for i in range(len(self._proc_ids) + 1) if i not in self._proc_ids)
@@ -74,16 +95,17 @@ class InFlight:
             return entry.proc_id
 
     def rename(self, entry: InFlightJob, id: str) -> None:
-        """The job goes on under the id that an earlier run gave it. What is on its way still has the other one."""
+        """Give an adopted job the id of its earlier run. Its other id stays valid for events that are on their way."""
         with self._lock:
             entry.id = id
             entry.ids.append(id)
             self._entries[id] = entry
 
     def remove(self, entry: InFlightJob, outcome: Outcome | None = None, failed: bool = False) -> bool:
-        """False if somebody else was first: only one thread may tell Snakemake what became of a job.
+        """Remove a job before its end is reported to Snakemake. `failed` says what will be reported, because a job may
+        have failed although its command succeeded.
 
-        `failed`: Snakemake is told of a failure, even if the command ended well (its outputs are missing).
+        Return False if another thread was first: only one thread may report a job's end.
         """
         with self._lock:
             if entry.id not in self._entries:
@@ -105,11 +127,11 @@ class InFlight:
         return True
 
     def requested_cores(self) -> dict[Request, int]:
-        """The cores that all jobs of each request take together."""
+        """The sum of cores over all jobs in flight, by request."""
         with self._lock:
             return dict(self._requested)
 
     def all(self) -> list[InFlightJob]:
-        """Each once."""
+        """Each job once."""
         with self._lock:
             return list({id(entry): entry for entry in self._entries.values()}.values())

@@ -1,8 +1,8 @@
-"""What makes a job the same job after a restart: a hash of what the user wrote, never of the final command.
+"""The hash by which a job is recognized after a restart. It covers what the user wrote, never the final command.
 
-Two captures of one job differ (`.snakemake/scripts/tmp*`, cache paths, sets in random order), so that healthy jobs
-would be killed. Rule code, shellcmd, params, inputs, outputs and wildcards do not. The id of the working directory
-(`store/directory_id.py`) is part of the hash, because other directories have jobs with the same description.
+Two captures of one job differ (`.snakemake/scripts/tmp*`, cache paths, sets in random order), so a hash of the command
+would end healthy jobs. Rule code, shell command, params, inputs, outputs and wildcards do not differ. The id of the
+working directory (`store/directory_id.py`) is part of the hash, because jobs of other directories may look the same.
 """
 
 import hashlib
@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from ..snakemake_internals import job as internals
+from ..snakemake_internals.source_cache import without_runtime_directory
+
 
 def job_hash(job: Any, directory: str) -> str:
-    """Hexadecimal digest; equal for the same job of the working directory with this id, in any run."""
+    """A hexadecimal digest that is equal in every run for the same job of the working directory with this id."""
     jobs = list(job.jobs) if job.is_group() else [job]
     digest = _begun(directory).copy()
     for text in sorted(map(_describe, jobs)):
@@ -26,34 +29,12 @@ def _begun(directory: str) -> "hashlib._Hash":
 
 
 def _describe(job: Any) -> str:
-    rule, params = job.rule, list(job.params._allitems())
-    # Strings and lists of strings say the same in every process; only params can be anything.
-    parts = (
-        rule.name,
-        getattr(rule, "run_func_src", None) or "",
-        rule.shellcmd or "",
-        str(rule.script or rule.wrapper or rule.notebook or ""),
-        [str(path) for path in job.input],
-        [str(path) for path in job.output],
-        [str(path) for path in job.log],
-        str(job.benchmark or ""),
-        sorted((name, str(value)) for name, value in job.wildcards_dict.items()),
-        stable(params) if params else "",
-    )
-    return _lasting(rule, repr(parts))
-
-
-def _lasting(rule: Any, text: str) -> str:
-    """The text without the directory of Snakemake's source cache, which is another one in each run."""
-    cache = rule.workflow.sourcecache
-    for directory in (str(cache.runtime_cache_path), cache.runtime_cache.name if cache.runtime_cache else None):
-        if directory and directory in text:
-            text = text.replace(directory, "")
-    return text
+    facts, params = internals.identity(job)
+    return without_runtime_directory(job.rule, repr((*facts, stable(params) if params else "")))
 
 
 def stable(value: Any) -> str:
-    """`repr` that is the same in another process: sets in order, no addresses."""
+    """A `repr` that is the same in another process, with sets in order and without addresses."""
     if isinstance(value, Mapping):
         items = sorted((stable(k), stable(v)) for k, v in value.items())
         return "{" + ",".join(f"{k}:{v}" for k, v in items) + "}"

@@ -1,7 +1,8 @@
-"""What a job is told of its place: the LaunchContext, and the same facts as HARBOR_* in its environment."""
+"""The place of an attempt: a job finds it as HARBOR_* in its environment, and a command factory gets it."""
 
 import importlib.util
 import re
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,10 @@ from ..errors import HarborError
 
 @dataclass(frozen=True)
 class LaunchContext:
-    """One attempt's place, in Slurm's terms; what a command factory gets.
+    """The place of one attempt, in Slurm's terms.
 
-    `local_id` is the lowest slot held, unique among the jobs that run on the node; `proc_id` is unique among the
-    jobs that run anywhere in the pool. `command` is what would be run.
+    `local_id` is the lowest slot that the job holds, so it is unique among the jobs that run on the node. `proc_id` is
+    unique among all jobs that run in the pool. `command` is the command that is run without a command factory.
     """
 
     node_name: str
@@ -33,7 +34,7 @@ class LaunchContext:
     gpus: tuple[int, ...] = ()
 
     def environment(self) -> dict[str, str]:
-        """The HARBOR_* variables, and CUDA_VISIBLE_DEVICES where GPUs are reserved."""
+        """The HARBOR_* variables, and CUDA_VISIBLE_DEVICES, which is empty for a job without GPUs."""
         names = (
             "node_name",
             "node_id",
@@ -78,8 +79,24 @@ def load_factory(text: str) -> CommandFactory:
     return function  # type: ignore[no-any-return]
 
 
+def apply_factory(factory: CommandFactory, name: str, context: LaunchContext) -> str:
+    """The command line that the factory returns. `name` is the value of --harbor-command-factory."""
+    option = f"--harbor-command-factory {name}"
+    try:
+        line = factory(context)
+    except (Exception, SystemExit) as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise HarborError(
+            f"{option}: raised {type(error).__name__}: {error} ({where.filename}:{where.lineno}) for job "
+            f"{context.job_name} on {context.node_name}."
+        ) from error
+    if not isinstance(line, str) or not line.strip():
+        raise HarborError(f"{option}: returned {line!r} for job {context.job_name}; it must return a command line.")
+    return line
+
+
 def log_path(log_dir: Path, rule: str, wildcards: Mapping[str, str], job_id: str, attempt: int) -> Path:
-    """`RULE/WILDCARDS/JOBID.ATTEMPT.log` under `log_dir`, with names that every filesystem takes."""
+    """`RULE/WILDCARDS/JOBID.ATTEMPT.log` in `log_dir`, with names that are valid on every filesystem."""
     text = ",".join(f"{name}={value}" for name, value in wildcards.items())
     directory, safe = _safe(rule).lstrip(".") or "_", _safe(text)
     return log_dir / (f"{directory}/{safe}/{job_id}.{attempt}.log" if safe else f"{directory}/{job_id}.{attempt}.log")

@@ -1,4 +1,7 @@
-"""Snakemake on a node: what its command line has to say beside what Snakemake's own executors put there."""
+"""The command of a Snakemake that runs a job on a node, for jobs that cannot be dispatched directly.
+
+Snakemake's own executors make the command line. This module adds what their form of it would lose.
+"""
 
 import os
 import re
@@ -10,30 +13,29 @@ from typing import Any
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from snakemake_interface_executor_plugins.utils import format_cli_arg, join_cli_args
 
+from ..snakemake_internals import job as internals
+from ..snakemake_internals import rule_resources, settings, source_cache
+from . import environment
 from .command import Command
-from .spec import option_text
 
 
 def command(executor: Any, job: Any) -> Command:
-    """Snakemake itself on the node, as the remote executors start it; for what a capture cannot cover."""
+    """The command, as the remote executors of Snakemake start it."""
     workflow = executor.workflow
     for member in job.jobs if job.is_group() else (job,):
-        executor.session.sources.cache_script(member)
+        source_cache.cache_script(member)
     # A node's Snakemake need not have our scheduler plugin, and one job needs no scheduling.
-    command = re.sub(r"--scheduler harbor\b", "--scheduler greedy", executor.format_job_exec(job))
-    # It works out the threads again; they have been cut down to the largest node here.
-    command += f" --max-threads {max(1, int(job.threads))}"
-    env: dict[str, str | None] = dict(executor.envvars())
-    if workflow.workflow_settings.cache is not None and "SNAKEMAKE_OUTPUT_CACHE" in os.environ:
-        env["SNAKEMAKE_OUTPUT_CACHE"] = os.environ["SNAKEMAKE_OUTPUT_CACHE"]
-    # A profile of the controller would be applied once more, over what the command already says.
-    env["SNAKEMAKE_PROFILE"] = None
-    # It reads the Snakefile again, and with it `workdir:`, so it starts where this Snakemake was when it did so.
-    return Command((command,), "/bin/bash", str(workflow.workdir_init), env, (), needs(workflow))
+    line = re.sub(r"--scheduler harbor\b", "--scheduler greedy", executor.format_job_exec(job))
+    # It computes the threads again. Here they have been reduced to the largest node.
+    line += f" --max-threads {max(1, int(job.threads))}"
+    env = environment.of_spawned_snakemake(executor)
+    # It reads the Snakefile again, and with it `workdir:`. So it starts in the directory in which this Snakemake was
+    # when it read the Snakefile.
+    return Command((line,), "/bin/bash", str(workflow.workdir_init), env, (), needs(workflow))
 
 
 def python_executable(workflow: Any) -> str:
-    """The Python that has Snakemake, as a word for the shell: the node's own first, where software is not shared."""
+    """The Python that has Snakemake, as a word for the shell. If software is not shared, the node's own comes first."""
     if SharedFSUsage.SOFTWARE_DEPLOYMENT in workflow.storage_settings.shared_fs_usage:
         return shlex.quote(sys.executable)
     probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec('snakemake') is None)"
@@ -41,64 +43,42 @@ def python_executable(workflow: Any) -> str:
 
 
 def files_to_wait_for(workflow: Any, job: Any) -> list[str]:
-    """The files that are to be there before the job begins, as far as they come to the node by the shared directory."""
-    usage = workflow.storage_settings.shared_fs_usage
-    if SharedFSUsage.INPUT_OUTPUT not in usage:
-        return []
-    local = SharedFSUsage.STORAGE_LOCAL_COPIES in usage
-    return [str(file) for file in job.get_wait_for_files() if local or not getattr(file, "is_storage", False)]
+    """The files that must be visible on the node before the job begins."""
+    return internals.awaited_files(workflow, job)
 
 
 def cores(workflow: Any, job: Any) -> int:
-    """`--cores` for a job: as many as the workflow may use in all, else as many as the job holds.
+    """The value of `--cores`: the limit of the workflow if there is one, else the cores that the job holds.
 
-    Not "all": a node may have fewer cores than the slots that its owner gave it, and more than the job's share.
+    It is not "all". A node may have fewer cores than the slots that its owner gave it, and more than the job's share.
     """
-    resources = job.global_resources if job.is_group() else workflow.global_resources
-    limit = resources["_cores"].value
-    return max(1, int(job.threads)) if limit is None or limit == sys.maxsize else int(limit)
+    limit = rule_resources.core_limit(workflow, job)
+    return max(1, int(job.threads)) if limit is None else limit
 
 
 def needs(workflow: Any) -> tuple[str, ...]:
-    """Paths that the node must have: the interpreter, and the Snakefile, which is read there again."""
+    """The paths that the node must have: the interpreter, and the Snakefile, which is read there again."""
     shared = SharedFSUsage.SOFTWARE_DEPLOYMENT in workflow.storage_settings.shared_fs_usage
     paths = [sys.executable] if shared else []
     return tuple(path for path in (*paths, str(workflow.main_snakefile)) if os.path.isabs(path))
 
 
 def general_arguments(workflow: Any) -> str:
-    """Options that come after Snakemake's own and win over them. Each says what Snakemake's own form loses."""
-    settings = workflow.resource_settings
-    defaults = settings._parsed_default_resources.items()
-    overwritten = settings._parsed_overwrite_resources.items()
-    # A node's `workdir:` must not win over our --directory, and a relative one would be taken from inside itself.
-    directory = os.getcwd() if workflow.overwrite_workdir is not None else None
-    files = [str(Path(os.path.expandvars(path)).expanduser()) for path in workflow.overwrite_configfiles]
-    resources = [f"{rule}:{text}" for rule, given in overwritten for item in given.items() if (text := as_typed(*item))]
+    """Options that come after Snakemake's own and override them."""
     usage = workflow.storage_settings.shared_fs_usage
-    # We look at the local copies in the shared directory after the job, whoever made them.
+    # We look for the local copies in the shared directory after the job, whether or not harbor's Snakemake made them.
     keep = SharedFSUsage.INPUT_OUTPUT in usage and SharedFSUsage.STORAGE_LOCAL_COPIES not in usage
+    files = [str(Path(os.path.expandvars(path)).expanduser()) for path in settings.config_files(workflow)]
     return str(
         join_cli_args(
             [
                 format_cli_arg("--keep-storage-local-copies", keep),
-                format_cli_arg("--directory", directory),
+                # `workdir:` of the Snakefile must not override our --directory, and a relative --directory would be
+                # resolved from inside itself.
+                format_cli_arg("--directory", settings.directory_option(workflow)),
                 format_cli_arg("--configfiles", files),
-                format_cli_arg(
-                    "--default-resources", [text for item in defaults if (text := as_typed(*item))], base64_encode=True
-                ),
-                format_cli_arg("--set-resources", resources, base64_encode=True),
+                format_cli_arg("--default-resources", rule_resources.default_options(workflow), base64_encode=True),
+                format_cli_arg("--set-resources", rule_resources.overwritten_options(workflow), base64_encode=True),
             ]
         )
     )
-
-
-def as_typed(name: str, resource: Any) -> str | None:
-    """NAME=VALUE as an option took it; None for a function, which no option can say.
-
-    Snakemake keeps `mem_mib=1000` as mem_mb 1048 and forwards it as `mem_mb=1000`; an expression for `mem` it drops.
-    """
-    if not resource.is_evaluable():
-        return None if resource.value is None else f"{name}={resource.value!r}"
-    typed = option_text(resource._evaluator)
-    return f"{typed[0]}={typed[1]}" if typed else None

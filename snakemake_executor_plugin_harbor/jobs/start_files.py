@@ -1,6 +1,6 @@
-"""What is too long for a `start` message: long scripts go into files, other things fail the job.
+"""Bounds of a start message: long scripts are moved into files, and anything else that is too long fails the job.
 
-The files lie in the shared working directory and are deleted with the job's other temporary files
+The files lie in the shared working directory. They are deleted with the job's other temporary files
 (`InFlightJob.temp_files`).
 """
 
@@ -16,16 +16,19 @@ from ..errors import HarborError
 DIRECTORY = Path(".snakemake", "harbor", "start")
 LONG_SCRIPTS = 128 << 10
 """Characters. Longer scripts are written to files."""
-SUSPICIOUS = 64 << 10
-"""Characters. Even if each takes 12 bytes in JSON, such a message is below MAX_LINE."""
+SURELY_FITS = 64 << 10
+"""Characters. A message with fewer is below MAX_LINE, even if each of them takes 12 bytes in JSON."""
 MAX_VARIABLE = 128 << 10
-"""Bytes of one environment variable with its name: Linux starts no program with a longer one (MAX_ARG_STRLEN)."""
+"""Bytes of one environment variable with its name. Linux starts no program with a longer one (MAX_ARG_STRLEN)."""
 SOURCING = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh"})
-"""Shells for which `. FILE` runs a file as if its text had been given with -c."""
+"""Shells in which `. FILE` runs a file as if its text had been given with -c."""
 
 
 def shorten(scripts: Sequence[str], shell: str | None, name: str) -> tuple[list[str], list[str]]:
-    """The scripts, or scripts that source them from files if they are long; and the files, called after `name`."""
+    """Return (scripts, files). Long scripts are written to files, and replaced by scripts that source these files.
+
+    The names of the files begin with `name`.
+    """
     if sum(map(len, scripts)) <= LONG_SCRIPTS or Path(shell or "sh").name not in SOURCING:
         return list(scripts), []
     short, files = [], []
@@ -39,12 +42,12 @@ def shorten(scripts: Sequence[str], shell: str | None, name: str) -> tuple[list[
 
 
 def remove_all() -> None:
-    """Remove the files: no job needs them any more."""
+    """Remove all files, because no job needs them any more."""
     shutil.rmtree(DIRECTORY, ignore_errors=True)
 
 
 def check_size(message: Message) -> None:
-    """Raise HarborError for a `start` message that no node takes."""
+    """Raise HarborError for a `start` message that is too long for any node."""
     env = {name: value for name, value in message["env"].items() if value is not None}
     what = f"job {message['name']} cannot be started on any node"
     for name, value in env.items():
@@ -57,7 +60,7 @@ def check_size(message: Message) -> None:
     parts = {f"the environment variable {name}": len(value) for name, value in env.items()}
     parts |= {"its command": sum(map(len, message["scripts"]))}
     parts |= {f"`{name}`": len(str(message[name])) for name in ("progress", "needs", "meta", "name", "cwd", "log")}
-    if sum(parts.values()) <= SUSPICIOUS:
+    if sum(parts.values()) <= SURELY_FITS:
         return
     size = len(encode(message))
     if size > MAX_LINE:

@@ -1,40 +1,35 @@
-"""The start message of an attempt: outputs removed, directories made, marker set, command captured."""
+"""Prepares an attempt and makes its start message: old outputs are removed, the marker is set, the command captured."""
 
-import os
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snakemake_interface_common.exceptions import WorkflowError
-
-from ..config.settings import PoolConfig
+from ..config.pool_config import PoolConfig
 from ..core import actions as act
 from ..core import events as ev
 from ..core.codec import Message
-from ..core.model import AttemptLocation
-from ..core.pool import Pool
-from ..errors import HarborError
+from ..core.model import AttemptLocation, JobId, NodeFacts
 from ..run.dispatcher import Dispatcher
+from ..snakemake_internals import dag, log, output_cache, settings
+from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
-from . import command as cmd
-from . import outcome as out
-from . import start_files
+from . import environment, start_files
+from .command import Command, direct_command
 from .in_flight import InFlight, InFlightJob
 from .job_hash import job_hash
-from .launch_context import CommandFactory, LaunchContext, log_path
+from .launch_context import CommandFactory, LaunchContext, apply_factory, log_path
 from .source_files import SourceFiles
 from .spec import progress_pattern, runtime_s
 
 
-class _Over(Exception):
-    """The run ends: the attempt is not started."""
+class _Stopping(Exception):
+    """The run ends, so the attempt is not started."""
 
 
 class StartMessages:
-    """Works for the launcher's threads."""
+    """Its methods run on the threads that prepare attempts."""
 
     def __init__(
         self,
@@ -43,14 +38,13 @@ class StartMessages:
         factory: CommandFactory | None,
         workdir: str,
         entries: InFlight,
-        pool: Pool,
         dispatcher: Dispatcher,
         notes: AttemptNotes,
         directory: str,
         sources: SourceFiles,
         stopping: Callable[[], bool],
     ) -> None:
-        """`directory` is the working directory's id; `stopping` says whether nothing is to start any more."""
+        """`directory` is the working directory's id. `stopping` returns True when no more attempts may start."""
         self._sources = sources
         self._notes = notes
         self._directory = directory
@@ -60,124 +54,129 @@ class StartMessages:
         self._config = config
         self._log_dir = Path(workdir) / config.log_dir
         self._entries = entries
-        self._pool = pool
         self._dispatcher = dispatcher
         self._factory = factory
-        self._order = {name: index for index, name in enumerate(pool.nodes)}
+        self._order = {name: index for index, name in enumerate(dispatcher.snapshot.nodes)}
         self._order_lock = threading.Lock()
 
+    def prepare(self, launch: act.Prepare) -> Message | ev.PrepareFailed:
+        """The `start` message of an attempt, or why there is none."""
+        entry = None if self._stopping() else self._entries.get(launch.job)
+        if entry is None:
+            return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
+        return self.make(entry, launch)
+
+    def rule_of(self, job: JobId) -> str:
+        """The rule or the group of a job."""
+        entry = self._entries.get(job)
+        return "" if entry is None else str(entry.job.name)
+
+    def report_slow(self, launch: act.Prepare, seconds: float) -> None:
+        """Report to the user that an attempt has been in preparation for this long, and what the preparation does."""
+        entry = self._entries.get(launch.job)
+        if entry is not None and entry.preparing:
+            self._executor.logger.warning(
+                f"harbor: job {entry.job.jobid} ({entry.job.name}) preparing for {seconds:.0f} s: "
+                f"{self.describe_step(entry)}"
+            )
+
+    def more_jobs_expected(self) -> bool:
+        """Whether Snakemake is going to hand over more jobs in the round that the last end has started."""
+        return dag.has_ready_jobs(self._workflow)
+
     def make(self, entry: InFlightJob, launch: act.Prepare) -> Message | ev.PrepareFailed:
-        """The message, or why there is none. What is wrong with a job is printed as Snakemake prints it."""
+        """Return the message, or why there is none. Errors of the job are printed as Snakemake prints them."""
         entry.preparing = True
         try:
-            self._announce(entry)
+            self._print(entry)
             self._prepare(entry)
             if self._fetch(entry):
                 return ev.PrepareFailed(launch.job, launch.attempt, "cached")
             return self._message(entry, launch)
-        except _Over:
+        except _Stopping:
             return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
-        except (Exception, SystemExit) as error:  # functions of the Snakefile may call sys.exit()
-            return self._failed(launch, error)
+        except (Exception, SystemExit) as error:  # Functions of the Snakefile may call sys.exit().
+            log.print_error(self._workflow, error)
+            return ev.PrepareFailed(launch.job, launch.attempt, "unprepared", "it could not be started; see above")
         finally:
             entry.preparing = False
             if self._entries.get(entry.id) is not entry:
-                out.undo_unstarted(self._workflow, entry)
+                entry.undo_preparation(self._workflow)
 
     def describe_step(self, entry: InFlightJob) -> str:
-        """In words: what the preparation of a job is at. It may look at files, and so may take long."""
-        job = entry.job
+        """What the preparation of a job is doing, in words. This may look at files, and so may take long."""
         if entry.step is not None:
             return entry.step
-        if not job.is_group() and job.shadow_dir:
-            return f"its shadow directory is made (shadow: {job.rule.shadow_depth!r}): {job.shadow_dir}"
-        missing = [str(file) for file in job.input if not os.path.exists(file)]
+        shadow = internals.shadow_directory(entry.job)
+        if shadow:
+            return f"its shadow directory is made (shadow: {internals.shadow_depth(entry.job)!r}): {shadow}"
+        missing = internals.missing_inputs(entry.job)
         if missing:
             more = f" and {len(missing) - 3} others" if len(missing) > 3 else ""
-            latency = self._workflow.execution_settings.latency_wait
+            latency = f"{settings.latency_wait(self._workflow):g}"
             return f"it waits for its input {', '.join(missing[:3])}{more} (--latency-wait {latency})"
         return "its old outputs are removed and its directories are made"
 
     def _check(self) -> None:
         if self._stopping():
-            raise _Over
+            raise _Stopping
 
-    def _failed(self, launch: act.Prepare, error: BaseException) -> ev.PrepareFailed:
-        from snakemake.exceptions import print_exception
-
-        if isinstance(error, SystemExit):
-            error = RuntimeError(f"SystemExit: {error}").with_traceback(error.__traceback__)
-        if not isinstance(error, WorkflowError):
-            error = _with_origin(error, self._workflow.linemaps)
-        print_exception(error, self._workflow.linemaps)
-        return ev.PrepareFailed(launch.job, launch.attempt, "unprepared", "it could not be started; see above")
-
-    def _announce(self, entry: InFlightJob) -> None:
-        """What comes before its files are touched."""
+    def _print(self, entry: InFlightJob) -> None:
+        """Have Snakemake print the job, once, before its files are touched."""
         if not entry.logged:
             entry.step = "its message and command are formatted for the log (its params may be slow functions)"
             self._executor.run_job_pre(entry.job)
             entry.logged = True
         if entry.command is None:
-            out.clean(entry.temp_files)
-
-    def _fetch(self, entry: InFlightJob) -> bool:
-        """Whether the outputs of a `cache:` rule came from that cache."""
-        entry.step = "its outputs are fetched from the between-workflow cache"
-        return self._prepares(entry) and out.from_cache(self._workflow, entry.job)
-
-    def _prepares(self, entry: InFlightJob) -> bool:
-        """Whether a job's files are prepared here: a Snakemake on the node does so itself, but may not know the cache,
-        as `--cache` without names is not forwarded to it. The outputs that come from the cache need their directories.
-        """
-        return entry.command is None or (out.cached(self._workflow, entry.job) and not entry.job.is_shadow)
+            entry.remove_temp_files()
 
     def _prepare(self, entry: InFlightJob) -> None:
-        """Have Snakemake remove old outputs and make directories; a spawned Snakemake does so itself."""
+        """Have Snakemake remove old outputs and make directories."""
         self._check()
         entry.step = None
-        if self._prepares(entry):
+        if self._prepares_here(entry):
             if entry.prepared:
-                out.undo(self._workflow, entry.job)
+                internals.undo_preparation(self._workflow, entry.job)
             entry.prepared = True
-            self._workflow.async_run(entry.job.prepare())
+            internals.prepare(self._workflow, entry.job)
+
+    def _prepares_here(self, entry: InFlightJob) -> bool:
+        """Whether the job's files are prepared by the controller.
+
+        A Snakemake on the node prepares them itself. But it may not know the between-workflow cache, because `--cache`
+        without names is not forwarded to it. Outputs that come from the cache need their directories.
+        """
+        return entry.command is None or (
+            output_cache.is_cached(self._workflow, entry.job) and not internals.shadow_depth(entry.job)
+        )
+
+    def _fetch(self, entry: InFlightJob) -> bool:
+        """Whether the outputs of a `cache:` rule came from the between-workflow cache."""
+        entry.step = "its outputs are fetched from the between-workflow cache"
+        return self._prepares_here(entry) and output_cache.fetch(self._workflow, entry.job)
 
     def _message(self, entry: InFlightJob, launch: act.Prepare) -> Message:
         job = entry.job
-        facts = self._pool.nodes[launch.node].facts
+        node = self._dispatcher.snapshot.nodes[launch.node]
+        facts = node.facts
         assert facts is not None
         self._check()
         entry.step = "its params are evaluated"
         entry.hash = entry.hash or job_hash(job, self._directory)
         hashes = [job_hash(member, self._directory) for member in job.jobs] if job.is_group() else [entry.hash]
         entry.step = "its command is made (its params or resources may be slow functions)"
-        command = entry.command or cmd.direct_command(self._workflow, job, facts.tmpdir, self._sources)
-        context = self._context(entry, launch, command)
-        env: dict[str, str | None] = {}
-        if not self._pool.nodes[launch.node].spec.local:
-            env |= cmd.shared_environment(facts.shared_paths, facts.path)
-        # What Snakemake sets for a job wins over `envvars:`, as for a local job.
-        env |= {
-            **cmd.set_by_snakefile(),
-            **cmd.declared_envvars(self._workflow),
-            **command.env,
-            **context.environment(),
-        }
+        command = entry.command or direct_command(self._workflow, job, facts.tmpdir, self._sources)
+        context = self._context(entry, launch)
         if entry.command is None:
             entry.temp_files = command.temp_files
-        entry.step = f"--harbor-command-factory {self._config.command_factory} is called"
-        scripts = [self._final(replace(context, command=script)) for script in command.scripts]
-        name = f"{launch.job.replace('/', '.')}.{launch.attempt}"
-        scripts, files = start_files.shorten(scripts, command.shell, name)
-        entry.temp_files += tuple(files)
         message = {
             "t": "start",
             "job": launch.job,
             "attempt": launch.attempt,
             "name": job.name,
-            "scripts": scripts,
+            "scripts": self._scripts(entry, launch, command, context),
             "shell": command.shell,
-            "env": env,
+            "env": self._environment(launch.node, facts, command, context),
             "cwd": command.cwd,
             "log": entry.log,
             "needs": list(command.needs),
@@ -194,11 +193,30 @@ class StartMessages:
         self._executor.submitted(job, entry.id)
         return message
 
+    def _environment(
+        self, node: str, facts: NodeFacts, command: Command, context: LaunchContext
+    ) -> dict[str, str | None]:
+        local = self._dispatcher.snapshot.nodes[node].spec.local
+        shared = {} if local else environment.shared_environment(facts.shared_paths, facts.path)
+        return environment.of_attempt(self._workflow, command.env, context.environment(), shared)
+
+    def _scripts(self, entry: InFlightJob, launch: act.Prepare, command: Command, context: LaunchContext) -> list[str]:
+        """The scripts that the agent runs: as the command factory changes them, and sourced from files if long."""
+        scripts = list(command.scripts)
+        if self._factory is not None:
+            entry.step = f"--harbor-command-factory {self._config.command_factory} is called"
+            name = str(self._config.command_factory)
+            scripts = [apply_factory(self._factory, name, replace(context, command=script)) for script in scripts]
+        name = f"{launch.job.replace('/', '.')}.{launch.attempt}"
+        scripts, files = start_files.shorten(scripts, command.shell, name)
+        entry.temp_files += tuple(files)
+        return scripts
+
     def _meta(self, entry: InFlightJob, launch: act.Prepare) -> dict[str, Any]:
-        """What adoption needs to go on with the job in another process. No command, no environment."""
+        """What the node stores so that another process can adopt the job. It has no command and no environment."""
         return {
             "snakemake_attempt": entry.job.attempt,
-            "shadow_dir": None if entry.job.is_group() else entry.job.shadow_dir,
+            "shadow_dir": internals.shadow_directory(entry.job),
             "slots": list(launch.reservation.slots),
             "gpus": list(launch.reservation.gpus),
             "proc_id": entry.proc_id,
@@ -206,28 +224,13 @@ class StartMessages:
             "litter": list(entry.temp_files),
         }
 
-    def _final(self, context: LaunchContext) -> str:
-        if self._factory is None:
-            return context.command
-        option = f"--harbor-command-factory {self._config.command_factory}"
-        try:
-            line = self._factory(context)
-        except (Exception, SystemExit) as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            raise HarborError(
-                f"{option}: raised {type(error).__name__}: {error} ({where.filename}:{where.lineno}) for job "
-                f"{context.job_name} on {context.node_name}."
-            ) from error
-        if not isinstance(line, str) or not line.strip():
-            raise HarborError(f"{option}: returned {line!r} for job {context.job_name}; it must return a command line.")
-        return line
-
-    def _context(self, entry: InFlightJob, launch: act.Prepare, command: cmd.Command) -> LaunchContext:
+    def _context(self, entry: InFlightJob, launch: act.Prepare) -> LaunchContext:
+        """The place of the attempt. This also sets the job's log and its HARBOR_PROC_ID."""
         job = entry.job
         wildcards = entry.wildcards
         log = log_path(self._log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
         entry.log = str(log)
-        self._dispatcher.logs[entry.id] = entry.log
+        nodes = self._dispatcher.snapshot.nodes
         with self._order_lock:
             node_id = self._order.setdefault(launch.node, len(self._order))
         return LaunchContext(
@@ -235,8 +238,8 @@ class StartMessages:
             node_id=node_id,
             local_id=min(launch.reservation.slots, default=0),
             proc_id=self._entries.assign_proc_id(entry),
-            nnodes=len(self._pool.nodes),
-            cpus_on_node=self._pool.nodes[launch.node].slots,
+            nnodes=len(nodes),
+            cpus_on_node=nodes[launch.node].slots,
             threads=job.threads,
             job_name=job.name,
             job_id=str(job.jobid),
@@ -245,17 +248,3 @@ class StartMessages:
             wildcards=wildcards,
             gpus=launch.reservation.gpus,
         )
-
-
-def _with_origin(error: BaseException, linemaps: Any) -> BaseException:
-    """The error with the line of the Snakefile that it comes from, as the local executor shows it."""
-    from snakemake.exceptions import RuleException, format_error, get_exception_origin
-
-    origin = get_exception_origin(error, linemaps)
-    if origin is None:
-        return error
-    line, file = origin
-    wrapped: Exception = RuleException(
-        format_error(error, line, linemaps=linemaps, snakefile=file, show_traceback=True)
-    )
-    return wrapped

@@ -1,1 +1,1 @@
-"""Everything that touches a node. May import `core`, never `run`, `cli` or the executor."""
+"""This folder holds everything that connects to a node. It imports only `core`."""

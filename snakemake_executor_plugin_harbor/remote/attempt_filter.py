@@ -14,7 +14,7 @@ from ..core.model import attempt_key
 
 
 class AttemptFilter:
-    """The attempts that one connection may report about.
+    """Keeps the attempts that one connection may report about.
 
     Any thread may call messages_sent(). Only the thread that reads the connection calls the other methods.
     """

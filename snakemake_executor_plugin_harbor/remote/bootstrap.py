@@ -1,4 +1,4 @@
-"""How the agent gets onto a node: one command line that finds Python, and the bytes that are then streamed to it."""
+"""Starts the agent on a node: one command line that finds Python there, and the program that is streamed to it."""
 
 import shlex
 from functools import cache
@@ -6,8 +6,8 @@ from importlib.resources import files
 
 from ..core.codec import Message, encode
 
-# Reads "N\n", then exactly N bytes, from fd 0 unbuffered: what follows (the welcome line) is the agent's to read.
-# Python 2 must be able to parse it, to say that it is too old.
+# It reads "N\n" and then exactly N bytes from fd 0 without a buffer, because the agent reads what follows (the welcome
+# line). Python 2 must be able to parse it, so that it can say that it is too old.
 _LOADER = (
     "import sys,os\n"
     "if sys.version_info<(3,6): sys.stderr.write('harbor: python-too-old: %s is Python %d.%d; nodes need 3.6 or newer'"
@@ -23,7 +23,7 @@ _LOADER = (
     "while n[-1:]!=b'\\n': n+=r(1)\n"
     "exec(compile(r(int(n)),'agent.py','exec'),{'__name__':'__main__'})\n"
 )
-_CANDIDATES = " ".join(
+_PYTHONS = " ".join(
     [
         "python3",
         *(f"python3.{minor}" for minor in range(14, 5, -1)),
@@ -40,7 +40,7 @@ _MODULES = (
 
 @cache
 def agent_source() -> bytes:
-    """The program for the node as one text: each file of `agent/` is a module of its own, agent.py is the main one."""
+    """Return the program for the node as one text. Each file of `agent/` becomes a module, and agent.py is run."""
     folder = files(AGENT)
     lines = ["import sys, types"]
     for name in _MODULES:
@@ -53,19 +53,19 @@ def agent_source() -> bytes:
 
 
 def bootstrap_input(welcome: Message) -> bytes:
-    """What the remote command is to read: the agent, then its first message."""
+    """Return what the remote command reads from its stdin: the agent's program, then the first message."""
     code = agent_source()
     return b"%d\n" % len(code) + code + encode(welcome)
 
 
 def bootstrap_command(python: str | None = None, setup: str | None = None) -> str:
-    """The remote command line, which bash, dash, tcsh, csh and fish all pass on unchanged.
+    """Return the remote command line. bash, dash, tcsh, csh and fish all pass it on unchanged.
 
-    Hence it begins with `exec sh -c` and has, inside the single quotes, no newline, backslash, `!` or single quote of
-    its own; the loader travels as hexadecimal. `python`: exactly this one, else the first that is found. `setup`: a
-    shell line of the user's that is run first.
+    For this, it begins with `exec sh -c` and contains no newline, backslash, `!` or further single quote inside the
+    single quotes, and the loader is written as hexadecimal digits. `python` is the Python to use; without it, the first
+    one that is found is used. `setup` is a shell line of the user that is run first.
     """
-    names = shlex.quote(python) if python else _CANDIDATES
+    names = shlex.quote(python) if python else _PYTHONS
     script = (
         f"for p in {names}; do if command -v $p >/dev/null 2>&1; then "
         f'exec $p -u -c "import binascii,sys;exec(binascii.unhexlify(sys.argv[1]))" {_LOADER.encode().hex()}; '

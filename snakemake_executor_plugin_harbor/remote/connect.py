@@ -4,12 +4,12 @@ The two SSH transports are imported only when they are used, because `import par
 """
 
 from .open_files import inherited_limit_command
-from .process import ProcessChannel, clean_environment
+from .process_channel import ProcessChannel, clean_environment
 from .transport import Channel, ConnectError, SshSettings, Target, Transport
 
 
 def make_transport(target: Target, kind: str, settings: SshSettings) -> Transport:
-    """A transport that is not open yet. `kind` is "paramiko" or "openssh"; it does not matter for a local target."""
+    """Return a transport that is not open yet. `kind` is "paramiko" or "openssh". A local target needs neither."""
     if target.local:
         return LocalTransport(target)
     if kind == "openssh":
@@ -22,7 +22,7 @@ def make_transport(target: Target, kind: str, settings: SshSettings) -> Transpor
 
 
 class LocalTransport:
-    """This machine as a node: /bin/sh runs the command that an SSH server would run on another node."""
+    """Makes this machine a node: /bin/sh runs the command that an SSH server would run on another node."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -33,7 +33,8 @@ class LocalTransport:
         try:
             channel = ProcessChannel(["/bin/sh", "-c", inherited_limit_command() + command], clean_environment())
         except OSError as error:
-            raise ConnectError("other", f"node {self._target.name}: cannot start /bin/sh: {error}") from error
+            message = f"node {self._target.name}: /bin/sh cannot be started on this machine: {error}"
+            raise ConnectError("other", message, "ls -l /bin/sh") from error
         self._channel = channel
         if self._closed:
             channel.close()

@@ -1,4 +1,4 @@
-"""One connection to a node, from its opening to its end. It starts the agent and turns the agent's lines into events.
+"""Runs one connection to a node. It starts the agent there and turns the agent's messages into events.
 
 A connection has two threads. One connects and reads, the other one writes, so that a node that does not read never
 blocks another node. A connection only reports events; the pool decides when to connect again.
@@ -30,14 +30,14 @@ CLOSE_S = 5.0
 """close() waits at most this many seconds."""
 
 OnOtherMessage = Callable[[str, Message], None]
-"""Called with the node's name and a message that is not an event."""
+"""It is called with the node's name and a message that is not an event."""
 IsCurrent = Callable[[], bool]
-"""Returns True while the connection of an event is still the node's. It may be closed while the event is queued."""
+"""It returns True while the connection of an event is in use. The event may wait in a queue longer than that."""
 Post = Callable[[ev.Event, IsCurrent], None]
 
 
 class Connection:
-    """The controller's end of one connection. All public methods may be called from any thread."""
+    """This is the controller's end of one connection. All public methods may be called from any thread."""
 
     def __init__(
         self,

@@ -6,18 +6,18 @@ from ..core import events as ev
 from ..core.protocol import printable
 
 LOGIN_PAUSE_S = 60.0
-"""The pause after a refused login that worked earlier in this run. Servers count refused logins and lock accounts."""
+"""This pause follows a refused login that worked earlier in this run, because servers count these and lock accounts."""
 REPAIR_PAUSE_S = 300.0
-"""The interval at which a rejected node is tried again. The user may have repaired it."""
+"""A rejected node is tried again at this interval, because the user may have repaired it."""
 HOST_KEY_PAUSE_S = 30.0
-"""The same interval if the host key was the reason. It may be shorter, because then nobody tried to log in."""
+"""This is the interval if the host key was the reason. It may be shorter, because nobody has tried to log in."""
 REASON_MAX = 2000
 """A reason is cut to this many characters, because a node may have written it."""
 
 
 @dataclass
 class WorkedBefore:
-    """The steps that succeeded in this run on the way to a node. If one of them fails later, the failure will pass."""
+    """Tells which steps of a connection succeeded earlier in this run. A later failure of such a step will pass."""
 
     login: bool = False
     agent: bool = False
@@ -25,7 +25,7 @@ class WorkedBefore:
 
 @dataclass(frozen=True)
 class ConnectionEnd:
-    """The reason for the end of a connection.
+    """Says why a connection ended.
 
     `permanent`: a retry alone does not help. `kind` is the kind of the ConnectError, or "agent" if the agent did not
     start or gave up.

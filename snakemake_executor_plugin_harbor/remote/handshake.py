@@ -14,13 +14,13 @@ from .bootstrap import bootstrap_input
 from .transport import Channel
 
 NOISE_MAX = 64 * 1024
-"""Bytes of login noise (motd, output of profile scripts) that may precede the agent's first line."""
+"""This many bytes of login noise (motd, output of profile scripts) may precede the agent's first line."""
 RECORDS_MAX = 100_000
-"""Records that a node may list. An agent keeps a tenth of this before it deletes records that are forgotten."""
+"""A node may list this many records. An agent keeps a tenth of this before it deletes records that are forgotten."""
 LISTING_MAX = 16 << 20
-"""Bytes that a node may send between hello and ready."""
+"""A node may send this many bytes between hello and ready."""
 PERMANENT_CODES = ("scratch", "protocol", "platform", "python")
-"""Codes of the agent's `fatal` message that a retry does not mend."""
+"""A retry does not help after a `fatal` message with one of these codes."""
 
 
 class AgentError(Exception):
@@ -34,7 +34,7 @@ class AgentError(Exception):
 
 @dataclass(frozen=True)
 class AgentReady:
-    """The agent's answer. `rest` holds messages that came in the same read after `ready`."""
+    """Holds the agent's answer. `rest` are the messages that came in the same read after `ready`."""
 
     hello: Message
     records: tuple[ev.NodeRecord, ...]

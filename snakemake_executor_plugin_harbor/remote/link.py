@@ -1,4 +1,4 @@
-"""The link to one node. It has one connection at a time, and it remembers which steps worked in this run."""
+"""Keeps the link to one node: one connection at a time, and the steps that worked in this run."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ JITTER_S = 0.5
 
 
 class Link:
-    """All methods may be called from any thread. Only close() blocks."""
+    """Connects to one node, again and again. All methods may be called from any thread. Only close() blocks."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The links to all nodes of a pool, by the node's name."""
+"""Keeps the links to all nodes of a pool, by the node's name."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ CLOSE_S = 10.0
 
 
 class Links:
-    """The dispatcher's links. Only the dispatcher's thread may call the methods. Only close() blocks."""
+    """Keeps one link per node. One thread at a time may call the methods. Only close() blocks."""
 
     def __init__(self, make_link: Callable[[NodeSpec], Link]) -> None:
         self._make_link = make_link

@@ -11,7 +11,7 @@ BATCH_MAX = 256
 
 
 class MessageWriter:
-    """The outgoing messages of one connection. All methods may be called from any thread; only join() blocks."""
+    """Queues and writes the messages of one connection. Any thread may call the methods. Only join() blocks."""
 
     def __init__(self, channel: Channel, node: str) -> None:
         self._channel = channel

@@ -1,21 +1,21 @@
-"""How many files this process may have open: each node takes some, and the usual limit of 1024 is soon too low."""
+"""Raises the limit of open files of this process. Each node needs some, so the usual limit of 1024 is soon too low."""
 
 import resource
 
 OWN = 256
-"""What Snakemake and harbor themselves need."""
+"""Snakemake and harbor need this many open files without any node."""
 PER_NODE = {"paramiko": 3, "openssh": 8}
-"""Sockets, proxies, logs and the pipes of a process that starts."""
+"""Each node needs this many open files: sockets, proxies, logs, and the pipes of a process that starts."""
 _inherited: int | None = None
 
 
 def raise_open_file_limit(nodes: int, transport: str) -> str | None:
-    """Raise the soft limit to the hard one; a warning if that is too low for so many nodes."""
+    """Raise the soft limit to the hard limit. Return a warning if that is too low for this number of nodes."""
     global _inherited
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if _inherited is None:
         _inherited = soft
-    for wanted in (hard, 65536, 10240):  # macOS takes no "unlimited" here
+    for wanted in (hard, 65536, 10240):  # macOS does not accept "unlimited" here
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             break
@@ -26,15 +26,16 @@ def raise_open_file_limit(nodes: int, transport: str) -> str | None:
     if limit == resource.RLIM_INFINITY or limit >= needed:
         return None
     return (
-        f"this process may open {limit} files, and {nodes} nodes by {transport} need about {needed}. Connections may "
-        f"fail. Try: ulimit -n {needed}   # before snakemake; the administrator sets how high it can go"
+        f"this process may open {limit} files, but {nodes} nodes by {transport} need about {needed}. Connections may "
+        f"fail. Try: ulimit -n {needed}   # before snakemake; the administrator sets the highest possible value"
     )
 
 
 def inherited_limit_command() -> str:
-    """Shell code that gives a command the soft limit that we were started with.
+    """Return shell code that restores the soft limit with which this process was started.
 
-    Jobs inherit it: select() fails above descriptor 1024, and some old programs close all up to the limit.
+    Jobs on this machine must not get the raised limit. select() fails for descriptors above 1024, and some old
+    programs close all descriptors up to the limit.
     """
     if _inherited is None or _inherited == resource.RLIM_INFINITY:
         return ""

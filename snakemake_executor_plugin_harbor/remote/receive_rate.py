@@ -9,7 +9,7 @@ BURST_S = 0.5
 
 
 class ReceiveRate:
-    """The rate limit of one connection."""
+    """Limits the rate of one connection."""
 
     def __init__(self) -> None:
         self._used_until = 0.0

@@ -26,20 +26,20 @@ PER_NODE_S = 0.2
 
 @dataclass
 class Answer:
-    """The result for one node. If it has no facts, `reason` says why."""
+    """Holds the result for one node. If it has no facts, `reason` says why."""
 
     spec: NodeSpec
     facts: NodeFacts | None = None
     load: Load | None = None
     reason: str = ""
     took: float | None = None
-    """Seconds from the begin of the survey until the node was ready."""
+    """This many seconds passed from the start of the survey until the node was ready."""
     skew: float | None = None
-    """Seconds by which the node's clock is ahead of this machine's."""
+    """The node's clock is ahead of this machine's by this many seconds."""
 
 
 _Inbox = queue.SimpleQueue[tuple[str, ev.Event, float]]
-"""Node, event, and the time at which the event arrived."""
+"""An item holds the node, the event, and the time at which the event arrived."""
 
 
 def survey(

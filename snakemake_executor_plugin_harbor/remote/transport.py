@@ -1,4 +1,4 @@
-"""The interfaces of a connection to a node, and the error that is raised when a node cannot be reached.
+"""Defines the interfaces of a connection to a node, and the error that is raised when a node cannot be reached.
 
 A Transport is one connection. A Channel is the one command that runs at its other end. `connect.py` makes transports.
 """
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Channel(Protocol):
-    """A running command's stdin, stdout and stderr as bytes.
+    """Gives access to a running command's stdin, stdout and stderr as bytes.
 
     One thread may call read() and another one write(). All other methods may be called from any thread.
     """
@@ -24,14 +24,14 @@ class Channel(Protocol):
         """Close the channel immediately and wake a blocked read() or write(). Repeated calls are allowed."""
 
     def stderr(self) -> str:
-        """The last 8 KiB that the command wrote to stderr. The text is complete once the output has ended."""
+        """Return the last 8 KiB that the command wrote to stderr. They are complete once the output has ended."""
 
     def exit_status(self) -> int | None:
-        """The command's exit code after the end of its output. None if it is unknown or a signal ended the command."""
+        """Return the exit code after the end of the output, or None if it is unknown or a signal ended the command."""
 
 
 class Transport(Protocol):
-    """One connection. open() is called once. close() ends the connection and everything that belongs to it."""
+    """Makes one connection. open() is called once. close() ends the connection and everything that belongs to it."""
 
     def open(self, command: str, first: bool = False) -> Channel:
         """Connect, authenticate, and start `command` through the user's login shell. Raises ConnectError.
@@ -45,7 +45,7 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """A node as the host list names it: `[USER@]HOST[:PORT]`. Where a field is None the ssh configuration decides."""
+    """Names a node as the host list does: `[USER@]HOST[:PORT]`. If a field is None, the ssh configuration decides."""
 
     name: str
     host: str
@@ -56,7 +56,7 @@ class Target:
 
 @dataclass(frozen=True)
 class SshSettings:
-    """Settings of all SSH connections of a run.
+    """Holds the settings of all SSH connections of a run.
 
     `ssh_config`: None stands for the user's own configuration. `connect_timeout`: the limit in seconds for each of the
     TCP connection, the server's greeting and the login.
@@ -67,17 +67,17 @@ class SshSettings:
     connect_timeout: float = 15
 
     def __repr__(self) -> str:
-        """Leaves the password out."""
+        """Leave the password out."""
         return f"SshSettings(ssh_config={self.ssh_config!r}, connect_timeout={self.connect_timeout!r})"
 
 
 PERMANENT = frozenset({"name", "host_key_unknown", "host_key_changed", "auth", "config"})
-"""Kinds of ConnectError that a retry does not mend. The others are refused, timeout, unreachable, proxy, closed and
-other."""
+"""A retry does not help after a ConnectError of these kinds. The other kinds are refused, timeout, unreachable, proxy,
+closed and other."""
 
 
 class ConnectError(Exception):
-    """A node could not be reached.
+    """Says that a node could not be reached, and why.
 
     `message` reads "node NAME: what, where, why". `hint` is the next command to type. `permanent` is True if a retry
     without a change by the user is useless.

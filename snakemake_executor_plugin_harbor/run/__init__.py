@@ -1,1 +1,1 @@
-"""Everything that touches the controller's disk and clock. May import `core` and `remote`."""
+"""The controller's threads, and what they own: the pool, the links, the journal and the control socket."""

@@ -15,24 +15,24 @@ from .wait_recorder import WaitingJobs
 class Preparer(Protocol):
     """Makes start messages. Several threads call it at the same time, for different jobs."""
 
-    def prepare(self, launch: act.Prepare) -> Message | ev.PrepareFailed:
-        """The `start` message of an attempt, or why there is none."""
+    def prepare(self, task: act.Prepare) -> Message | ev.PrepareFailed:
+        """Prepare an attempt. Returns its `start` message, or the reason why there is none."""
 
     def rule_of(self, job: JobId) -> str:
-        """The rule of a job. If one job of a rule is slow to prepare, the others probably are, too."""
+        """Return the rule of a job. If one job of a rule is slow to prepare, the others probably are, too."""
 
-    def report_slow(self, launch: act.Prepare, seconds: float) -> None:
+    def report_slow(self, task: act.Prepare, seconds: float) -> None:
         """Report to the user that an attempt has been in preparation for this long."""
 
     def more_jobs_expected(self) -> bool:
-        """Whether Snakemake's own thread is at work and will call `PrepareThreads.drain`."""
+        """Return whether Snakemake's thread is about to hand over more jobs and to call `PrepareThreads.drain`."""
 
 
 class Reporter(Protocol):
     """Reports ends of jobs to Snakemake. The report thread calls it."""
 
     def report(self, outcome: Outcome) -> bool:
-        """Report an end. False if an output is not visible yet, so that the call has to be repeated."""
+        """Report an end. Returns False if an output is not visible yet, so that the call has to be repeated."""
 
     def batch_reported(self) -> None:
         """A batch of reports is complete."""

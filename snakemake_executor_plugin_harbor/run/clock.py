@@ -1,16 +1,17 @@
-"""Seconds that this process was awake: the time that limits are counted in."""
+"""A clock that counts the seconds in which this process was awake. Time limits are counted with it."""
 
 import time
 from collections.abc import Callable
 
 LONGEST_S = 5.0
-"""The dispatcher looks at least once a second; a longer gap is sleep (a closed laptop, SIGSTOP)."""
+"""The dispatcher reads the clock at least once per second. A longer gap is a suspend (a closed laptop, SIGSTOP)."""
 
 
 class AwakeClock:
-    """Stands still while this process does, and knows nothing of the wall clock that somebody may set.
+    """Stands still while this process is suspended, and does not depend on the wall clock, which somebody may set.
 
-    After a night's sleep no node has been unreachable for eight hours: first it is asked, then `lost-after` runs.
+    So after a night's suspend no node counts as unreachable for eight hours. The links reconnect first, and
+    `--harbor-lost-after` counts from then on.
     """
 
     def __init__(self, source: Callable[[], float] = time.monotonic) -> None:
@@ -19,7 +20,7 @@ class AwakeClock:
         self._awake = 0.0
 
     def now(self) -> float:
-        """Seconds since the start; a gap between two calls counts for at most `LONGEST_S`."""
+        """The seconds since the start. A gap between two calls counts as at most LONGEST_S."""
         last, self._last = self._last, self._source()
         self._awake += min(self._last - last, LONGEST_S)
         return self._awake

@@ -1,5 +1,6 @@
-"""The records of attempts: what nodes listed after hello, and the notices of ends that they left in the directory."""
+"""The records of attempts: those that nodes listed after hello, and exit notices from the shared directory."""
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -7,51 +8,61 @@ from typing import Any
 from ..core import events as ev
 from ..core.model import JobId
 
+Attempt = tuple[JobId, int]
+
 
 class NodeRecords:
-    """Written by the dispatcher's thread, read by any. `version` changes with every change."""
+    """The dispatcher's thread writes, and any thread reads. `version` changes with every change."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, dict[tuple[JobId, int], ev.NodeRecord]] = {}
-        self._notices: dict[tuple[JobId, int], tuple[str, ev.NodeRecord]] = {}
+        self._lock = threading.Lock()
+        self._nodes: dict[str, dict[Attempt, ev.NodeRecord]] = {}
+        self._notices: dict[Attempt, tuple[str, ev.NodeRecord]] = {}
         self.version = 0
 
     def node_listed(self, node: str, records: Iterable[ev.NodeRecord]) -> None:
-        """A node said hello: this is all that it knows. Its notices of ends stay: it does not list these attempts."""
-        self._nodes[node] = {(record.job, record.attempt): record for record in records}
-        self.version += 1
+        """A node has listed all its records. Its exit notices stay, because it does not list these attempts."""
+        with self._lock:
+            self._nodes[node] = {(record.job, record.attempt): record for record in records}
+            self.version += 1
 
     def add_exit_notice(self, node: str, record: ev.NodeRecord) -> None:
-        """A node left a notice of how an attempt has ended."""
-        self._notices[(record.job, record.attempt)] = (node, record)
-        self.version += 1
+        """A node has left an exit notice of an attempt."""
+        with self._lock:
+            self._notices[(record.job, record.attempt)] = (node, record)
+            self.version += 1
 
     def remove_node(self, node: str) -> None:
         """A node has left the pool."""
-        if self._nodes.pop(node, None) is not None:
-            self.version += 1
+        with self._lock:
+            if self._nodes.pop(node, None) is not None:
+                self.version += 1
 
     def attempt_ended(self, node: str, job: JobId, attempt: int, exit: Mapping[str, Any]) -> None:
         """A listed attempt has ended."""
-        records = self._nodes.get(node, {})
-        if (job, attempt) in records:
-            records[(job, attempt)] = replace(records[(job, attempt)], running=False, exit=exit)
-            self.version += 1
+        with self._lock:
+            records = self._nodes.get(node, {})
+            if (job, attempt) in records:
+                records[(job, attempt)] = replace(records[(job, attempt)], running=False, exit=exit)
+                self.version += 1
 
     def exit_of(self, node: str, job: JobId, attempt: int) -> Mapping[str, Any] | None:
-        """How a listed attempt ended; None if it runs, or is not listed."""
-        record = self._nodes.get(node, {}).get((job, attempt))
-        if record is None:
-            left, record = self._notices.get((job, attempt), ("", None))
-            record = record if left == node else None
-        return record.exit if record is not None else None
+        """The `exited` message of an attempt, or None if it runs or that node has no record of it."""
+        with self._lock:
+            record = self._nodes.get(node, {}).get((job, attempt))
+            if record is None:
+                author, record = self._notices.get((job, attempt), ("", None))
+                record = record if author == node else None
+            return record.exit if record is not None else None
 
     def nodes_that_list(self, job: JobId, attempt: int) -> list[str]:
-        """The nodes that listed an attempt."""
-        return [node for node, records in list(self._nodes.items()) if (job, attempt) in records]
+        """The nodes that have listed the attempt."""
+        with self._lock:
+            return [node for node, records in self._nodes.items() if (job, attempt) in records]
 
     def all(self) -> list[tuple[str, ev.NodeRecord]]:
-        """Every record with its node; of those with a notice, what a node lists comes first."""
-        listed = [(node, record) for node, records in list(self._nodes.items()) for record in list(records.values())]
-        known = {(record.job, record.attempt) for _, record in listed}
-        return listed + [notice for key, notice in list(self._notices.items()) if key not in known]
+        """Every record with its node. A notice is left out if a node has listed a record of the same attempt."""
+        with self._lock:
+            listed = [(node, record) for node, records in self._nodes.items() for record in records.values()]
+            attempts = {(record.job, record.attempt) for _, record in listed}
+            return listed + [notice for attempt, notice in self._notices.items() if attempt not in attempts]

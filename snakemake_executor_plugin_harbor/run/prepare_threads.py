@@ -1,7 +1,14 @@
-"""The threads that wait for others so that neither the dispatcher nor Snakemake's own thread does.
+"""The threads that prepare attempts: they make the start messages.
 
-The launcher prepares jobs, which touches disks and runs the user's functions; the reporter reports their ends to
-Snakemake, which takes its lock and waits for outputs to become visible.
+Preparing touches disks and runs the user's functions. So neither the dispatcher nor Snakemake's own thread does it.
+
+One thread, the leader, prepares one attempt after the other. Preparing is a hundred small file operations, and each of
+them releases Python's lock. Two threads that do such work side by side spend most of their time on passing the lock
+back and forth (2,000 trivial jobs: 16 of 24 slots waited to be prepared). For the same reason Snakemake's thread waits
+in `drain` while the leader prepares what it has just handed over.
+
+If an attempt takes longer than SLOW_S (a missing input, a large shadow directory, a slow function of the user), its
+thread goes on with it alone, and another thread becomes the leader.
 """
 
 import threading
@@ -17,50 +24,46 @@ from ..core.model import JobId
 from .client import Preparer
 
 PACE_S = 0.015
-"""Under load, reports are made together at this interval: each hand-over between threads costs Python's lock."""
+"""Results are handed to the dispatcher at this interval, because each hand-over between threads costs Python's lock."""
 BATCH = 16
-"""So many answers at most are handed to the dispatcher at once."""
+"""At most this many results are handed over at once."""
 YIELD_S = 0.25
-"""How long Snakemake's thread is waited for, when it is expected."""
+"""How long the leader waits for Snakemake's thread, if Snakemake's thread will hand over more jobs."""
 DRAIN_S = 0.25
-"""How long Snakemake's thread waits for the jobs that it has handed over to be prepared."""
+"""How long Snakemake's thread waits until the jobs that it has handed over are prepared."""
 SLOW_S = 0.5
-"""A preparation that takes longer goes on beside the others: another thread takes over the queue."""
-LOOK_S = 0.25
+"""A preparation that takes longer than this goes on beside the others."""
+CHECK_S = 0.25
+"""Interval at which slow preparations are looked for."""
 THREADS = 16
 RULE_THREADS = 4
-"""Slow jobs of one rule use at most so many of the threads, so that other rules' jobs always find one."""
-TELL_S = 30.0
-TELL_AGAIN_S = 60.0
-"""When the user hears of a slow preparation."""
+"""Slow jobs of one rule use at most this many threads, so that other rules' jobs always find one."""
+REPORT_SLOW_S = 30.0
+REPORT_AGAIN_S = 60.0
+"""When the user gets a line about a slow preparation, and the next lines."""
 
 
 @dataclass(eq=False)
 class _Worker:
-    """A thread that prepares: what it is at, since when, and answers that it has not handed over yet."""
+    """A thread, its current task, and results that it has not handed over yet. `thread` is its identifier.
 
-    launch: act.Prepare | None = None
+    `slow`: other tasks do not wait for the current one. `abandoned`: the result of the current task is not wanted.
+    `since`, `reported_at` and `published_at` are times.
+    """
+
+    task: act.Prepare | None = None
     rule: str = ""
     since: float = 0.0
     slow: bool = False
     abandoned: bool = False
-    told: float = 0.0
-    answers: list[ev.Event] = field(default_factory=list)
-    published: float = 0.0
+    reported_at: float = 0.0
+    results: list[ev.Event] = field(default_factory=list)
+    published_at: float = 0.0
     thread: int = 0
 
 
 class PrepareThreads:
-    """Prepares attempts; `start` messages wait here until the pool has them sent.
-
-    One thread, the leader, prepares one attempt after the other. Preparing is a hundred small file operations, each of
-    which gives Python's lock away: two threads that do such work side by side spend most of their time on passing it
-    to and fro (2,000 trivial jobs: 16 of 24 slots waited to be prepared). For the same reason Snakemake's thread waits
-    in `drain` while the leader prepares what it has just handed over.
-
-    If an attempt takes longer than SLOW_S (a missing input, a large shadow directory, a slow function of the user),
-    its thread goes on with it alone, and another one becomes the leader.
-    """
+    """Prepares attempts. Their start messages stay here until the pool decides to send them."""
 
     def __init__(
         self,
@@ -77,44 +80,45 @@ class PrepareThreads:
         self._drained = threading.Condition(self._lock)
         self._queue: deque[tuple[act.Prepare, str]] = deque()
         self._workers: list[_Worker] = []
-        self._parked = 0
+        self._idle_workers = 0
         self._leader: _Worker | None = None
         self._hurry = threading.Event()
         self._stopped = threading.Event()
-        self._ready: dict[tuple[JobId, int], Message] = {}
+        self._messages: dict[tuple[JobId, int], Message] = {}
 
-    def put(self, launches: list[act.Prepare]) -> None:
-        """Prepare these."""
-        if launches:
+    def put(self, tasks: list[act.Prepare]) -> None:
+        """Add attempts that have to be prepared."""
+        if tasks:
             with self._lock:
-                self._queue.extend((launch, self._preparer.rule_of(launch.job)) for launch in launches)
-                self._call()
+                self._queue.extend((task, self._preparer.rule_of(task.job)) for task in tasks)
+                self._ensure_leader()
 
     def message(self, job: JobId, attempt: int) -> Message:
-        """The `start` message of an attempt that is prepared."""
-        return self._ready[(job, attempt)]
+        """The start message of an attempt that is prepared."""
+        return self._messages[(job, attempt)]
 
     def drop(self, job: JobId, attempt: int) -> None:
-        """The pool has decided about a prepared attempt: its message is sent, or never will be."""
-        self._ready.pop((job, attempt), None)
+        """Delete a start message, because the pool has decided: the message is sent, or it never will be."""
+        self._messages.pop((job, attempt), None)
 
     def abandon(self) -> None:
-        """Nothing more is to start: everything that is not prepared yet is withdrawn now. What is in preparation goes
-        on for a while, but nobody waits for it, and its answer is dropped.
+        """Withdraw all attempts that are not prepared yet, because nothing more is to start.
+
+        A preparation that has begun goes on, but nobody waits for it, and its result is dropped.
         """
         with self._lock:
-            withdrawn = [launch for launch, _ in self._queue]
+            withdrawn = [task for task, _ in self._queue]
             self._queue.clear()
             for worker in self._workers:
                 self._publish(worker)
-                if worker.launch is not None and not worker.abandoned:
+                if worker.task is not None and not worker.abandoned:
                     worker.abandoned = True
-                    withdrawn.append(worker.launch)
+                    withdrawn.append(worker.task)
             if withdrawn:
-                self._post(*(ev.PrepareFailed(launch.job, launch.attempt, "withdraw") for launch in withdrawn))
+                self._post(*(ev.PrepareFailed(task.job, task.attempt, "withdraw") for task in withdrawn))
 
     def stop(self) -> None:
-        """Prepare nothing more. What is in preparation now is left to its daemon thread, which posts no answer."""
+        """Prepare nothing more. A preparation that has begun goes on in its daemon thread, but posts no result."""
         self._stopped.set()
         self._hurry.set()
         with self._lock:
@@ -122,125 +126,136 @@ class PrepareThreads:
             self._drained.notify_all()
 
     def at_work(self) -> list[int]:
-        """The threads that prepare something at this moment, by their identifiers."""
+        """The identifiers of the threads that prepare something at this moment."""
         with self._lock:
-            return [worker.thread for worker in self._workers if worker.launch is not None]
+            return [worker.thread for worker in self._workers if worker.task is not None]
 
     def drain(self) -> None:
-        """For Snakemake's thread: have what is there prepared now, and wait for it, unless that takes long."""
+        """Have everything prepared that is in the queue, and wait for it, but not for slow preparations.
+
+        Only Snakemake's thread calls this.
+        """
         with self._lock:
-            if self._idle():
+            if self._is_drained():
                 return
             self._hurry.set()
-            self._drained.wait_for(self._idle, DRAIN_S)
+            self._drained.wait_for(self._is_drained, DRAIN_S)
 
     def run(self) -> None:
-        """The thread that watches the others."""
-        while not self._stopped.wait(LOOK_S):
-            self._look(time.monotonic())
+        """The function of the thread that looks for slow preparations."""
+        while not self._stopped.wait(CHECK_S):
+            self._check_slow(time.monotonic())
 
     # --- with the lock held ---------------------------------------------------------------------------------
 
-    def _idle(self) -> bool:
-        return self._stopped.is_set() or (self._leader is None and self._next() is None)
+    def _is_drained(self) -> bool:
+        return self._stopped.is_set() or (self._leader is None and self._next_place() is None)
 
-    def _next(self) -> int | None:
-        """The place in the queue of the next attempt that may be prepared."""
+    def _next_place(self) -> int | None:
+        """The place in the queue of the next attempt that may be prepared now."""
         if not self._queue:
             return None
         slow = [worker.rule for worker in self._workers if worker.slow]
-        busy = {worker.launch.job for worker in self._workers if worker.launch is not None}
-        for place, (launch, rule) in enumerate(self._queue):
-            if launch.job not in busy and slow.count(rule) < RULE_THREADS:
+        busy = {worker.task.job for worker in self._workers if worker.task is not None}
+        for place, (task, rule) in enumerate(self._queue):
+            if task.job not in busy and slow.count(rule) < RULE_THREADS:
                 return place
         return None
 
-    def _call(self) -> None:
-        """See that somebody leads, if there is work."""
-        if self._leader is not None or self._stopped.is_set() or self._next() is None:
+    def _ensure_leader(self) -> None:
+        """Wake or start a thread if there is work and no leader."""
+        if self._leader is not None or self._stopped.is_set() or self._next_place() is None:
             return
-        if self._parked:
+        if self._idle_workers:
             self._work.notify()
         elif len(self._workers) < THREADS:
             worker = _Worker()
             self._workers.append(worker)
             threading.Thread(
-                target=self._guard, args=(lambda: self._prepare(worker),), name="harbor-prepare", daemon=True
+                target=self._guard, args=(lambda: self._work_on_queue(worker),), name="harbor-prepare", daemon=True
             ).start()
 
     def _publish(self, worker: _Worker) -> None:
-        if worker.answers:
-            self._post(*worker.answers)
-            worker.answers = []
-        worker.published = time.monotonic()
+        """Hand the worker's results to the dispatcher."""
+        if worker.results:
+            self._post(*worker.results)
+            worker.results = []
+        worker.published_at = time.monotonic()
+
+    def _resign(self, worker: _Worker) -> None:
+        """The leader has nothing to do, so there is no leader until work comes."""
+        self._leader = None
+        self._hurry.clear()
+        self._publish(worker)
+        self._drained.notify_all()
 
     # --- the preparing threads --------------------------------------------------------------------------------
 
-    def _prepare(self, worker: _Worker) -> None:
+    def _work_on_queue(self, worker: _Worker) -> None:
         worker.thread = threading.get_ident()
-        while (launch := self._take(worker)) is not None:
-            answer = self._preparer.prepare(launch)
+        while (task := self._next_task(worker)) is not None:
+            result = self._preparer.prepare(task)
             with self._lock:
-                worker.launch = None
+                worker.task = None
                 if self._stopped.is_set():
                     return
                 if worker.abandoned:
                     worker.abandoned = False
-                elif isinstance(answer, ev.PrepareFailed):
-                    worker.answers.append(answer)
+                elif isinstance(result, ev.PrepareFailed):
+                    worker.results.append(result)
                 else:
-                    self._ready[(launch.job, launch.attempt)] = answer
-                    worker.answers.append(ev.Prepared(launch.job, launch.attempt))
-                late = time.monotonic() - worker.published >= PACE_S
-                if worker.slow or late or len(worker.answers) >= BATCH:
+                    self._messages[(task.job, task.attempt)] = result
+                    worker.results.append(ev.Prepared(task.job, task.attempt, result.get("log")))
+                late = time.monotonic() - worker.published_at >= PACE_S
+                if worker.slow or late or len(worker.results) >= BATCH:
                     self._publish(worker)
                 worker.slow = False
 
-    def _take(self, worker: _Worker) -> act.Prepare | None:
-        """The next attempt for this thread, which leads from then on. Blocks; None at the end."""
+    def _next_task(self, worker: _Worker) -> act.Prepare | None:
+        """Wait for the next task of this thread, which is the leader from then on. None: the threads are to end."""
         while not self._stopped.is_set():
             with self._lock:
-                leads = self._leader in (None, worker)
-                place = self._next() if leads else None
+                may_lead = self._leader in (None, worker)
+                place = self._next_place() if may_lead else None
                 if place is None:
                     if self._leader is worker:
-                        self._leader = None
-                        self._hurry.clear()
-                        self._publish(worker)
-                        self._drained.notify_all()
-                    self._parked += 1
+                        self._resign(worker)
+                    self._idle_workers += 1
                     self._work.wait()
-                    self._parked -= 1
+                    self._idle_workers -= 1
                     continue
                 self._leader = worker
                 if self._hurry.is_set() or not self._preparer.more_jobs_expected():
-                    worker.launch, worker.rule = self._queue[place]
+                    worker.task, worker.rule = self._queue[place]
                     del self._queue[place]
-                    worker.since = worker.told = time.monotonic()
-                    return worker.launch
-            # Snakemake is about to hand over more, and to wait then.
+                    worker.since = worker.reported_at = time.monotonic()
+                    return worker.task
+            # Snakemake's thread will hand over more jobs soon, and then wait in `drain`.
             self._hurry.wait(YIELD_S)
             self._hurry.set()
         return None
 
-    # --- the watching thread ------------------------------------------------------------------------------------
+    # --- the thread that looks for slow preparations --------------------------------------------------------------
 
-    def _look(self, now: float) -> None:
+    def _check_slow(self, now: float) -> None:
+        """Replace a leader that is slow, and report preparations that take very long."""
         with self._lock:
             leader = self._leader
-            if leader is not None and leader.launch is not None and now - leader.since >= SLOW_S:
+            if leader is not None and leader.task is not None and now - leader.since >= SLOW_S:
                 leader.slow = True
                 self._leader = None
                 self._publish(leader)
-                if self._next() is None:
+                if self._next_place() is None:
                     self._hurry.clear()
                 self._drained.notify_all()
-            self._call()
-            slow = [(worker, worker.launch) for worker in self._workers if worker.launch is not None and worker.slow]
-        for worker, launch in slow:
-            if now - worker.told >= (TELL_S if worker.told == worker.since else TELL_AGAIN_S):
-                worker.told = now
-                # What it is at may be a file that does not answer.
-                threading.Thread(
-                    target=self._preparer.report_slow, args=(launch, now - worker.since), daemon=True
-                ).start()
+            self._ensure_leader()
+            slow = [(worker, worker.task) for worker in self._workers if worker.task is not None and worker.slow]
+        for worker, task in slow:
+            interval = REPORT_SLOW_S if worker.reported_at == worker.since else REPORT_AGAIN_S
+            if now - worker.reported_at >= interval:
+                worker.reported_at = now
+                # The report looks at files, and their filesystem may not answer.
+                report = threading.Thread(
+                    target=self._preparer.report_slow, args=(task, now - worker.since), daemon=True
+                )
+                report.start()

@@ -1,4 +1,4 @@
-"""The thread that reports the ends of jobs."""
+"""The thread that reports the ends of jobs to Snakemake, which takes Snakemake's lock and waits for outputs."""
 
 import queue
 import time
@@ -7,50 +7,52 @@ from ..core.model import Outcome
 from .client import Reporter
 
 PACE_S = 0.015
-"""Under load, reports are made together at this interval: each hand-over between threads costs Python's lock."""
-ASK_AGAIN_S = 0.1
+"""Under load, reports are made together at this interval, because each change of threads costs Python's lock."""
+RETRY_S = 0.1
+"""Interval at which a report is repeated whose outputs are not visible yet."""
 
 
 class ReportThread:
-    """Reports ends in batches; one whose outputs are not visible yet is asked about again."""
+    """Reports ends in batches. An end whose outputs are not visible yet delays no other."""
 
-    def __init__(self, listener: Reporter) -> None:
-        self._listener = listener
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
         self._inbox: queue.SimpleQueue[list[Outcome] | None] = queue.SimpleQueue()
 
     def put(self, outcomes: list[Outcome]) -> None:
-        """Report these."""
+        """Add ends that have to be reported."""
         if outcomes:
             self._inbox.put(outcomes)
 
     def stop(self) -> None:
-        """End the thread after what it is at."""
+        """End the thread after its current batch."""
         self._inbox.put(None)
 
     def run(self) -> None:
-        """The thread."""
-        waiting: list[Outcome] = []
-        batch_reported = 0.0
+        """The function of the thread."""
+        unreported: list[Outcome] = []
+        reported_at = 0.0
         while True:
             try:
-                outcomes = self._inbox.get(timeout=ASK_AGAIN_S if waiting else None)
+                outcomes = self._inbox.get(timeout=RETRY_S if unreported else None)
             except queue.Empty:
                 outcomes = []
             if outcomes is None:
                 return
             if outcomes:
-                time.sleep(max(0.0, batch_reported + PACE_S - time.monotonic()))
-                batch_reported = time.monotonic()
-                outcomes = outcomes + self._more()
-            waiting = [outcome for outcome in waiting + outcomes if not self._listener.report(outcome)]
-            self._listener.batch_reported()
+                time.sleep(max(0.0, reported_at + PACE_S - time.monotonic()))
+                reported_at = time.monotonic()
+                outcomes = outcomes + self._take_waiting()
+            unreported = [outcome for outcome in unreported + outcomes if not self._reporter.report(outcome)]
+            self._reporter.batch_reported()
 
-    def _more(self) -> list[Outcome]:
+    def _take_waiting(self) -> list[Outcome]:
+        """What else is in the queue."""
         found: list[Outcome] = []
         while not self._inbox.empty():
-            more = self._inbox.get()
-            if more is None:
+            outcomes = self._inbox.get()
+            if outcomes is None:
                 self._inbox.put(None)
                 break
-            found += more
+            found += outcomes
         return found

@@ -1,4 +1,4 @@
-"""Why jobs wait, for the journal: once per group of jobs that wait for the same, however many they are."""
+"""Records in the journal why jobs wait, once per group of jobs that wait for the same reasons."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,64 +9,68 @@ from ..core.node_reason import NodeReason, list_reasons
 from ..core.waiting import WaitingQueue
 from ..store.journal_writer import Journal
 
-WORK = 5_000
-"""How many nodes are asked for their reasons in one beat: a beat delays decisions."""
-AGAIN_BEATS = 5
-"""A group's reasons are looked at again after this many beats."""
+NODES_PER_SECOND = 5_000
+"""So many nodes are asked for their reasons per second, because nothing is decided in the meantime."""
+REFRESH_S = 5
+"""The reasons of a group are looked up again after so many seconds."""
 SHOWN = 12
-"""Nodes that `harbor explain` lists one by one."""
+"""The number of nodes that `harbor explain` lists one by one."""
 
 
 @dataclass(frozen=True)
 class WaitingJobs:
-    """Jobs that wait for the same reasons, by node."""
+    """Jobs that wait for the same reasons, and the reason of each node."""
 
     jobs: Iterable[Job]
     reasons: Mapping[str, NodeReason]
 
 
 class WaitRecorder:
-    """Writes the reasons of waiting jobs into the journal. Used on the dispatcher's thread."""
+    """Used on the dispatcher's thread. `record` is called once per second, so calls are counted instead of seconds.
+
+    Groups have numbers. The reasons of a group are kept from one lookup to the next.
+    """
 
     def __init__(self, waiting: WaitingQueue, journal: Journal) -> None:
         self._waiting = waiting
         self._journal = journal
-        self._queued: set[JobId] = set()
-        self._beat = 0
-        self._seen: dict[int, int] = {}
-        self._whys: dict[int, dict[str, NodeReason]] = {}
+        self._new: set[JobId] = set()
+        self._calls = 0
+        self._looked_up: dict[int, int] = {}
+        self._reasons: dict[int, dict[str, NodeReason]] = {}
         self._texts: dict[int, str] = {}
 
-    def queued(self, job: JobId) -> None:
+    def add_waiting(self, job: JobId) -> None:
         """A job came into the queue."""
-        self._queued.add(job)
+        self._new.add(job)
 
     def record(self, jobs: Mapping[JobId, Job], nodes: int) -> None:
-        """Once a second: note which jobs belong to which group, and look at the reasons of some groups again."""
-        self._beat += 1
-        came = [jobs[id] for id in self._queued if id in jobs]
-        # A job that is held back now comes into another group later.
-        self._queued = {job.spec.id for job in self._waiting.held_back_jobs()}
-        for job, number in self._waiting.group_numbers(came):
+        """Record the groups of new jobs, and look the reasons of some groups up again. `nodes` is their number."""
+        self._calls += 1
+        new = [jobs[id] for id in self._new if id in jobs]
+        # A job that is held back now is in another group later, so it stays among the new ones.
+        self._new = {job.spec.id for job in self._waiting.held_back_jobs()}
+        for job, number in self._waiting.group_numbers(new):
             self._journal.set_waiting(job.spec.id, number)
         groups = {group.number: group for group in self._waiting.groups()}
-        for number in [number for number in self._seen if number not in groups]:
-            del self._seen[number], self._whys[number], self._texts[number]
+        for number in [number for number in self._looked_up if number not in groups]:
+            del self._looked_up[number], self._reasons[number], self._texts[number]
             self._journal.set_reasons(number, None)
-        due = sorted(groups, key=lambda number: self._seen.get(number, 0))[: max(1, WORK // max(1, nodes))]
-        for number in due:
-            if self._beat - self._seen.get(number, -AGAIN_BEATS) < AGAIN_BEATS:
+        oldest_first = sorted(groups, key=lambda number: self._looked_up.get(number, 0))
+        for number in oldest_first[: max(1, NODES_PER_SECOND // max(1, nodes))]:
+            if self._calls - self._looked_up.get(number, -REFRESH_S) < REFRESH_S:
                 continue
-            self._seen[number] = self._beat
-            reasons = self._whys[number] = groups[number].reasons()
+            self._looked_up[number] = self._calls
+            reasons = self._reasons[number] = groups[number].reasons()
             text = "; ".join(list_reasons(reasons, SHOWN))
             if text != self._texts.get(number):
                 self._texts[number] = text
                 self._journal.set_reasons(number, text)
 
-    def stuck(self, now: float) -> list[WaitingJobs] | None:
-        """All waiting jobs with the reasons as last seen; None between two looks."""
-        if self._beat % AGAIN_BEATS:
+    def waiting_jobs(self) -> list[WaitingJobs] | None:
+        """All waiting jobs with their reasons, every REFRESH_S seconds. None at other times."""
+        if self._calls % REFRESH_S:
             return None
         groups = self._waiting.groups()
-        return [WaitingJobs(group.jobs(), self._whys[group.number]) for group in groups if group.number in self._whys]
+        known = [group for group in groups if group.number in self._reasons]
+        return [WaitingJobs(group.jobs(), self._reasons[group.number]) for group in known]

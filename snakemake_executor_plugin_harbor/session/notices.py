@@ -1,59 +1,87 @@
-"""What users are told of nodes that come and go, and of jobs that seem to hang."""
+"""Lines in Snakemake's log about nodes that come and go, jobs that seem to hang, and jobs that wait."""
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..core import actions as act
 from ..core.model import NodeState
-from ..core.node import NodeView
 from ..jobs.in_flight import InFlight
+from ..run.snapshot import NodeSnapshot
+from ..run.wait_recorder import WaitingJobs
+from .waiting_notices import WaitingNotices
 
-UNUSED = frozenset({NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.UNUSABLE})
+UNUSED_STATES = frozenset({NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.UNUSABLE})
 
 
 class Notices:
-    """Lines for Snakemake's log, each once. Used on the dispatcher's thread."""
+    """Implements the dispatcher's `Notices`. Each line is written once. Any thread may call `warn`."""
 
-    def __init__(self, logger: Any, entries: InFlight) -> None:
+    def __init__(self, logger: Any, in_flight: InFlight, nodes: Callable[[], Mapping[str, NodeSnapshot]]) -> None:
+        """`nodes` returns the nodes as they are now, by name. It is called on the dispatcher's thread."""
         self._logger = logger
-        self._entries = entries
-        self._warned: dict[str, str] = {}
+        self._in_flight = in_flight
+        self._nodes = nodes
+        self._waiting = WaitingNotices(logger)
+        self._reasons: dict[str, str] = {}
         self._present: set[str] = set()
-        self._given: dict[str, int] = {}
-        self.begun = False
-        """Whether the nodes of the beginning were named: those that come from now on have joined."""
+        self._wrong_memory: dict[str, int] = {}
+        self._started = False
 
-    def tell(self, change: act.NodeChanged | act.JobStalled) -> None:
+    def run_started(self) -> None:
+        """The nodes that were ready at the start have been listed. A node that is ready from now on has joined."""
+        self._started = True
+
+    def warn(self, text: str) -> None:
+        """Report trouble that the run survives."""
+        self._logger.warning(f"harbor: {text}")
+
+    def notify(self, change: act.NodeChanged | act.JobStalled) -> None:
+        """Report a node that comes or goes, or a job that seems to hang."""
         match change:
             case act.JobStalled():
-                self._stalled(change)
-            case act.NodeChanged(node, state, why) if state in UNUSED:
-                if self._warned.get(node) != why:
-                    self._warned[node] = why
-                    self._logger.warning(f"harbor: node {node} is not used ({state.value}): {why}")
+                self._job_stalled(change)
+            case act.NodeChanged(node, state, why) if state in UNUSED_STATES:
+                if self._reasons.get(node) != why:
+                    self._reasons[node] = why
+                    self.warn(f"node {node} is not used ({state.value}): {why}")
             case act.NodeChanged(node, NodeState.READY):
-                if self._warned.pop(node, ""):
+                if self._reasons.pop(node, ""):
                     self._logger.info(f"harbor: node {node} is back")
-                elif self.begun and node not in self._present:
+                elif self._started and node not in self._present:
                     self._logger.info(f"harbor: node {node} has joined")
                 self._present.add(node)
             case act.NodeChanged(node, NodeState.REMOVED):
                 self._present.discard(node)
                 self._logger.info(f"harbor: node {node} has left the pool")
+        if isinstance(change, act.NodeChanged) and (view := self._nodes().get(change.node)) is not None:
+            self._check_memory(view)
 
-    def check_memory(self, node: NodeView) -> None:
-        """A host file that gives a node more memory than it has: said once."""
+    def report_waiting(self, groups: Iterable[WaitingJobs], now: float) -> None:
+        """Report jobs that wait, and why."""
+        self._waiting.report(groups, now)
+        for node in self._nodes().values():  # an edit of the host list changes no state
+            self._check_memory(node)
+
+    def _check_memory(self, node: NodeSnapshot) -> None:
+        """Warn if the host file gives a node more memory than it has."""
         given, real = node.spec.mem_mb, node.facts.mem_mb if node.facts else 0
-        if given is None or not 0 < real < given or self._given.get(node.spec.name) == given:
+        if given is None or not 0 < real < given or self._wrong_memory.get(node.spec.name) == given:
             return
-        self._given[node.spec.name] = given
-        self._logger.warning(
-            f"harbor: the host file gives {node.spec.name} {given} MiB of memory, but it has {real}, which count"
+        self._wrong_memory[node.spec.name] = given
+        self.warn(
+            f"the host file gives node {node.spec.name} {given} MiB of memory, but it has only {real} MiB, "
+            "which harbor uses instead"
         )
 
-    def _stalled(self, change: act.JobStalled) -> None:
-        entry = self._entries.get(change.job)
-        if entry is not None:
-            ended, asked = "it is ended and tried again", "is it stuck? (--harbor-on-stall kill ends such)"
-            job = f"job {entry.job.jobid} ({entry.job.name}) on {change.node}"
-            what = f"no output and no progress for {change.seconds:.0f} s; {ended if change.killed else asked}"
-            self._logger.warning(f"harbor: {job}: {what}")
+    def _job_stalled(self, stalled: act.JobStalled) -> None:
+        entry = self._in_flight.get(stalled.job)
+        if entry is None:
+            return
+        if stalled.killed:
+            consequence = "It is killed and retried"
+        else:
+            consequence = "It may be stuck. With --harbor-on-stall kill, harbor kills and retries such jobs"
+        self.warn(
+            f"job {entry.job.jobid} ({entry.job.name}) on {stalled.node}: no output and no progress for "
+            f"{stalled.seconds:.0f} s. {consequence}"
+        )

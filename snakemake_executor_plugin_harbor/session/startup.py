@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..core.feasibility import permanent_refusal
+from ..core.capacity import Capacity
 from ..core.job import impossible_message
 from ..core.model import NodeState
-from ..core.pool import Pool
 from ..errors import HarborError
 from ..jobs.spec import progress_pattern, spec_of
 from ..run.dispatcher import Dispatcher
+from ..run.snapshot import Snapshot
 from ..snakemake_internals import dag
 
 FIRST_ANSWER_S = 60.0
@@ -36,18 +36,18 @@ def await_nodes(
     except KeyboardInterrupt:
         # Snakemake catches Ctrl-C only when its scheduler runs, and would show a traceback here.
         raise HarborError("interrupted while no node was ready yet; no job has been started.") from None
-    settled = dispatcher.nodes_usable if waited else dispatcher.all_nodes_answered
-    if dispatcher.slots and not settled():
+    settled = Snapshot.all_nodes_decided if waited else Snapshot.all_nodes_answered
+    if dispatcher.snapshot.slots and not settled(dispatcher.snapshot):
         # What a slow node still runs must not be started twice. Jobs with outputs have markers, and wait for it.
         unmarked = any(not list(job.output) for job in dag.jobs_for_nodes(workflow))
         dispatcher.wait(settled, FIRST_ANSWER_S if unfinished and unmarked else STRAGGLER_S)
-    states = dispatcher.reasons()
-    if not dispatcher.slots:
-        reasons = "\n".join(f"  {name}: {why or state.value}" for name, (state, why) in states.items())
+    now = dispatcher.snapshot
+    if not now.slots:
+        reasons = "\n".join(f"  {name}: {node.why or node.state.value}" for name, node in now.nodes.items())
         raise HarborError(f"no node of the pool can be used:\n{reasons}", "harbor doctor")
-    ready = [name for name, (state, _) in states.items() if state == NodeState.READY]
+    ready = [name for name, node in now.nodes.items() if node.state == NodeState.READY]
     shown = ", ".join(ready[:20]) + (", ..." if len(ready) > 20 else "")
-    return f"{len(ready)} of {len(states)} nodes ready, {dispatcher.slots} slots: {shown}"
+    return f"{len(ready)} of {len(now.nodes)} nodes ready, {now.slots} slots: {shown}"
 
 
 def _await_first(dispatcher: Dispatcher, limit: float, tell: Callable[[str], object]) -> bool:
@@ -55,8 +55,10 @@ def _await_first(dispatcher: Dispatcher, limit: float, tell: Callable[[str], obj
     was waited for: then the others may be on their way, too.
     """
     begun, told = time.monotonic(), ""
-    while not dispatcher.slots and not dispatcher.failed:
-        awaited = {name: why for name, (state, why) in dispatcher.reasons().items() if state != NodeState.REJECTED}
+    while not dispatcher.snapshot.slots and not dispatcher.failed:
+        awaited = {
+            name: node.why for name, node in dispatcher.snapshot.nodes.items() if node.state != NodeState.REJECTED
+        }
         # A node that has not answered yet may be slow; one that has failed has its own time.
         timeouts = limit if all(awaited.values()) else max(limit, FIRST_ANSWER_S)
         left = begun + timeouts - time.monotonic()
@@ -66,7 +68,7 @@ def _await_first(dispatcher: Dispatcher, limit: float, tell: Callable[[str], obj
         if line != told and time.monotonic() - begun > TELL_AFTER_S:
             told = line
             tell(f"no node can be used yet. Waiting up to {left:.0f} s more for {line}")
-        dispatcher.wait(lambda: dispatcher.slots > 0, min(left, LOOK_EVERY_S))
+        dispatcher.wait(lambda now: now.slots > 0, min(left, LOOK_EVERY_S))
     return bool(told)
 
 
@@ -80,7 +82,7 @@ def _waiting(awaited: dict[str, str]) -> str:
     return "; ".join(lines[:10]) + "; ..." * (len(lines) > 10)
 
 
-def check_jobs(workflow: Any, pool: Pool) -> None:
+def check_jobs(workflow: Any, capacity: Capacity) -> None:
     """A job that no node can ever hold is an error (HarborError) now, not after hours of other work."""
     seen: set[Any] = set()
     for job in dag.jobs_for_nodes(workflow):
@@ -95,6 +97,6 @@ def check_jobs(workflow: Any, pool: Pool) -> None:
         if spec.request in seen:
             continue
         seen.add(spec.request)
-        refusal = permanent_refusal(spec.request, dict(pool.nodes), pool.policy)
+        refusal = capacity.refusal(spec.request)
         if refusal is not None:
             raise HarborError(f"rule {job.name}: {impossible_message(refusal)}", "harbor nodes")

@@ -1,1 +1,1 @@
-"""Files of a run on the controller's disk. No thread, no node."""
+"""The files of a run on the controller's disk, and in the shared working directory. No threads, no nodes."""

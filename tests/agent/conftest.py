@@ -9,18 +9,20 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.bootstrap import bootstrap_command, bootstrap_input
+from snakemake_executor_plugin_harbor.remote.bootstrap import agent_source, bootstrap_command, bootstrap_input
 
 RUN = f"r-{os.getpid()}"
 """Tests say `r/1`; on the wire the run has a name of its own, as a job's key finds its processes on all the machine."""
 
 
+@cache
 def pythons() -> list[str]:
     """The oldest and the newest Python from 3.6 on."""
     names = [path for minor in range(6, 20) if (path := shutil.which(f"python3.{minor}"))]
@@ -129,6 +131,14 @@ class Agent:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(20)
+
+
+def run_beside_modules(python: str, code: str, **env: str) -> str:
+    """Run a program that can import the agent's modules (`harbor_NAME`), without an agent. Returns what it prints."""
+    modules, _, _ = agent_source().rpartition(b"\n")
+    text, env = modules + b"\n" + code.encode(), {**os.environ, **env}
+    done = subprocess.run([python, "-"], input=text, stdout=subprocess.PIPE, check=True, env=env)
+    return done.stdout.decode()
 
 
 @pytest.fixture(params=pythons(), ids=lambda path: Path(path).resolve().name + "@" + Path(path).parts[-3])

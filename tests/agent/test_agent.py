@@ -265,25 +265,30 @@ def test_a_job_whose_agent_and_guardian_are_killed_is_lost_and_ended_by_the_next
 
 @pytest.mark.parametrize("seed", range(8))
 def test_an_agent_may_be_killed_in_any_instant_of_starting_jobs(agents, tmp_path, seed):
-    """What ran ends with its exit code; what the next agent calls lost, or does not know of, never ran."""
+    """What ran goes on and ends with its exit code. What the next agent calls lost, or does not list, never ran.
+
+    The jobs wait until the next agent has looked for them. A job that had ended by then may be lost without harm.
+    """
     first = agents()
     first.of("ready")
-    victim = first.pid
+    victim, go = first.pid, tmp_path / "go"
     for number in range(20):
-        first.start(f"echo >> {tmp_path}/trace{number}; sleep 0.3; exit {number + 1}", f"r/{number}")
+        waiting = f"until [ -e {go} ]; do sleep 0.2; done"
+        first.start(f"echo >> {tmp_path}/trace{number}; {waiting}; exit {number + 1}", f"r/{number}")
     time.sleep(random.Random(seed).uniform(0, 0.06))
     os.kill(victim, signal.SIGKILL)
     second = agents()
-    second.of("ready")
+    second.of("ready", timeout=60)
     known = [message["job"].partition("/")[2] for message in second.said if message["t"] == "known"]
+    go.touch()
     ran = set()
     for number in known:
-        done = second.wait(lambda m, job=f"r/{number}": m.get("job") == job and (m.get("exit") or "code" in m))
+        done = second.wait(lambda m, job=f"r/{number}": m.get("job") == job and (m.get("exit") or "code" in m), 60)
         told = done.get("exit") or done
         if told["reason"] != "lost":
             assert told["code"] == int(number) + 1
             ran.add(f"trace{number}")
-    first.process.wait(10)
+    first.process.wait(60)
     assert {path.name: path.read_text() for path in tmp_path.glob("trace*")} == dict.fromkeys(ran, "\n")
 
 
@@ -360,7 +365,7 @@ def test_load_tells_ours_from_others(agent):
     other = psutil.Popen(["sh", "-c", "while :; do :; done"])
     try:
         agent.start("while :; do :; done", "r/1")
-        sample = agent.wait(lambda m: m["t"] == "load" and m["ours"].get("r/1#1", 0) > 0.3, 20)
+        sample = agent.wait(lambda m: m["t"] == "load" and m["ours"].get("r/1#1", 0) > 0.05, 60)
         assert set(sample["ours"]) == {"r/1#1"}
         assert sample["mem_available_mb"] > 0 and sample["disk_free_mb"] > 0
     finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.agent.conftest import RUN, pythons
+from tests.agent.conftest import RUN, pythons, run_beside_modules
 from tests.sshd import wait_until
 
 
@@ -83,6 +83,52 @@ def sleepers(seconds):
         if process.info["cmdline"] == ["sleep", seconds] and process.status() != psutil.STATUS_ZOMBIE:
             found.append(process.pid)
     return found
+
+
+STARTS = """
+import os, signal, time
+from harbor_processes import is_starting, job_keys_of
+
+missed, deadline = [], time.monotonic() + 10
+for number in range(100):
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.execve("/bin/bash", ["bash", "-c", "kill -STOP $$"], {"HARBOR_JOB_KEY": "r/%d#1" % number})
+    starting, keys = True, set()
+    while starting or not keys:
+        starting = is_starting(pid, os.getpid())
+        keys = job_keys_of(pid)
+        if not (starting or keys):
+            missed.append(number)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    if time.monotonic() > deadline:
+        break
+print(missed)
+"""
+
+
+def test_a_process_is_starting_or_shows_its_key_in_every_instant(python):
+    """Otherwise an agent that is killed at that instant has its last job called lost, while the job goes on.
+
+    Between the two programs of an exec there is no environment. How long that takes depends on the disk.
+    """
+    assert run_beside_modules(python, STARTS) == "[]\n"
+
+
+def test_a_key_is_found_while_bash_reads_its_environment(python):
+    """Bash puts a NUL in the place of the `=` of each variable for as long as it reads it."""
+    code = """
+import ctypes, os
+from harbor_processes import job_keys_of
+
+library = ctypes.CDLL(None)
+library.getenv.restype = ctypes.c_void_p
+ctypes.memset(library.getenv(b"HARBOR_JOB_KEY") - 1, 0, 1)
+print(job_keys_of(os.getpid()))
+"""
+    assert run_beside_modules(python, code, HARBOR_JOB_KEY="r/1#1") == "{b'r/1#1'}\n"
 
 
 QUIET = "</dev/null >/dev/null 2>&1"

@@ -1,13 +1,15 @@
-"""The host list: every form in which users name their machines, and what they are told of each mistake."""
+"""Each form of the host list gives its nodes, and each mistake gives an error that names its place."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from snakemake_executor_plugin_harbor.config.host import parse_host, with_unique_names
 from snakemake_executor_plugin_harbor.config.hostfile import parse_hosts, read_hostfile
-from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings, host_list
+from snakemake_executor_plugin_harbor.config.pool_config import host_list
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
 from snakemake_executor_plugin_harbor.core.protocol import MAX_CORES
 from snakemake_executor_plugin_harbor.errors import HarborError
@@ -197,22 +199,23 @@ def test_a_bad_yaml_file_is_a_short_error_with_its_name(tmp_path, text, why):
     with pytest.raises(HarborError) as caught:
         read_hostfile(path)
     said = str(caught.value)
-    assert str(path) in said and why in said and len(said) < 500 + len(str(path)), said
+    assert str(path) in said and why in said and len(said) < 500 + 2 * len(str(path)), said
+    assert f"Try: {'file' if 'text file' in why else 'harbor nodes --hostfile'} {path}" in said
 
 
 @pytest.mark.parametrize("name", ["hosts", "hosts.yaml"])
 def test_a_file_that_cannot_be_read(tmp_path, name):
     path = tmp_path / name
-    for make, why in (
-        (lambda: None, "No such file"),
-        (path.mkdir, "Is a directory"),
-        (lambda: (path.rmdir(), path.write_bytes(b"\xff\xfe")), "not a text file"),
-        (lambda: path.write_bytes(b"#" * (5 << 20)), "larger than"),
+    for make, why, command in (
+        (lambda: None, "No such file", "ls -l"),
+        (path.mkdir, "Is a directory", "ls -l"),
+        (lambda: (path.rmdir(), path.write_bytes(b"\xff\xfe")), "not a text file", "file"),
+        (lambda: path.write_bytes(b"#" * (5 << 20)), "larger than", "ls -l"),
     ):
         make()
         with pytest.raises(HarborError, match=why) as caught:
             read_hostfile(path)
-        assert str(path) in str(caught.value)
+        assert str(path) in str(caught.value) and f"Try: {command} {path}" in str(caught.value)
 
 
 def test_distinct_names():
@@ -240,3 +243,43 @@ def test_hosts_are_added_to_the_host_files(tmp_path):
     with pytest.raises(HarborError, match="twice") as caught:
         host_list(settings(path, "eve"))
     assert "adds to" not in str(caught.value)
+
+
+MISTAKES = [
+    ("0/ada", "SLOTS must be a whole number from 1"),
+    ("x/ada", "SLOTS must be a whole number from 1"),
+    (",", "the host list is empty"),
+    ("ada,ada", "node ada is in the host list twice"),
+    ("ada:0", "PORT must be a number"),
+    ("a!b@ada", "is not a user name"),
+    ("slurm", "SLURM_JOB_NODELIST is not set"),
+]
+
+
+@pytest.mark.parametrize(("hosts", "text"), MISTAKES, ids=[h for h, _ in MISTAKES])
+def test_a_mistake_in_the_host_list(monkeypatch, hosts, text):
+    monkeypatch.delenv("SLURM_JOB_NODELIST", raising=False)
+    with pytest.raises(HarborError, match=re.escape(text)):
+        host_list(ExecutorSettings(hosts=[hosts]))
+
+
+FILES = [
+    ("missing", None, "cannot be read: No such file"),
+    ("binary", b"\x00\xff\x00", "is not a text file"),
+    ("line", b"ada\n# fine\nb/ad/host\n", "hosts:3: 'b/ad/host' is not a host"),
+    ("empty", b"# nobody\n", "the host list is empty"),
+    ("key.yaml", b"ada: {slot: 3}\n", "unknown key. Did you mean slots?"),
+    ("type.yaml", b"ada: {slots: many}\n", "slots: expected int, got 'many'"),
+    ("twice.yaml", b"ada: {slots: 3}\nada: {slots: 4}\n", "'ada' is there twice"),
+    ("pair.yaml", b"? [ada, bob]\n: {slots: 3}\n", "a sequence cannot be a name"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "text"), FILES, ids=[f[0] for f in FILES])
+def test_a_mistake_in_a_host_file(tmp_path, name, data, text):
+    path = tmp_path / (name if "." in name else "hosts")
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(HarborError, match=re.escape(text)) as caught:
+        host_list(ExecutorSettings(hostfile=path))
+    assert path.name in str(caught.value)

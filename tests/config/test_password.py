@@ -1,11 +1,12 @@
-"""The password comes from the environment and from nowhere else, however somebody spells the option."""
+"""The password is accepted from the environment only, however somebody spells the option."""
 
 import os
 import sys
 
 import pytest
 
-from snakemake_executor_plugin_harbor.config.settings import PASSWORD_VARIABLE, ExecutorSettings, pop_password
+from snakemake_executor_plugin_harbor.config.password import PASSWORD_VARIABLE, pop_password
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings
 from snakemake_executor_plugin_harbor.errors import HarborError
 
 SECRET = "hunter2-secret"

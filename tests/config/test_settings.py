@@ -1,10 +1,11 @@
-"""Each option reaches the part of harbor that it is for, and one that makes no sense is an error with its name."""
+"""Each option reaches its part of harbor, and a value that makes no sense is an error with the option's name."""
 
 from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings, pool_config
+from snakemake_executor_plugin_harbor.config.pool_config import pool_config
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings
 from snakemake_executor_plugin_harbor.errors import HarborError
 
 
@@ -53,5 +54,7 @@ def test_options_reach_the_pool():
     ],
 )
 def test_what_makes_no_sense_names_its_option(option, value):
-    with pytest.raises(HarborError, match="--harbor-" + option.replace("_", "-")):
+    name = "--harbor-" + option.replace("_", "-")
+    with pytest.raises(HarborError, match=f"{name}: ") as caught:
         pool_config(ExecutorSettings(**{"hosts": ["ada", "bob"], option: value}))
+    assert f"Try: {name} " in str(caught.value)

@@ -15,7 +15,7 @@ from snakemake_executor_plugin_harbor.core.job import reservation_of
 from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, ON_NODE
 from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Reservation
 from snakemake_executor_plugin_harbor.core.protocol import event_of, facts_of, load_of, printable, record_of
-from snakemake_executor_plugin_harbor.jobs.outcome import describe
+from snakemake_executor_plugin_harbor.jobs.failure import failure_text
 from tests.core.messages import ESCAPES, ODD, messages, patient, wire
 from tests.core.pool_machine import AnyOrder
 from tests.core.pools import make_pool, outcome, run_one
@@ -71,7 +71,9 @@ def test_any_message_becomes_a_sane_event_or_none(message):
             assert type(event.code) is int and -256 < event.code < 256
             assert_shown(event.reason or "")
             assert len(event.message["tail"]) <= 4096
-            assert_shown(describe(Outcome(event.job, event.attempt, JobState.FAILED, "a", "why", event.message), None))
+            assert_shown(
+                failure_text(Outcome(event.job, event.attempt, JobState.FAILED, "a", "why", event.message), None)
+            )
         case ev.LoadMeasured():
             assert_shown(*event.load.users)
             assert event.load.busy >= 0 and event.load.foreign >= 0
@@ -127,7 +129,7 @@ def test_text_of_nodes_has_no_terminal_escapes():
     assert printable("grün ☃ \U0001f600") == "grün ☃ \U0001f600"
     assert printable(ESCAPES) == "\ufffd]0;owned\ufffd\ufffd[31m\ufffd31m\ufffd\ufffd\ufffd\ufffd"
     assert printable("x" * 50, 7) == "x" * 7
-    shown = describe(Outcome("run/1", 1, JobState.FAILED, "a", "why", {"tail": "10%\r20%\r\n" + ESCAPES}), None)
+    shown = failure_text(Outcome("run/1", 1, JobState.FAILED, "a", "why", {"tail": "10%\r20%\r\n" + ESCAPES}), None)
     assert_shown(shown)
     assert "    10%\n    20%\n" in shown
 

@@ -12,11 +12,13 @@ from typing import NamedTuple
 import pytest
 
 from tests.lab import Lab
-from tests.snakemake.harness import Run, Workdir, on
+from tests.snakemake.harness import Run, Workdir, on, setting
 from tests.sshd import wait_until
 
 LOST_AFTER, FENCE_WAIT = 8, 6
 SCRATCH = "/var/tmp/harbor-0"
+SOONER = setting("remote.connection.SILENCE_S", 8.0)
+"""A node that is cut off is noticed sooner."""
 OPTIONS = (
     *("--harbor-lost-after", str(LOST_AFTER), "--harbor-fence-wait", str(FENCE_WAIT), "--latency-wait", "5"),
     *("--rerun-incomplete", "--nolock", "--scheduler", "harbor"),
@@ -59,12 +61,12 @@ class Scene:
             (directory / name).mkdir()
         (directory / "work").write_text(WORK)
 
-    def start(self, hosts: str, *options: str, env: dict[str, str] | None = None) -> Run:
-        return self.work.start(*on(self.lab, *hosts.split()), *OPTIONS, *options, env=env)
+    def start(self, hosts: str, *options: str, before: str = "") -> Run:
+        return self.work.start(*on(self.lab, *hosts.split()), *OPTIONS, *options, before=before)
 
-    def settle(self) -> tuple[Run, list[str], list[str]]:
+    def settle(self, before: str = "") -> tuple[Run, list[str], list[str]]:
         """Start a run with one job on a host: the run, the hosts of the jobs, and all other hosts."""
-        run = self.start("1/host1 1/host2 1/host3")
+        run = self.start("1/host1 1/host2 1/host3", before=before)
         hosts = [self.await_start(job) for job in self.jobs]
         return run, hosts, [host for host in self.lab.hosts if host not in hosts]
 

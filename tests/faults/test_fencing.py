@@ -2,13 +2,13 @@
 
 import time
 
-from tests.faults.conftest import FENCE_WAIT
+from tests.faults.conftest import FENCE_WAIT, SOONER
 from tests.sshd import wait_until
 
 
 def test_a_power_cut_for_good_costs_only_time(lab, scene):
     play = scene("a b")
-    run, (dead, _), (free,) = play.settle()
+    run, (dead, _), (free,) = play.settle(SOONER)
     lab.fault(dead, "crash")
     assert play.await_start("a", 2, 60) == free
     play.finish(run)
@@ -42,7 +42,7 @@ def test_a_job_that_was_cut_off_ends_before_it_runs_elsewhere(lab, scene):
 def test_a_fence_that_is_seen_late_is_still_seen_in_time(lab, scene):
     """As NFS may have it: for some seconds the host that is cut off sees the directory of the fences as it was."""
     play = scene("a")
-    run, (host,), _ = play.settle()
+    run, (host,), _ = play.settle(SOONER)
     fences = play.directory / ".snakemake/harbor/fence"
     fences.mkdir()
     lab.exec(host, ["mkdir", "/tmp/old"], check=True)

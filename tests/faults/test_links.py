@@ -2,7 +2,7 @@
 
 import time
 
-from tests.faults.conftest import RULES
+from tests.faults.conftest import RULES, SOONER
 
 
 def test_connections_that_drop_twice_are_not_a_failure(lab, scene):
@@ -71,12 +71,12 @@ def test_an_end_that_only_word_tells_of_counts_once(lab, scene):
 def test_a_partition_that_heals_in_time_is_not_a_failure(lab, scene):
     """Whether it ends before anybody has noticed it, or after."""
     play = scene("a b")
-    run = play.start("1/host1 1/host2")
+    run = play.start("1/host1 1/host2", before=SOONER)
     hosts = [play.await_start(job) for job in play.jobs]
     brief, noticed = hosts
     lab.fault(noticed, "partition")
     lab.fault(brief, "partition")
-    time.sleep(5)  # shorter than any silence that is noticed
+    time.sleep(3)  # shorter than any silence that is noticed
     lab.fault(brief, "heal")
     run.until(rf"node {noticed} is not used")
     lab.fault(noticed, "heal")

@@ -1,5 +1,6 @@
 """Nodes that go in an orderly way, and nodes that lose the working directory: both cost an attempt, never a retry."""
 
+from tests.faults.conftest import SOONER
 from tests.sshd import wait_until
 
 
@@ -22,7 +23,7 @@ def test_an_orderly_shutdown_costs_one_attempt(lab, scene):
 
 def test_a_node_that_is_shut_down_for_good_costs_only_time(lab, scene):
     play = scene("a b")
-    run, (off, _), (free,) = play.settle()
+    run, (off, _), (free,) = play.settle(SOONER)
     lab.fault(off, "shutdown")
     assert play.await_start("a", 2, 60) == free
     play.finish(run)

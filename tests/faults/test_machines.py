@@ -3,13 +3,7 @@
 import time
 
 from tests.faults.conftest import RULES
-
-# Snakemake knows whole minutes only.
-QUARTERS = """\
-from snakemake_executor_plugin_harbor import jobspec
-runtime_s = jobspec.runtime_s
-jobspec.runtime_s = lambda job: (runtime_s(job) or 0) / 4 or None
-"""
+from tests.snakemake.harness import setting
 
 
 def test_a_reboot_costs_one_attempt(lab, scene):
@@ -28,16 +22,15 @@ def test_a_reboot_costs_one_attempt(lab, scene):
     assert play.fences() == []
 
 
-def test_jobs_outlive_their_agent_and_keep_their_limits(lab, scene, tmp_path):
+def test_jobs_outlive_their_agent_and_keep_their_limits(lab, scene):
     """The agent is killed twice: its jobs go on, the next agent knows how they ended, also meanwhile, and ends the one
     whose `runtime` is over.
     """
-    (tmp_path / "sitecustomize.py").write_text(QUARTERS)
     limit = "lambda wildcards, attempt: 1 if (wildcards.job, attempt) == ('slow', 1) else None"
     play = scene(
         "a b slow", RULES.replace("    shell", f"    retries: 1\n        resources: runtime={limit}\n        shell")
     )
-    run = play.start("3/host1", env={"PYTHONPATH": str(tmp_path)})
+    run = play.start("3/host1", before=setting("jobs.spec.MINUTE_S", 15.0))
     for job in play.jobs:
         play.await_start(job)
     began = time.monotonic()

@@ -3,15 +3,17 @@
 import signal
 import time
 
-from snakemake_executor_plugin_harbor.remote.link import SILENCE_S
-from tests.faults.conftest import LOST_AFTER, Line
+from tests.faults.conftest import LOST_AFTER, SOONER, Line
+from tests.snakemake.harness import setting
 from tests.sshd import wait_until
+
+SILENCE_S = 6.0
 
 
 def test_a_controller_that_sleeps_loses_nothing(lab, scene):
     """Suspended for longer than silence and --harbor-lost-after together: what it missed is no fault of the nodes."""
     play = scene("a b c d")
-    run = play.start("2/host1 2/host2")
+    run = play.start("2/host1 2/host2", before=setting("remote.connection.SILENCE_S", SILENCE_S))
     for job in play.jobs:
         play.await_start(job)
     run.signal(signal.SIGSTOP)
@@ -46,7 +48,7 @@ def test_a_job_that_stood_still_for_too_long_ends_when_it_wakes(lab, scene):
     unless the end falls into these moments.
     """
     play = scene("a")
-    run, (host,), _ = play.settle()
+    run, (host,), _ = play.settle(SOONER)
     lab.fault(host, "freeze")
     play.await_start("a", 2, 60)
     lab.fault(host, "thaw")

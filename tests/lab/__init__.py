@@ -1,4 +1,4 @@
-"""A lab: hosts with sshd, faults and loads of their own, on one Linux machine. `python -m tests.lab -h` by hand."""
+"""A lab of hosts with their own sshd, faults and loads on one Linux machine. By hand: `python -m tests.lab -h`."""
 
 from tests.lab.lab import Lab
 from tests.lab.machine import LabError

@@ -1,4 +1,4 @@
-"""A lab by hand: `python -m tests.lab up 4 --shared DIR`, then ssh -F /tmp/harbor-lab/ssh_config host1."""
+"""Start a lab by hand: `python -m tests.lab up 4 --shared DIR`. Then type ssh -F /tmp/harbor-lab/ssh_config host1."""
 
 import argparse
 import subprocess

@@ -1,4 +1,4 @@
-"""What can happen to a host. "ctl" is the controller: what `Lab.run` and `Lab.popen` have started."""
+"""Faults of hosts. The host "ctl" is the controller: the processes that `Lab.run` and `Lab.popen` have started."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ LOST = "harbor-lost"
 
 
 def crash(lab: Lab, host: str) -> None:
-    """A power cut: all processes are gone at once and nobody hears of it. Its disk stays."""
+    """Cut the power: all processes end at once, and no peer is notified. The disk stays."""
     group = lab.group(host)
-    group.freeze(True)  # so that none sees another one die
+    group.freeze(True)  # so that no process sees another one end
     if host != CONTROLLER:
         lab.network.unplug(lab.number(host))
     group.kill()
@@ -23,13 +23,13 @@ def crash(lab: Lab, host: str) -> None:
 
 
 def reboot(lab: Lab, host: str) -> None:
-    """Off and on, or on after a crash: another boot id, an empty /tmp. Old connections get a reset."""
+    """Switch off and on, or on after a crash: the boot id is new, /tmp is empty. Old connections get a reset."""
     crash(lab, host)
     lab.boot([host])
 
 
 def shutdown(lab: Lab, host: str) -> None:
-    """An orderly one: TERM to all processes, KILL two seconds later, then it is off. Its disk stays."""
+    """Shut down in order: TERM to all processes, KILL two seconds later, then off. The disk stays."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in running(lab, host):
             try:
@@ -44,82 +44,82 @@ def shutdown(lab: Lab, host: str) -> None:
 
 
 def reboot_unshared(lab: Lab, host: str) -> None:
-    """Like reboot, but sshd is up before the shared directories are there; then restore-shared."""
+    """Reboot, but sshd is up before the shared directories are mounted. Then use restore-shared."""
     crash(lab, host)
     lab.boot([host], lambda host: lose_shared(lab, host))
 
 
 def lose_shared(lab: Lab, host: str) -> None:
-    """The shared directories are empty there: others are mounted over them. They come back at a boot."""
+    """Mount empty directories over the shared ones. A boot brings the shared ones back."""
     for path in lab.shared:
         inside(lab, host, "mount", "-t", "tmpfs", "-o", "size=64k", LOST, str(path))
 
 
 def restore_shared(lab: Lab, host: str) -> None:
-    """After lose-shared."""
+    """Undo lose-shared."""
     for path in lab.shared:
         if f" {path} " in lost_mounts(lab, host):
             inside(lab, host, "umount", "--lazy", str(path))
 
 
 def partition(lab: Lab, host: str) -> None:
-    """Packets from and to the host vanish; stays over reboots until heal."""
+    """Drop all packets from and to the host. This lasts over reboots until heal."""
     lab.set_link(host, {*lab.link_faults(host), "partition"})
 
 
 def slow(lab: Lab, host: str) -> None:
-    """256 kbit/s each way; stays over reboots until heal."""
+    """Limit the network to 256 kbit/s each way. This lasts over reboots until heal."""
     lab.set_link(host, {*lab.link_faults(host), "slow"})
 
 
 def heal(lab: Lab, host: str) -> None:
-    """End partition and slow; connections that lived through it go on."""
+    """End partition and slow. Connections that have survived go on."""
     lab.set_link(host, set())
 
 
 def kill_sshd(lab: Lab, host: str) -> None:
-    """New connections are refused; sessions live on."""
+    """Kill the listening sshd: new connections are refused, and sessions go on."""
     kill(lab, host, [pid for pid in [lab.listener(host)] if pid])
 
 
 def start_sshd(lab: Lab, host: str) -> None:
-    """After kill-sshd."""
+    """Start sshd again after kill-sshd."""
     if not lab.listener(host):
         lab.start_sshd(host)
 
 
 def drop_connections(lab: Lab, host: str) -> None:
-    """Every ssh connection ends; what it had started lives on."""
+    """End every ssh connection. Processes that were started over it go on."""
     listener = lab.listener(host)
     kill(lab, host, [pid for pid in lab.group(host).pids() if is_sshd(pid) and pid != listener])
 
 
 def freeze(lab: Lab, host: str) -> None:
-    """All processes stand still; TCP connects, nobody answers."""
+    """Freeze all processes. TCP connects, but nothing answers."""
     lab.group(host).freeze(True)
 
 
 def thaw(lab: Lab, host: str) -> None:
-    """They go on."""
+    """Let frozen processes go on."""
     lab.group(host).freeze(False)
 
 
 def disk_full(lab: Lab, host: str) -> None:
-    """No room for one more byte in /tmp, /var/tmp, /root and /home."""
+    """Leave no free byte in /tmp, /var/tmp, /root and /home."""
 
     def filled() -> bool:
         disk = os.statvfs(f"/proc/{lab.keeper()}/root{lab.directory}/{host}/disk")
         try:
             resize(lab, host, (disk.f_blocks - disk.f_bfree) * disk.f_frsize)
         except LabError:
-            return False  # it has grown meanwhile
+            return False  # the used space has grown meanwhile
         return True
 
     wait_until(filled, what=f"full disk on {host}")
 
 
 def disk_free(lab: Lab, host: str) -> None:
-    """There is room again."""
+    """Free the disk again."""
     resize(lab, host, DISK_MB << 20)
 
 
@@ -153,12 +153,12 @@ def kill(lab: Lab, host: str, pids: list[int]) -> None:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
-            pass  # ended by itself meanwhile
+            pass  # it has ended meanwhile
     wait_until(lambda: not set(pids) & set(lab.group(host).pids()), what=f"the end of sshd on {host}")
 
 
 def running(lab: Lab, host: str) -> list[int]:
-    """All processes of a host but the first, by their pids on this machine."""
+    """Return the pids on this machine of all processes of a host but the first."""
     return [pid for pid in lab.group(host).pids() if namespace_pids(pid)[1:] not in ([], [1])]
 
 
@@ -169,7 +169,7 @@ def inside(lab: Lab, host: str, *argv: str) -> None:
 
 
 def lost_mounts(lab: Lab, host: str) -> str:
-    """What lose-shared has mounted on a host."""
+    """Return the mounts that lose-shared has made on a host."""
     lines = Path(f"/proc/{lab.init(host)}/mountinfo").read_text().splitlines()
     return "\n".join(line for line in lines if f" {LOST} " in line)
 

@@ -1,4 +1,4 @@
-"""The files of a lab: keys, ssh's and sshd's configuration, and what each host has of its own in /etc."""
+"""Make the files of a lab: keys, the configuration of ssh and sshd, and each host's own files in /etc."""
 
 import sys
 import uuid
@@ -34,7 +34,7 @@ Host {host}
 
 
 def write(directory: Path, addresses: dict[str, str], shared: Iterable[Path]) -> None:
-    """Everything that boot.sh, sshd and ssh read, for hosts named and numbered in `addresses`."""
+    """Write all files that boot.sh, sshd and ssh read, for the hosts in `addresses`."""
     key = keygen(directory / "id_ed25519")
     known_hosts = directory / "known_hosts"
     (directory / "ssh_config").write_text(
@@ -55,12 +55,12 @@ def write(directory: Path, addresses: dict[str, str], shared: Iterable[Path]) ->
             (etc / "hosts").write_text(names)
             (etc / "hostname").write_text(f"{host}\n")
             (etc / "machine-id").write_text(f"{uuid.uuid4().hex}\n")
-            # Without a password, but not locked: sshd turns a locked root away whatever its key.
+            # root has no password but is not locked, because sshd refuses a locked user even with a valid key.
             (etc / "shadow").write_text("root:*:20000:0:99999:7:::\n")
 
 
 def visible() -> list[Path]:
-    """Directories without which tests cannot work on a host: this project and the interpreters, wherever they live."""
+    """Return the directories that tests need on a host: this project and the interpreters."""
     wanted = {PROJECT, Path(sys.prefix), Path(sys.base_prefix), Path.home() / ".pyenv"}
     return sorted(path.resolve() for path in wanted if path.is_dir() and path.resolve() != Path("/usr"))
 

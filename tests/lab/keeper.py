@@ -1,4 +1,4 @@
-"""The keeper of a lab: holds the hosts' disks, moves their /proc numbers, and takes the lab down when its owner dies.
+"""The keeper of a lab holds the hosts' disks, updates their /proc, and takes the lab down when its owner dies.
 
 usage: python -m tests.lab.keeper DIR [OWNER_PID], in a mount namespace of its own.
 """
@@ -15,13 +15,13 @@ from tests.lab.lab import DISK_MB, Lab
 from tests.lab.machine import Cgroup
 
 TICK_S = 0.1
-JIFFIES = 100  # of /proc/stat, a second and CPU
+JIFFIES = 100  # ticks of /proc/stat per second and CPU
 
 
 class Numbers:
     """/proc/stat, /proc/loadavg and /proc/meminfo of one host.
 
-    The CPUs of a host are busy with what its own processes do and with what `Lab.load` says that others do: two hosts
+    The CPUs of a host are busy with its own processes and with the load of other users that `Lab.load` sets. Two hosts
     of one machine do not see each other's work.
     """
 
@@ -29,12 +29,12 @@ class Numbers:
         self._etc = etc
         self._group = group
         self._cpus = sorted(os.sched_getaffinity(0))
-        self._busy = self._idle = 0.0  # seconds of all CPUs together
+        self._busy = self._idle = 0.0  # seconds, the sum over all CPUs
         self._used = group.cpu_seconds()
         self._files: dict[str, int] = {}
 
     def tick(self, passed: float) -> None:
-        """Write what is so `passed` seconds after the last time."""
+        """Update the files, `passed` seconds after the last update."""
         setting = json.loads((self._etc / "load.json").read_text())
         used = self._group.cpu_seconds()
         total = passed * len(self._cpus)
@@ -51,7 +51,7 @@ class Numbers:
         self._write("applied", setting["stamp"])
 
     def _stat(self) -> str:
-        # Counters never go back: all CPUs have done the same.
+        # All CPUs get the same share, so that no counter goes back.
         busy, idle = (int(seconds * JIFFIES / len(self._cpus)) for seconds in (self._busy, self._idle))
         row = "%s %d 0 0 %d 0 0 0 0 0 0\n"
         rows = [row % ("cpu ", busy * len(self._cpus), idle * len(self._cpus))]
@@ -59,7 +59,7 @@ class Numbers:
         return "".join(rows) + f"intr 0\nctxt 0\nbtime {BOOT_TIME}\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n"
 
     def _write(self, name: str, text: str) -> None:
-        """In one piece and in place: the host has this very file bound over its /proc."""
+        """Write the file at once and in place, because the host has this file mounted over its /proc."""
         if name not in self._files:
             self._files[name] = os.open(self._etc / name, os.O_WRONLY | os.O_CREAT, 0o644)
         data = text.encode()
@@ -71,7 +71,7 @@ BOOT_TIME = int(Path("/proc/stat").read_text().partition("btime ")[2].split()[0]
 
 
 def meminfo(available_mb: int | None) -> str:
-    """This machine's /proc/meminfo, with another figure for what is available."""
+    """Return this machine's /proc/meminfo with another figure for the available memory."""
     text = Path("/proc/meminfo").read_text()
     if available_mb is None:
         return text
@@ -98,7 +98,7 @@ def main(directory: Path, owner: int | None) -> None:
         if not ready:
             print("ready", flush=True)
             ready = True
-    # The owner has died. What kills the lab must not be in it.
+    # The owner has died. The process that kills the lab must not be in the lab's control group.
     (Cgroup.root() / "cgroup.procs").write_text(str(os.getpid()))
     for host in lab.hosts:
         subprocess.run(["umount", "--lazy", str(directory / host / "disk")], check=True)

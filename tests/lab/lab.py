@@ -1,11 +1,12 @@
-"""N hosts on one Linux machine, for tests that need machines to reach by ssh and to break. Root only.
+"""Run N hosts on one Linux machine, for tests that need machines to log in to and to break. This needs root.
 
 A host is a network, PID, mount, UTS and IPC namespace with an sshd, an address, a hostname, a machine id, a boot id, a
-/proc with a load, and a disk for /tmp, /var/tmp, /root and /home, all its own. The rest of the machine's files it sees
-read-only; the shared directories are the same everywhere. The machine reaches the hosts at 10.78.X.K.
+/proc with a load, and a disk for /tmp, /var/tmp, /root and /home of its own. The other files of the machine are
+read-only there. The shared directories are the same everywhere. The machine reaches the hosts at 10.78.X.K.
 
-Everything that a lab puts on the machine carries its name, made from its directory: the control group
-`harbor-lab-ID` with all processes, the bridge `hlID` with its cables. Mounts are in the namespaces of these processes.
+Everything that a lab makes on the machine has its name, which comes from its directory: the control group
+`harbor-lab-ID` with all processes, and the bridge `hlID` with its cables. Mounts are in the namespaces of these
+processes.
 """
 
 import functools
@@ -35,8 +36,9 @@ PROGRAMS = ("ssh", "ssh-keygen", "ip", "bridge", "tc", "mount", "unshare", "nsen
 class Lab:
     """`with Lab(4, shared=[directory]) as lab:` hosts host1 to host4.
 
-    `base` is the lab's own directory, new or empty; it is removed in the end. `shared` directories are the same on all
-    hosts, at their own paths. The lab goes down by itself when the process `owner` (None: nobody) has died.
+    `base` is the lab's own directory. It is new or empty, and it is removed in the end. `shared` directories are the
+    same on all hosts, at their own paths. The lab goes down by itself when the process `owner` has died, if one is
+    given.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Lab:
 
     @classmethod
     def attach(cls, base: Path) -> "Lab":
-        """The lab that is up in `base`."""
+        """Return the lab that is up in `base`."""
         try:
             state = json.loads((base / "lab.json").read_text())
         except OSError:
@@ -66,7 +68,7 @@ class Lab:
     @staticmethod
     @functools.cache
     def unavailable() -> str | None:
-        """Why this machine cannot have a lab; None if it can."""
+        """Return why this machine cannot run a lab, or None if it can."""
         if sys.platform != "linux" or os.geteuid() != 0:
             return "a lab needs Linux and root"
         missing = [program for program in PROGRAMS if not shutil.which(program, path=PATH)]
@@ -92,7 +94,7 @@ class Lab:
         self.down()
 
     def up(self) -> "Lab":
-        """Bring all hosts up; LabError if this machine or `base` does not allow it."""
+        """Bring all hosts up. Raises LabError if this machine or `base` does not allow it."""
         reason = self.unavailable()
         if reason:
             raise LabError(reason)
@@ -115,7 +117,7 @@ class Lab:
         return self
 
     def down(self) -> None:
-        """End every process and remove every trace; also of a lab that is half made, crashed, or down already."""
+        """End every process and remove every trace. The lab may be incomplete, crashed, or down already."""
         if self._group.path.exists():
             self._group.kill()
             self._group.remove()
@@ -154,14 +156,14 @@ class Lab:
         return Cgroup(self._group.path / host)
 
     def keeper(self) -> int:
-        """The pid of the process that holds the hosts' disks in its mount namespace."""
+        """Return the pid of the process that holds the hosts' disks in its mount namespace."""
         pids = self.group("keeper").pids()
         if not pids:
             raise LabError(f"the lab's keeper has died; type: python -m tests.lab down --dir {self.directory}")
         return pids[0]
 
     def init(self, host: str) -> int:
-        """The pid of a host's process 1 on this machine; LabError when the host is off."""
+        """Return the pid on this machine of a host's process 1. Raises LabError when the host is off."""
         self.number(host)
         for pid in self.group(host).pids():
             if namespace_pids(pid)[1:] == [1]:
@@ -169,26 +171,26 @@ class Lab:
         raise LabError(f"{host} is off")
 
     def processes(self, host: str) -> list[tuple[int, list[str]]]:
-        """(pid, argv) of all processes inside a host, by their pids there; [] when it is off."""
+        """Return (pid, argv) of all processes inside a host, with their pids there, or [] when it is off."""
         pairs = [(namespace_pids(pid)[1:], argv_of(pid)) for pid in self.group(host).pids()]
         return sorted((pids[0], argv) for pids, argv in pairs if pids and argv)
 
     def exec(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command inside a host, not through ssh; it hangs while the host is frozen."""
+        """Run a command inside a host, not through ssh. The call hangs while the host is frozen."""
         enter = ["nsenter", f"--target={self.init(host)}", "--mount", "--uts", "--ipc", "--net", "--pid"]
         environment = ["env", "-i", "--chdir=/root", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8"]
         return self._run(self.group(host).join([*enter, *environment, *argv]), options)
 
     def run(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command on the controller, which is this machine; it dies with the lab."""
+        """Run a command on the controller, which is this machine. The command ends with the lab."""
         return self._run(self.group(CONTROLLER).join(argv), options)
 
     def popen(self, argv: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
-        """Like `run`, without waiting. fault("ctl", "freeze"), "thaw" and "crash" are for these and their children."""
+        """Start a command as `run` does, without waiting. The faults of "ctl" (freeze, thaw, crash) hold for it."""
         return subprocess.Popen(self.group(CONTROLLER).join(argv), **options)
 
     def fault(self, host: str, kind: str) -> None:
-        """Do something to a host; returns when it has happened. `faults.py` lists the kinds."""
+        """Inflict a fault on a host, and return when it has happened. `faults.py` lists the kinds."""
         from tests.lab.faults import inflict
 
         inflict(self, host, kind)
@@ -203,8 +205,9 @@ class Lab:
     ) -> None:
         """Set what /proc says on a host: `busy` cores in use by others, the load average, available memory.
 
-        What is not given stays. Without any, a host's cores are busy with its own processes only, the load average is
-        what they use at the moment, and the memory is the machine's. Returns when the numbers are there.
+        A value that is not given stays. Without values, a host's cores are busy with its own processes only, the load
+        average is what these use at the moment, and the memory is the machine's. Returns when the files have the
+        values.
         """
         cpus = len(os.sched_getaffinity(0))
         if busy is not None and not 0 <= busy <= cpus:
@@ -217,11 +220,11 @@ class Lab:
         self._write_load(host, setting)
 
     def link_faults(self, host: str) -> set[str]:
-        """What is wrong with a host's cable: partition, slow."""
+        """Return the faults of a host's cable: partition, slow."""
         return set((self.directory / host / "link").read_text().split())
 
     def set_link(self, host: str, faults: set[str]) -> None:
-        """Give a host's cable these faults, now or when the host is switched on."""
+        """Set the faults of a host's cable, now or when the host is switched on."""
         (self.directory / host / "link").write_text(" ".join(sorted(faults)))
         if self.processes(host):
             self.network.cut(self.number(host), "partition" in faults)
@@ -234,7 +237,7 @@ class Lab:
         wait_until(lambda: self.listener(host), what=f"sshd on {host}")
 
     def listener(self, host: str) -> int | None:
-        """The pid on this machine of the sshd that listens on a host."""
+        """Return the pid on this machine of the sshd that listens on a host."""
         try:
             inside = int(Path(f"/proc/{self.init(host)}/root/run/sshd.pid").read_text())
         except (OSError, ValueError):
@@ -249,7 +252,7 @@ class Lab:
     def _make_network(self) -> None:
         for part in ("keeper", CONTROLLER, *self.hosts):
             (self._group.path / part).mkdir(parents=True)
-        lock = os.open(self._group.path.parent, os.O_RDONLY)  # one lab at a time looks for a free subnet
+        lock = os.open(self._group.path.parent, os.O_RDONLY)  # only one lab at a time looks for a free subnet
         try:
             flock(lock, LOCK_EX)
             self._network = Network(self._name, Network.free_subnet(), len(self.hosts))
@@ -267,7 +270,7 @@ class Lab:
 
     def _write_load(self, host: str, setting: dict[str, Any]) -> None:
         etc = self.directory / host / "etc"
-        stamp = uuid.uuid4().hex  # the keeper repeats it when it has done so
+        stamp = uuid.uuid4().hex  # the keeper writes the stamp back when it has applied the load
         draft = etc / "load.new"
         draft.write_text(json.dumps({**setting, "stamp": stamp}))
         draft.rename(etc / "load.json")
@@ -281,7 +284,7 @@ class Lab:
         self._await(process, "ready", self.directory / "keeper.log")
 
     def _daemon(self, part: str, argv: Sequence[str]) -> "subprocess.Popen[str]":
-        """Start a process that outlives us and holds nothing of ours but a pipe to say one line through."""
+        """Start a process that outlives this one. It inherits only a pipe, through which it writes one line."""
         outer = self.group(part).join(["setsid", "--fork", "env", "-i", f"PATH={PATH}", *argv])
         with (self.directory / f"{part}.log").open("ab") as log:
             return subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What the lab needs of the machine: cgroups, processes, the network between the machine and the hosts."""
+"""Control groups, processes, and the network between the machine and the hosts of a lab."""
 
 import os
 import subprocess
@@ -11,11 +11,11 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class LabError(Exception):
-    """The lab cannot do what it was asked to."""
+    """The lab cannot do what was asked for."""
 
 
 def command(*argv: str, text: str | None = None) -> str:
-    """Run a program of the machine and return its output; LabError with what it said if it fails."""
+    """Run a program of the machine and return its output. Raises LabError with that output if it fails."""
     done = subprocess.run(argv, input=text, capture_output=True, text=True, env={"PATH": PATH}, check=False)
     if done.returncode:
         raise LabError(f"{' '.join(argv)}: {done.stderr.strip() or done.returncode}")
@@ -23,14 +23,14 @@ def command(*argv: str, text: str | None = None) -> str:
 
 
 class Cgroup:
-    """A control group (version 2) of processes: they are named, counted, frozen and killed together."""
+    """A control group (version 2), whose processes are listed, frozen and killed together."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @staticmethod
     def root() -> Path:
-        """Where version 2 is mounted; LabError if it is not."""
+        """Return the directory where version 2 is mounted. Raises LabError if it is not."""
         for line in Path("/proc/mounts").read_text().splitlines():
             _, target, kind, *_ = line.split()
             if kind == "cgroup2":
@@ -38,7 +38,7 @@ class Cgroup:
         raise LabError("control groups version 2 are not mounted")
 
     def join(self, argv: Sequence[str]) -> list[str]:
-        """`argv` as a command that enters the group first."""
+        """Return a command that enters the group and then runs `argv`."""
         return ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.path / "cgroup.procs"), *argv]
 
     def pids(self) -> list[int]:
@@ -49,24 +49,24 @@ class Cgroup:
         wait_until(lambda: f"frozen {int(on)}" in self._events(), what=f"{self.path.name} frozen={on}")
 
     def kill(self) -> None:
-        """Kill all at once, frozen ones too."""
+        """Kill all processes at once, also frozen ones."""
         (self.path / "cgroup.kill").write_text("1")
         wait_until(lambda: "populated 0" in self._events(), what=f"the end of {self.path.name}")
 
     def cpu_seconds(self) -> float:
-        """CPU time that its processes, present and past, have used."""
+        """Return the CPU time (seconds) that its present and past processes have used."""
         return int((self.path / "cpu.stat").read_text().split()[1]) / 1e6
 
     def remove(self) -> None:
         for directory, _, _ in os.walk(self.path, topdown=False):
-            os.rmdir(directory)  # what it lists are no files
+            os.rmdir(directory)  # the entries that it lists are no files
 
     def _events(self) -> str:
         return (self.path / "cgroup.events").read_text()
 
 
 def namespace_pids(pid: int) -> list[int]:
-    """The pid of a process as this machine sees it, then as the PID namespaces inside see it; [] when it is gone."""
+    """Return the pids of a process on this machine and in each PID namespace inside, or [] when it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -75,7 +75,7 @@ def namespace_pids(pid: int) -> list[int]:
 
 
 def argv_of(pid: int) -> list[str]:
-    """The command line of a process; [] when it has none any more."""
+    """Return the command line of a process, or [] when it has ended."""
     try:
         raw = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -86,8 +86,8 @@ def argv_of(pid: int) -> list[str]:
 class Network:
     """A bridge, and a cable from it to each host: 10.78.X.0/24, where host K has .K and the machine .254.
 
-    Everybody knows everybody's hardware address from the start. Else a host that is cut off would show as an error
-    ("no route to host") after some seconds, where a lost machine shows as silence.
+    All hardware addresses are known from the start. Otherwise a host that is cut off would show as an error after
+    some seconds ("no route to host"), although a machine that has lost power does not answer at all.
     """
 
     MACHINE = 254
@@ -108,7 +108,7 @@ class Network:
     def up(self) -> None:
         me = self.name
         self._ip(
-            # Else a port that was plugged within the last 15 s would leave the state that `cut` sets by a timer.
+            # Otherwise a timer would end the state that `cut` sets, for 15 s after a port was plugged.
             f"link add {me} type bridge forward_delay 0",
             f"link set {me} address {self._mac(self.MACHINE)} addrgenmode none up",
             f"addr add {self.address(self.MACHINE)}/24 dev {me}",
@@ -116,7 +116,7 @@ class Network:
         )
 
     def plug(self, host: int, pid: int, cut: bool) -> None:
-        """Join the network namespace of `pid` to the bridge as host number `host`, cut off from the start or not."""
+        """Join the network namespace of `pid` to the bridge as host number `host`. `cut` cuts it off from the start."""
         port = self._port(host)
         self._ip(
             f"link add {port} type veth peer name eth0 address {self._mac(host)} netns {pid}",
@@ -124,7 +124,7 @@ class Network:
         )
         self._ip("link set lo up", "link set eth0 addrgenmode none up", inside=pid)
         wait_until(lambda: self._port_is_up(port), what=f"the cable of {port}")
-        self.cut(host, cut)  # before it has an address, so that no packet slips through
+        self.cut(host, cut)  # before it has an address, so that no packet passes
         address = f"addr add {self.address(host)}/24 dev eth0"
         self._ip(address, *self._neighbours("eth0", host), inside=pid)
 
@@ -133,13 +133,13 @@ class Network:
             self._ip(f"link del {self._port(host)}")
 
     def cut(self, host: int, on: bool) -> None:
-        """Drop every packet of a host, both ways, while its cable seems well at both ends."""
-        # A port that listens passes nothing on. The kernel itself would end the other states that do so ("disabled",
-        # "blocking") when some other port comes up.
+        """Drop every packet of a host in both directions, while the link seems to be up at both ends."""
+        # A port in the state "listening" forwards nothing. The kernel would end the other such states ("disabled",
+        # "blocking") when another port comes up.
         command("bridge", "link", "set", "dev", self._port(host), "state", "1" if on else "3")
 
     def slow(self, host: int, pid: int, on: bool) -> None:
-        """256 kbit/s to the host and from it; what does not fit into a second of that is lost."""
+        """Limit the traffic to and from the host to 256 kbit/s. Packets that wait for a second are lost."""
         shape = "tbf rate 256kbit burst 8kb latency 1s" if on else "noqueue"
         command("tc", "qdisc", "replace", "dev", self._port(host), "root", *shape.split())
         inside = ("nsenter", f"--net=/proc/{pid}/ns/net")
@@ -147,12 +147,12 @@ class Network:
 
     @classmethod
     def remove(cls, name: str) -> None:
-        """Take the bridge and all cables away, whoever made them."""
+        """Remove the bridge and all cables, also those of an earlier process."""
         for path in Path("/sys/class/net").glob(f"{name}*"):
             try:
                 command("ip", "link", "del", path.name)
             except LabError:
-                if cls._exists(path.name):  # else it went by itself: the other end was in a host that has just died
+                if cls._exists(path.name):  # otherwise the kernel has removed it with its host
                     raise
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The three ways to a node behind one fixture, and a pool of real SSH servers that most tests share."""
+"""Fixtures: channels by each of the three transports, and a pool of real SSH servers that most tests share."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,6 +8,7 @@ import pytest
 
 from snakemake_executor_plugin_harbor.remote.connect import make_transport
 from snakemake_executor_plugin_harbor.remote.transport import Channel, ConnectError, SshSettings, Target, Transport
+from tests.remote.link_rig import LinkRig
 from tests.sshd import SSHD, Pool, hosts
 
 Open = Callable[..., Channel]
@@ -93,3 +94,16 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
             made, config, to = Client(request.param), servers.ssh_config, target("node1")
         stack.callback(made.close)
         yield lambda command: made.open(config, to, command)
+
+
+@pytest.fixture(params=["paramiko", "openssh"])
+def rig(
+    request: pytest.FixtureRequest, own_pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LinkRig]:
+    """Links to a server named node1, by both SSH transports."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setattr("snakemake_executor_plugin_harbor.remote.link.JITTER_S", 0.0)
+    own_pool.add("node1")
+    made = LinkRig(own_pool, request.param, tmp_path / "scratch")
+    yield made
+    made.close()

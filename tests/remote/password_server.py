@@ -1,4 +1,4 @@
-"""An SSH server in this process for logins that a test's sshd cannot check: passwords need accounts of their own.
+"""An SSH server in this process. It checks passwords, which a test's sshd cannot do without accounts of its own.
 
 It runs no command: it answers an exec with a line on stdout and exit status 0.
 """

@@ -1,4 +1,4 @@
-"""What every way to a node must do alike once the command runs."""
+"""Channels of all three transports behave alike while the command runs and after it has ended."""
 
 import os
 import threading

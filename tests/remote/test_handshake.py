@@ -1,11 +1,10 @@
-"""What comes out of a node's login shell until the agent is ready, and the reasons if it never is.
+"""The handshake skips login noise, collects the records until the agent is ready, and explains why it never is.
 
-The other end of each channel is a real shell that prints what an agent, or something else, would print.
+The other end of each channel is a real shell, which prints what an agent or something else would print.
 """
 
 import json
 import shlex
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,10 +12,7 @@ import pytest
 from snakemake_executor_plugin_harbor.core.codec import Decoder, Message
 from snakemake_executor_plugin_harbor.remote import handshake
 from snakemake_executor_plugin_harbor.remote.handshake import AgentError, AgentReady, start_agent
-from snakemake_executor_plugin_harbor.remote.message_writer import BATCH_MAX, MessageWriter
-from snakemake_executor_plugin_harbor.remote.process import ProcessChannel, clean_environment
-from snakemake_executor_plugin_harbor.remote.receive_rate import BURST_S, BYTES_PER_S, ReceiveRate
-from tests.sshd import wait_until
+from snakemake_executor_plugin_harbor.remote.process_channel import ProcessChannel, clean_environment
 
 HELLO = {"t": "hello", "v": 1}
 READY = {"t": "ready"}
@@ -92,38 +88,3 @@ def test_a_node_that_sends_without_end_before_ready_is_refused(answer: Answer, m
     with pytest.raises(AgentError, match="more than 1 MiB") as caught:
         answer(f"echo '{json.dumps(HELLO)}'; while echo '{{\"t\": \"load\"}}'; do :; done")
     assert caught.value.permanent
-
-
-def test_messages_are_written_in_order_and_before_the_end(channels: list[ProcessChannel]) -> None:
-    channel = ProcessChannel(["/bin/cat"], clean_environment())
-    channels.append(channel)
-    writer = MessageWriter(channel, "ada")
-    for number in range(3 * BATCH_MAX):
-        writer.put([{"t": "x", "n": number}])
-    writer.finish()
-    writer.put([{"t": "too late"}])
-    decoder, numbers = Decoder(), []
-    while len(numbers) < 3 * BATCH_MAX:
-        numbers += [message["n"] for message in decoder.feed(channel.read())]
-    writer.join(5)
-    assert numbers == list(range(3 * BATCH_MAX)) and writer.unwritten == 0
-
-
-def test_a_write_error_closes_the_channel(channels: list[ProcessChannel]) -> None:
-    channel = ProcessChannel(["/bin/true"], clean_environment())
-    channels.append(channel)
-    wait_until(lambda: not channel.runs(), 10, "the end of the command")
-    writer = MessageWriter(channel, "ada")
-    deadline = time.monotonic() + 10
-    while not channel.ended() and time.monotonic() < deadline:
-        writer.put([{"t": "x", "text": "y" * 10_000}])
-    assert channel.ended()
-
-
-def test_the_rate_allows_a_burst_and_then_delays() -> None:
-    rate = ReceiveRate()
-    burst = bytes(int(BYTES_PER_S * BURST_S))
-    assert rate.delay(burst, 100.0) == 0
-    assert rate.delay(burst, 100.0) == pytest.approx(BURST_S)
-    assert rate.delay(b"", 200.0) == 0
-    assert rate.delay(b"\n" * 10_000, 200.0) > 0, "a line counts as more than its bytes"

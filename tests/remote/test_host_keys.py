@@ -1,4 +1,4 @@
-"""Host keys are checked as ssh checks them, by both ways over SSH."""
+"""Both SSH transports check host keys as the ssh program does."""
 
 import subprocess
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_harbor.remote.ssh import known_hosts as hostkeys
-from snakemake_executor_plugin_harbor.remote.ssh.config import resolve
+from snakemake_executor_plugin_harbor.remote.ssh.config import read_host_options
 from snakemake_executor_plugin_harbor.remote.transport import SshSettings
 from tests.remote.conftest import Client, target
 from tests.sshd import Pool, Sshd, keygen, public_key
@@ -82,8 +82,8 @@ def test_hashed_names_are_found(client: Client, own_pool: Pool) -> None:
         ("*,!10.0.0.7,![10.0.0.7]:2222", False),
         ("[10.0.0.7]:2223", False),
         ("|1|broken", False),
-        pytest.param(hostkeys.hashed("[10.0.0.7]:2222"), True, id="hashed"),
-        pytest.param(hostkeys.hashed("[10.0.0.7]:2223"), False, id="hashed, another port"),
+        pytest.param(hostkeys.hash_name("[10.0.0.7]:2222"), True, id="hashed"),
+        pytest.param(hostkeys.hash_name("[10.0.0.7]:2223"), False, id="hashed, another port"),
     ],
 )
 def test_forms_of_names(tmp_path: Path, names: str, known: bool) -> None:
@@ -91,8 +91,8 @@ def test_forms_of_names(tmp_path: Path, names: str, known: bool) -> None:
     config.write_text(f"UserKnownHostsFile {file}\nGlobalKnownHostsFile none\n")
     kind, text = public_key(keygen(tmp_path / "key")).split()
     file.write_text(f"\n# {names} {kind} {text}\n{names} {kind} {text} a comment\nhalf a line\n")
-    options = resolve(target("ada", host="10.0.0.7", port=2222), SshSettings(config, None))
-    verdict, found = hostkeys.judge(options, hostkeys.HostKey(kind, text))
+    options = read_host_options(target("ada", host="10.0.0.7", port=2222), SshSettings(config, None))
+    verdict, found = hostkeys.check_key(options, hostkeys.HostKey(kind, text))
     assert (verdict is hostkeys.Verdict.KNOWN) == known
     assert [entry.where for entry in found] == ([f"{file}:3"] if known else [])
 

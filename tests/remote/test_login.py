@@ -1,4 +1,4 @@
-"""Logging in: keys, the agent, passwords; each is offered once, and a refusal says what was tried."""
+"""A login offers each key and the password once, and the error of a refused login says what was tried."""
 
 import os
 import shutil

@@ -1,11 +1,11 @@
-"""Gates: so many at once, known hosts first, and nobody who stalls holds up the others."""
+"""Few connections log in at once, known hosts go first, and a host that does not answer does not delay the others."""
 
 import threading
 import time
 
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.ssh.login_limits import Gate
+from snakemake_executor_plugin_harbor.remote.ssh.login_limits import ConcurrencyLimit
 from snakemake_executor_plugin_harbor.remote.transport import ConnectError
 from tests.remote.conftest import target
 from tests.sshd import wait_until
@@ -14,7 +14,7 @@ from tests.sshd import wait_until
 class Crowd:
     """Threads that want to pass a gate. Each stays until it is let go."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: ConcurrencyLimit) -> None:
         self.gate = gate
         self.inside: list[str] = []
         self.go: dict[str, threading.Event] = {}
@@ -40,12 +40,12 @@ class Crowd:
             assert not thread.is_alive()
 
 
-def waiting(gate: Gate) -> int:
+def waiting(gate: ConcurrencyLimit) -> int:
     return len(gate._waiting)
 
 
 def test_width_order_and_precedence():
-    crowd = Crowd(Gate(1))
+    crowd = Crowd(ConcurrencyLimit(1))
     crowd.come("a")
     wait_until(lambda: crowd.inside == ["a"])
     for number, name in enumerate(["b", "c"], 1):
@@ -67,7 +67,7 @@ def test_width_order_and_precedence():
 
 
 def test_who_stalls_is_not_counted_any_more():
-    crowd = Crowd(Gate(2))
+    crowd = Crowd(ConcurrencyLimit(2))
     for number in range(20):
         crowd.come(f"dead{number}", limit=0.1)
     crowd.come("alive", first=True)
@@ -77,7 +77,7 @@ def test_who_stalls_is_not_counted_any_more():
     assert time.monotonic() - begun < 5
     wait_until(lambda: len(crowd.inside) == 21, 30)
     crowd.end()
-    assert not crowd.gate._inside and not crowd.gate._waiting
+    assert not crowd.gate._expiry and not crowd.gate._waiting
 
 
 @pytest.mark.parametrize(("way", "limit"), [("direct", 10), ("jump", 14)])

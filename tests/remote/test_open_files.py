@@ -1,4 +1,4 @@
-"""Open files: our own limit goes up, a job on localhost keeps the one that the user has."""
+"""The limit of open files of our process is raised, but a job on localhost keeps the user's limit."""
 
 import json
 import resource

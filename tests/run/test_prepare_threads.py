@@ -210,8 +210,8 @@ def test_drain_without_work_returns_at_once(rig):
 
 
 def test_a_slow_job_is_told_of_and_again(rig, monkeypatch):
-    monkeypatch.setattr(module, "TELL_S", 1.0)
-    monkeypatch.setattr(module, "TELL_AGAIN_S", 0.5)
+    monkeypatch.setattr(module, "REPORT_SLOW_S", 1.0)
+    monkeypatch.setattr(module, "REPORT_AGAIN_S", 0.5)
     gate = rig.gate("slow")
     rig.put("slow-1", "fast-1")
     wait_until(lambda: len(rig.session.told) >= 3, 20, "three reports")

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import psutil
 
+from tests.snakemake import preloaded
 from tests.sshd import wait_until
 
+Process = subprocess.Popen[str] | preloaded.Process
 LIMITS = ("--max-jobs-per-timespan", "100000/1s")
 
 
@@ -24,14 +27,22 @@ class Workdir:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "Snakefile").write_text(textwrap.dedent(snakefile))
-        self.runs: list[subprocess.Popen[str]] = []
+        self.runs: list[Process] = []
         self._count = 0
 
-    def start(self, *options: str, env: dict[str, str] | None = None) -> "Run":
-        """Start Snakemake; its output goes to a file, as a test that does not read a pipe would block it."""
+    def start(self, *options: str, env: dict[str, str] | None = None, before: str = "") -> "Run":
+        """Start Snakemake; its output goes to a file, as a test that does not read a pipe would block it. With
+        variables or signals of its own, it is a new process from the beginning; otherwise it may run Python code
+        `before` all else.
+        """
         self._count += 1
         log = self.directory / f"snakemake.{self._count}.log"
-        command = [sys.executable, "-m", "snakemake", "--nocolor", *LIMITS, *options]
+        arguments = ["--nocolor", *LIMITS, *options]
+        if env is None and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            self.runs.append(preloaded.start(arguments, self.directory, log, dict(os.environ), before))
+            return Run(self.runs[-1], log)
+        assert not before
+        command = [sys.executable, "-m", "snakemake", *arguments]
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             # Tests that run in the background of a script: Snakemake would inherit it, and be deaf to Ctrl-C.
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -49,9 +60,9 @@ class Workdir:
         self.runs.append(process)
         return Run(process, log)
 
-    def run(self, *options: str, env: dict[str, str] | None = None, timeout: float = 60) -> "Run":
+    def run(self, *options: str, env: dict[str, str] | None = None, before: str = "", timeout: float = 60) -> "Run":
         """Run Snakemake to its end."""
-        run = self.start(*options, env=env)
+        run = self.start(*options, env=env, before=before)
         run.wait(timeout)
         return run
 
@@ -78,7 +89,7 @@ class Workdir:
 class Run:
     """One Snakemake process."""
 
-    def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
+    def __init__(self, process: Process, log: Path) -> None:
         self.process = process
         self.log = log
 
@@ -116,6 +127,15 @@ class Run:
             raise AssertionError(f"Snakemake did not say {pattern!r} in {timeout} s:\n{self.text[-6000:]}") from None
 
 
+def setting(name: str, value: float) -> str:
+    """Code that gives a constant of harbor another value, for `before`: `session.startup.BOOTING_S`, say. What
+    harbor does after half a minute can be seen in a second or two.
+    """
+    module, _, constant = f"snakemake_executor_plugin_harbor.{name}".rpartition(".")
+    assert hasattr(import_module(module), constant), name
+    return f"import {module} as module\nmodule.{constant} = {value!r}\n"
+
+
 def processes_in(directory: Path) -> list[psutil.Process]:
     """Processes of jobs in a working directory."""
     found = []
@@ -144,10 +164,11 @@ def on(pool: object, *hosts: str) -> Sequence[str]:
     """Options for a run on these nodes of a pool of test servers.
 
     The machine is busy with the tests beside this one, and all nodes are this machine: slots alone shall bound the
-    jobs. (tests/snakemake/test_load.py is about load.)
+    jobs, and jobs and agents get their share. (tests/snakemake/test_load.py is about load.)
     """
     config = str(pool.ssh_config)  # type: ignore[attr-defined]
     common = ("--executor", "harbor", "--jobs", "1000", "--harbor-ssh-config", config, "--harbor-max-load", "50")
+    common += ("--harbor-nice", "0")
     return (*common, "--harbor-hosts", ",".join(hosts))
 
 

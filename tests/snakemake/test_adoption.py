@@ -5,19 +5,13 @@ import os
 import random
 import shutil
 import sqlite3
-import sys
 import textwrap
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from snakemake.io import _IOFile
-from snakemake.persistence.file import FilePersistence
 
-from snakemake_executor_plugin_harbor.jobs.adoption import marked
 from tests.snakemake.harness import Run, Workdir, apart, on, processes_in
 from tests.sshd import hosts, wait_until
 
@@ -317,35 +311,6 @@ def test_a_node_that_never_answers_is_fenced_before_its_job_runs_elsewhere(proje
         finish(work, run)
     assert effects(work)[1][1] == other and len(effects(work)) == 2
     assert (work.directory / "out").read_text() == "done\n"
-
-
-def test_markers_are_read_while_other_threads_write_them(tmp_path):
-    """Snakemake's own look at them is not for two threads: jobs failed with a TypeError."""
-    persistence = FilePersistence(nolock=True, path=tmp_path / ".snakemake")
-    jobs = [SimpleNamespace(output=[_IOFile(f"out/{number}", rule=None)]) for number in range(3)]
-    stop, failed = threading.Event(), []
-
-    def others() -> None:
-        while not stop.is_set():
-            try:
-                persistence.started(jobs[0], "1")
-            except Exception as error:
-                failed.append(error)
-
-    threads = [threading.Thread(target=others) for _ in range(2)]
-    persistence.started(jobs[1], "2")
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    for thread in threads:
-        thread.start()
-    try:
-        assert all(marked(persistence, jobs[1]) and not marked(persistence, jobs[2]) for _ in range(3000))
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-        sys.setswitchinterval(before)
-    assert failed == []
 
 
 def lock(work: Workdir, age: float, **changes: object) -> Path:

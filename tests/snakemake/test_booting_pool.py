@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.snakemake.harness import on
+from tests.snakemake.harness import on, setting
 from tests.sshd import Pool, public_key, wait_until
 
 SNAKEFILE = 'rule all:\n    output: "x"\n    shell: "touch {output}"\n'
@@ -70,7 +70,7 @@ def test_a_host_key_that_is_repaired_brings_the_node_back_by_itself(project, boo
         booting[name].start()
     lines = "".join(booting["node2"].known_hosts_lines())
     booting.known_hosts.write_text("".join(booting["node1"].known_hosts_lines()))
-    run = work.start(*on(booting, "node1", "node2"))
+    run = work.start(*on(booting, "node1", "node2"), before=setting("remote.connection.HOST_KEY_PAUSE_S", 3.0))
     run.until("node node2 is not used .rejected.: .*ssh-keyscan|node node2 is not used .rejected.")
     booting.known_hosts.write_text(booting.known_hosts.read_text() + lines)
     run.until("node node2 is back", 50)

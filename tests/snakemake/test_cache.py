@@ -95,4 +95,4 @@ def test_a_cache_that_cannot_be_written_fails_the_job(project, pool, tmp_path):
     work = project(CACHED)
     env = {"SNAKEMAKE_OUTPUT_CACHE": str(tmp_path / "missing")}
     run = work.run(*on(pool, "4/node1"), "--cache", "--keep-going", env=env).expect(1)
-    assert "its result could not be taken" in run.text and len(work.files("small/*")) == 12, run.text
+    assert "its result could not be processed" in run.text and len(work.files("small/*")) == 12, run.text

@@ -3,7 +3,7 @@
 import json
 import re
 
-from tests.snakemake.harness import on
+from tests.snakemake.harness import on, setting
 from tests.sshd import wait_until
 
 HEAD_OF_LINE = """
@@ -69,7 +69,7 @@ def test_what_waits_says_so_in_the_log_and_explain_answers_for_every_job(project
     )
     hosts = hostfile(work, "node1: {slots: 1, mem_mb: 100000000}\n")
     options = (*on(pool)[:-2], "--harbor-hostfile", hosts, "--scheduler", "greedy", "--harbor-min-free-mem-mb", "1")
-    run = work.start(*options)
+    run = work.start(*options, before=setting("session.waiting_notices.LONG_S", 5.0))
     try:
         run.until("the host file gives node1 100000000 MiB of memory, but it has", 30)
         run.until(r"harbor: \d+ jobs wait: node node1 has 0 of 1 slots free, the job needs 1 +# big, one: ", 60)

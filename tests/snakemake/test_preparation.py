@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.snakemake.harness import on, processes_in
+from tests.snakemake.harness import on, processes_in, setting
 from tests.sshd import wait_until
 
 FAST = """
@@ -84,21 +84,7 @@ def command(context):
             time.sleep(0.02)
     return context.command
 """
-# Imported by Snakemake's interpreter at its start: what it says of slow preparations, it says sooner.
-SOONER = """
-import sys
-from importlib import import_module
-from importlib.abc import MetaPathFinder
-
-class Finder(MetaPathFinder):
-    def find_spec(self, wanted, path, target=None):
-        if wanted == "snakemake.api":
-            sys.meta_path.remove(self)
-            prepare_threads = import_module("snakemake_executor_plugin_harbor.run.prepare_threads")
-            prepare_threads.TELL_S, prepare_threads.TELL_AGAIN_S = 1.0, 2.0
-
-sys.meta_path.insert(0, Finder())
-"""
+SOONER = setting("run.prepare_threads.REPORT_SLOW_S", 1.0) + setting("run.prepare_threads.REPORT_AGAIN_S", 2.0)
 
 
 def make(project, kind):
@@ -155,10 +141,9 @@ def test_many_slow_jobs_of_one_rule_leave_threads_to_the_others(project, pool):
         ("command factory", "factory.py:command is called"),
     ],
 )
-def test_a_slow_preparation_is_told_of(project, pool, tmp_path, kind, said):
-    (tmp_path / "sitecustomize.py").write_text(SOONER)
+def test_a_slow_preparation_is_told_of(project, pool, kind, said):
     work, options = make(project, kind)
-    run = work.start(*on(pool, "4/node1"), *options, env={"PYTHONPATH": str(tmp_path)})
+    run = work.start(*on(pool, "4/node1"), *options, before=SOONER)
     try:
         run.until(r"harbor: job \d+ \(slow\): preparing for \d+ s: ")
         assert said in run.text

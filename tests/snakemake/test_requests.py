@@ -65,7 +65,7 @@ def test_threads_are_cut_down_to_the_largest_node_and_everything_follows(project
         most = max(most, together)
     assert most <= 4, "a group's jobs share what its node gives it"
     for name in ("fixed", "function", "ran"):
-        assert run.text.count(f"harbor: {name}: 20 threads are cut down to 4, the slots of the largest node.") == 1
+        assert run.text.count(f"harbor: {name}: 20 threads are reduced to 4, the slots of the largest node.") == 1
 
 
 def test_threads_are_not_cut_while_a_node_that_has_not_answered_may_be_larger(project, pool, tmp_path):

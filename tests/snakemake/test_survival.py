@@ -138,15 +138,15 @@ def test_sigterm_starts_nothing_more_and_ends_cleanly(project, pool):
     work.run(*on(pool, "8/node1")).expect(0)
 
 
-def test_an_exception_of_ours_ends_the_run_with_its_traceback(project, pool, tmp_path):
+def test_an_exception_of_ours_ends_the_run_with_its_traceback(project, pool):
     """A bug on one of harbor's threads must neither hang nor pass silently."""
-    (tmp_path / "sitecustomize.py").write_text(
+    bug = (
         "from snakemake_executor_plugin_harbor.core import attempt_events\n"
         "def broken(self, event, now):\n    raise RuntimeError('a bug of ours')\n"
         "attempt_events.AttemptEvents.exited = broken\n"
     )
     work = project('rule all:\n    output: "x"\n    shell: "touch {output}"\n')
-    run = work.run(*on(pool, "node1"), env={"PYTHONPATH": str(tmp_path)}, timeout=40).expect(1)
+    run = work.run(*on(pool, "node1"), before=bug, timeout=40).expect(1)
     assert "internal error" in run.text and "a bug of ours" in run.text
 
 

@@ -1,1 +1,1 @@
-"""Two ways over SSH: paramiko and the ssh program."""
+"""This folder holds the two SSH transports: paramiko and the ssh program."""

@@ -1,7 +1,7 @@
-"""known_hosts: which keys a host may show, and how an accepted new one is remembered.
+"""Reads known_hosts files to check a host's key, and appends the keys of new hosts that are accepted.
 
-Files are read and appended to here, never rewritten: paramiko's own AutoAddPolicy drops comments, markers and
-hashed names of the user's file. No paramiko in here: a key is its type and its base64 text.
+Files are never rewritten, because paramiko's AutoAddPolicy, which rewrites them, drops comments, markers and hashed
+names. This file does not use paramiko: a key is its type and its base64 text.
 """
 
 import base64
@@ -16,30 +16,32 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from .config import HostOptions
+from .host_options import HostOptions
 
 
-class ShownKey(NamedTuple):
-    """A host key as users compare it: its type and SHA256:..., as ssh and ssh-keygen -l print it."""
+class KeyFingerprint(NamedTuple):
+    """Describes a host key in the form that users compare. `sha256` is "SHA256:..." as ssh-keygen -l prints it."""
 
     type: str
-    fingerprint: str
+    sha256: str
 
 
 @dataclass(frozen=True)
 class HostKey:
-    """A server's public key. `type` as in known_hosts: ssh-ed25519, ssh-rsa, ecdsa-sha2-nistp256, ..."""
+    """Holds a server's public key. `type` is the type in known_hosts: ssh-ed25519, ssh-rsa, ecdsa-sha2-nistp256, ..."""
 
     type: str
     text: str
 
     @property
-    def shown(self) -> ShownKey:
+    def fingerprint(self) -> KeyFingerprint:
         digest = hashlib.sha256(base64.b64decode(self.text)).digest()
-        return ShownKey(self.type, "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("="))
+        return KeyFingerprint(self.type, "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("="))
 
 
 class Verdict(Enum):
+    """Tells what known_hosts says about a key."""
+
     KNOWN = "known"
     UNKNOWN = "unknown"
     CHANGED = "changed"
@@ -48,7 +50,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Entry:
-    """A line that lists the host. `where` is FILE:LINE, `marker` empty or @revoked or @cert-authority."""
+    """Holds a line that lists a host. `where` is FILE:LINE. `marker` is empty, @revoked or @cert-authority."""
 
     key: HostKey
     marker: str
@@ -59,8 +61,8 @@ _accepted: dict[str, HostKey] = {}
 _accepting = threading.Lock()
 
 
-def entries(options: HostOptions, name: str) -> list[Entry]:
-    """All lines about `name` in the user's and the system's files; files that cannot be read list nobody."""
+def entries_of(name: str, options: HostOptions) -> list[Entry]:
+    """Return all lines about `name` in the user's and the system's files. Files that cannot be read are skipped."""
     return [entry for path in options.user_known_hosts + options.global_known_hosts for entry in _read(path, name)]
 
 
@@ -72,18 +74,18 @@ def _read(path: Path, name: str) -> Iterator[Entry]:
     for number, line in enumerate(lines, 1):
         words = line.split()
         marker = words.pop(0) if words and words[0].startswith("@") else ""
-        if len(words) >= 3 and not words[0].startswith("#") and _lists(words[0], name):
+        if len(words) >= 3 and not words[0].startswith("#") and _matches(words[0], name):
             yield Entry(HostKey(words[1], words[2]), marker, f"{path}:{number}")
 
 
-def _lists(patterns: str, name: str) -> bool:
-    """Whether the first field of a line (`a,b*,!bad`, or one hashed name) is about `name`."""
+def _matches(patterns: str, name: str) -> bool:
+    """Return True if the first field of a line is about `name`. It is `a,b*,!bad` or one hashed name."""
     if patterns.startswith("|1|"):
-        return _hashed_is(patterns, name)
+        return _hash_matches(patterns, name)
     found = False
     for pattern in patterns.lower().split(","):
         negated = pattern.startswith("!")
-        # Square brackets are part of [host]:port here, not a set of characters.
+        # Square brackets are part of [host]:port here. They are not a set of characters.
         glob = pattern.removeprefix("!").replace("[", "[[]")
         if fnmatch.fnmatchcase(name.lower(), glob):
             if negated:
@@ -92,7 +94,7 @@ def _lists(patterns: str, name: str) -> bool:
     return found
 
 
-def _hashed_is(field: str, name: str) -> bool:
+def _hash_matches(field: str, name: str) -> bool:
     try:
         salt, digest = (base64.b64decode(part) for part in field[3:].split("|"))
     except ValueError:
@@ -100,9 +102,9 @@ def _hashed_is(field: str, name: str) -> bool:
     return hmac.compare_digest(hmac.new(salt, name.encode(), "sha1").digest(), digest)
 
 
-def judge(options: HostOptions, key: HostKey) -> tuple[Verdict, list[Entry]]:
-    """What the files say of `key`, with the lines that list the host."""
-    found = entries(options, options.known_name)
+def check_key(options: HostOptions, key: HostKey) -> tuple[Verdict, list[Entry]]:
+    """Return what the files say about `key`, and the lines that list the host."""
+    found = entries_of(options.known_name, options)
     plain = [entry for entry in found if not entry.marker]
     if any(entry.marker == "@revoked" and entry.key == key for entry in found):
         return Verdict.REVOKED, found
@@ -110,21 +112,21 @@ def judge(options: HostOptions, key: HostKey) -> tuple[Verdict, list[Entry]]:
         return Verdict.KNOWN, found
     if any(entry.key.type == key.type for entry in plain):
         return Verdict.CHANGED, found
-    # As ssh does: a key that is right under the name without the port is right.
-    bare = [] if options.has_alias else entries(options, options.hostname)
-    if any(entry.key == key and not entry.marker for entry in bare):
-        return Verdict.KNOWN, bare
+    # As with ssh, a key that is listed under the host's name without the port is right, too.
+    without_port = [] if options.has_alias else entries_of(options.hostname, options)
+    if any(entry.key == key and not entry.marker for entry in without_port):
+        return Verdict.KNOWN, without_port
     return Verdict.UNKNOWN, found
 
 
 def accept_new(options: HostOptions, key: HostKey) -> Verdict:
-    """Remember a key that judge() did not know (StrictHostKeyChecking accept-new).
+    """Accept a key that check_key() did not know, and append it to the user's file (StrictHostKeyChecking accept-new).
 
-    Two connections may meet the same new host: the second one must find what the first one wrote. The memory
-    serves where the file cannot be written.
+    Two connections may meet the same new host at the same time, so the second one must find what the first one wrote.
+    The key is also kept in memory, because the file may not be writable.
     """
     with _accepting:
-        verdict, _ = judge(options, key)
+        verdict, _ = check_key(options, key)
         if verdict is Verdict.UNKNOWN:
             if _accepted.setdefault(options.known_name, key) != key:
                 return Verdict.CHANGED
@@ -135,25 +137,25 @@ def accept_new(options: HostOptions, key: HostKey) -> Verdict:
 
 def _append(options: HostOptions, key: HostKey) -> None:
     for path in options.user_known_hosts[:1]:
-        name = hashed(options.known_name) if options.hash_known_hosts else options.known_name
+        name = hash_name(options.known_name) if options.hash_known_hosts else options.known_name
         line = f"{name} {key.type} {key.text}\n".encode()
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            with open(path, "a+b", buffering=0, opener=_private) as file:
+            with open(path, "a+b", buffering=0, opener=_open_private) as file:
                 if file.seek(0, os.SEEK_END) > 0:
                     file.seek(-1, os.SEEK_END)
                     line = line if file.read(1) == b"\n" else b"\n" + line
                 file.write(line)
         except OSError:
-            pass  # not writable, or /dev/null: the memory holds it for this run
+            pass  # The file is not writable or is /dev/null. The key is kept in memory for this run.
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def hashed(name: str) -> str:
-    """`name` as HashKnownHosts writes it: |1|SALT|HMAC-SHA1."""
+def hash_name(name: str) -> str:
+    """Return `name` as HashKnownHosts writes it: |1|SALT|HMAC-SHA1."""
     salt = os.urandom(20)
     digest = hmac.new(salt, name.encode(), "sha1").digest()
     return "|1|" + "|".join(base64.b64encode(part).decode("ascii") for part in (salt, digest))

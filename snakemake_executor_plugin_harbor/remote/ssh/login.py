@@ -1,118 +1,114 @@
-"""Logging in through paramiko: agent and key files, then the password, each of them once.
+"""Logs in through paramiko: first with the keys, then with the password. Each of them is offered once.
 
-A refused login is never tried again: servers count, and lock accounts. Nothing here shows a password.
+A refused login is never retried, because servers count refused logins and lock accounts. No message contains a
+password.
 """
 
-import base64
-import os
-import socket
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..transport import ConnectError
-from .config import HostOptions
-from .errors import BY_OPENSSH, ConnectErrors
+from .errors import USE_OPENSSH, ConnectErrors
+from .host_options import HostOptions
+from .keys import AgentKeys, candidates
 
 if TYPE_CHECKING:
     import paramiko
 
-AGENT_TIMEOUT_S = 60.0
-"""An agent may ask its user to confirm or to touch a token; a dead forwarded agent never answers."""
-OPENSSH_MAGIC = b"openssh-key-v1\0"
+    Answer = Callable[[str, str, list[tuple[str, bool]]], list[str]]
 
 
-def log_in(session: "paramiko.Transport", faults: ConnectErrors, password: str | None) -> None:
-    """Authenticate `session`. Raises ConnectError: auth, or what cut the connection."""
-    _Login(session, faults).run(password)
+def log_in(session: "paramiko.Transport", errors: ConnectErrors, password: str | None) -> None:
+    """Authenticate `session`. Raises ConnectError of the kind "auth", or of another kind if the connection broke."""
+    _Login(session, errors).run(password)
 
 
 class _Login:
-    """One login: what the server takes, what was offered, and what could not be."""
+    """One login. It keeps the methods that the server accepts, and the keys that were refused or are locked."""
 
-    def __init__(self, session: "paramiko.Transport", faults: ConnectErrors) -> None:
+    def __init__(self, session: "paramiko.Transport", errors: ConnectErrors) -> None:
         self._session = session
-        self._faults = faults
-        self._user = faults.options.user
-        self._takes: Sequence[str] = ()
+        self._errors = errors
+        self._user = errors.options.user
+        self._server_methods: Sequence[str] = ()
         self._refused: list[str] = []
         self._locked: list[Path] = []
 
     def run(self, password: str | None) -> None:
-        # Asking with no method at all tells what the server takes, and some hosts let us in on that.
-        if self._offer("nothing", lambda: self._session.auth_none(self._user)):
+        # A request with the method "none" tells which methods the server accepts. Some servers let us in with it.
+        if self._try("nothing", lambda: self._session.auth_none(self._user)):
             return
         self._refused.clear()
-        options = self._faults.options
-        if "publickey" in self._takes and options.public_key_login and self._offer_keys(options):
+        options = self._errors.options
+        if "publickey" in self._server_methods and options.public_key_login and self._try_keys(options):
             return
-        if password is not None and self._offer_password(password):
+        if password is not None and self._try_password(password):
             return
-        raise self._denied(password)
+        raise self._login_refused(password)
 
-    def _offer_keys(self, options: HostOptions) -> bool:
-        agent = _Agent(options.agent_socket)
+    def _try_keys(self, options: HostOptions) -> bool:
+        agent = AgentKeys(options.agent_socket)
         try:
             for key, label in candidates(options, agent.keys, self._locked):
-                if self._offer(label, lambda key=key: self._session.auth_publickey(self._user, key)):  # type: ignore[misc]
+                if self._try(label, lambda key=key: self._session.auth_publickey(self._user, key)):  # type: ignore[misc]
                     return True
-                if "publickey" not in self._takes:
-                    break  # accepted, and the server wants something else on top
+                if "publickey" not in self._server_methods:
+                    break  # the key was accepted, and the server requires another method in addition
         finally:
             agent.close()
         return False
 
-    def _offer_password(self, password: str) -> bool:
+    def _try_password(self, password: str) -> bool:
         session, user = self._session, self._user
-        if "password" in self._takes:
-            return self._offer("the password", lambda: session.auth_password(user, password, fallback=False))
-        if "keyboard-interactive" in self._takes:
-            return self._offer("the password", lambda: session.auth_interactive(user, _answer_with(password)))
+        if "password" in self._server_methods:
+            return self._try("the password", lambda: session.auth_password(user, password, fallback=False))
+        if "keyboard-interactive" in self._server_methods:
+            return self._try("the password", lambda: session.auth_interactive(user, _answer_with(password)))
         return False
 
-    def _offer(self, label: str, attempt: "Callable[[], Sequence[str]]") -> bool:
-        """Whether we are in now. Raises ConnectError when the connection was cut over it."""
+    def _try(self, label: str, attempt: "Callable[[], Sequence[str]]") -> bool:
+        """Return True if the login is complete now. Raises ConnectError if the connection broke."""
         import paramiko
 
         try:
-            more = attempt()
+            further_methods = attempt()
         except paramiko.BadAuthenticationType as error:
-            self._takes = error.allowed_types
+            self._server_methods = error.allowed_types
             self._refused.append(label)
         except (paramiko.SSHException, EOFError, OSError) as error:
             if not self._session.is_active():
-                raise self._cut(label) from error
+                raise self._connection_broke(label) from error
             if "timeout" in str(error).lower():
-                raise self._faults.unreached("timeout", "the login takes too long") from error
+                raise self._errors.not_connected("timeout", "the login takes too long") from error
             refused = isinstance(error, paramiko.AuthenticationException)
             self._refused.append(label if refused else f"{label} (cannot sign: {error})")
         else:
-            if more:
-                self._takes = more
+            if further_methods:
+                self._server_methods = further_methods
         return self._session.is_authenticated()
 
-    def _cut(self, label: str) -> ConnectError:
+    def _connection_broke(self, label: str) -> ConnectError:
         if not self._refused:
-            return self._faults.unreached("closed", "during the login")
+            return self._errors.not_connected("closed", "during the login")
         tried = ", ".join([*self._refused, label])
-        why = f"the server hung up after {len(self._refused) + 1} offers ({tried})"
-        return self._faults.denied(why, hint=self._faults.ssh("-v", "-o", "IdentitiesOnly=yes"))
+        why = f"the server closed the connection after {len(self._refused) + 1} offers ({tried})"
+        return self._errors.login_refused(why, hint=self._errors.ssh_command("-v", "-o", "IdentitiesOnly=yes"))
 
-    def _denied(self, password: str | None) -> ConnectError:
-        why = f"it did not take {', '.join(self._refused)}" if self._refused else "there was nothing to offer"
+    def _login_refused(self, password: str | None) -> ConnectError:
+        why = f"it did not accept {', '.join(self._refused)}" if self._refused else "there was nothing to offer"
         if not self._refused and not self._locked and password is None:
-            files = ", ".join(map(str, self._faults.options.identity_files))
-            why = f"there is no key: no file of {files}, and none in ssh-agent"
-        if self._takes:
-            why += f"; the server takes {', '.join(self._takes)}"
-        ours = {"publickey", "password", "keyboard-interactive"} & set(self._takes)
-        hint = None if ours else BY_OPENSSH
-        return self._faults.denied(why, self._locked, hint)
+            files = ", ".join(map(str, self._errors.options.identity_files))
+            why = f"there is no key: no file of {files} exists, and ssh-agent has none"
+        if self._server_methods:
+            why += f"; the server accepts {', '.join(self._server_methods)}"
+        ours = {"publickey", "password", "keyboard-interactive"} & set(self._server_methods)
+        hint = None if ours else USE_OPENSSH
+        return self._errors.login_refused(why, self._locked, hint)
 
 
-def _answer_with(password: str) -> "Callable[[str, str, list[tuple[str, bool]]], list[str]]":
-    """Answers the one question that asks for a password, once; a code or a second round gets nothing."""
+def _answer_with(password: str) -> "Answer":
+    """Return a function that answers the one question for a password, once. Other questions get an empty answer."""
     left = [password]
 
     def answer(title: str, instructions: str, fields: list[tuple[str, bool]]) -> list[str]:
@@ -121,135 +117,3 @@ def _answer_with(password: str) -> "Callable[[str, str, list[tuple[str, bool]]],
         return [""] * len(fields)
 
     return answer
-
-
-class _Agent:
-    """The keys of ssh-agent; none where there is no agent, or it does not answer."""
-
-    def __init__(self, path: str | None) -> None:
-        self.keys: list[paramiko.PKey] = []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        if path is None:
-            return
-        from paramiko.agent import AgentSSH
-        from paramiko.ssh_exception import SSHException
-
-        try:
-            self._socket.settimeout(AGENT_TIMEOUT_S)
-            self._socket.connect(path)
-            agent = AgentSSH()
-            # paramiko.Agent knows SSH_AUTH_SOCK only, not IdentityAgent.
-            agent._connect(self._socket)  # type: ignore[attr-defined]
-            self.keys = list(agent.get_keys())
-        except (OSError, SSHException, ValueError):
-            pass  # no agent is the same as an agent without keys; _denied() says so
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-@dataclass
-class _Identity:
-    """A key file: its public half as bytes where it can be known without a passphrase."""
-
-    path: Path
-    public: bytes | None
-    key: "paramiko.PKey | None"
-    locked: bool = False
-
-
-def candidates(
-    options: HostOptions, held: "Sequence[paramiko.PKey]", locked: list[Path]
-) -> "Iterator[tuple[paramiko.PKey, str]]":
-    """Keys in the order in which ssh offers them, each with its name for messages.
-
-    The agent's keys that a file names, the agent's other keys (not with IdentitiesOnly), then the files' own.
-    Files that need a passphrase which the agent does not spare us are added to `locked`.
-    """
-    identities = [identity for path in options.identity_files if (identity := _read(path)) is not None]
-    named = {identity.public: identity.path for identity in identities if identity.public is not None}
-    first = [key for key in held if key.asbytes() in named]
-    rest = [] if options.identities_only else [key for key in held if key.asbytes() not in named]
-    for key in first:
-        yield key, f"{named[key.asbytes()]} (in ssh-agent)"
-    for key in rest:
-        yield key, f"a {key.get_name()} key of ssh-agent"
-    spared = {key.asbytes() for key in first}
-    for identity in identities:
-        if identity.public in spared:
-            continue
-        if identity.locked:
-            locked.append(identity.path)
-        if identity.key is not None:
-            yield from _with_certificates(identity.key, identity.path, options.certificate_files)
-
-
-def locked_files(options: HostOptions) -> list[Path]:
-    """The user's key files that need a passphrase which ssh-agent does not spare us."""
-    locked: list[Path] = []
-    agent = _Agent(options.agent_socket)
-    list(candidates(options, agent.keys, locked))
-    agent.close()
-    return locked
-
-
-def _with_certificates(
-    key: "paramiko.PKey", path: Path, certificates: Sequence[Path]
-) -> "Iterator[tuple[paramiko.PKey, str]]":
-    """The key with each certificate that fits it, then bare, as ssh does."""
-    beside = path.with_name(path.name + "-cert.pub")
-    for certificate in dict.fromkeys((*certificates, beside)):
-        try:
-            key.load_certificate(str(certificate))
-        except (OSError, ValueError):
-            continue  # not there, or of another type of key
-        yield key, f"{path} with {certificate}"
-    key.public_blob = None
-    yield key, str(path)
-
-
-def _read(path: Path) -> _Identity | None:
-    """The key in `path`; None where there is no key that paramiko can use."""
-    import paramiko
-
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    public = _public_half(path, data)
-    try:
-        key = paramiko.PKey.from_path(path)
-    except (TypeError, paramiko.PasswordRequiredException):
-        return _Identity(path, public, None, locked=True)
-    except Exception:
-        # Hardware-backed, unknown or broken, in as many exceptions: the agent may still hold it by its public half.
-        return _Identity(path, public, None) if public else None
-    return _Identity(path, key.asbytes(), key)
-
-
-def _public_half(path: Path, data: bytes) -> bytes | None:
-    """The public key in the wire's form: from the file itself (OpenSSH's own form, or a .pub), or beside it."""
-    import paramiko
-
-    for text in (data, _bytes_of(path.with_name(path.name + ".pub"))):
-        words = text.split()
-        try:
-            if text.startswith(b"-----BEGIN OPENSSH"):
-                body = base64.b64decode(b"".join(text.splitlines()[1:-1]))
-                fields = paramiko.Message(body[len(OPENSSH_MAGIC) :])
-                for _ in ("cipher", "kdf", "options of kdf"):
-                    fields.get_binary()
-                fields.get_int()
-                return fields.get_binary()
-            if len(words) >= 2 and words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")):
-                return base64.b64decode(words[1])
-        except ValueError:
-            continue
-    return None
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes() if os.access(path, os.R_OK) else b""
-    except OSError:
-        return b""

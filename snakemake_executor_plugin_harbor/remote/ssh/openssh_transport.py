@@ -1,7 +1,7 @@
-"""The way to a node through the ssh program: for what paramiko cannot do (GSSAPI, security keys, ControlMaster).
+"""Connects by the ssh program, for what paramiko cannot do (GSSAPI, security keys, ControlMaster).
 
-ssh writes its own messages to a log file, apart from the remote command's stderr; from them we learn when the command
-has been started, and why not. The password goes to ssh through an askpass script that reads it from a pipe.
+ssh writes its own messages to a log file, so that they are apart from the remote command's stderr. They show when the
+command has been started, or why it was not. ssh gets the password from an askpass script that reads it from a pipe.
 """
 
 import math
@@ -14,24 +14,25 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..process import ProcessChannel, clean_environment
+from ..process_channel import ProcessChannel, clean_environment
 from ..transport import Channel, ConnectError, SshSettings, Target
-from .config import HostOptions, resolve, target_words
-from .errors import ConnectErrors, kind_of_text, telling_line
-from .known_hosts import ShownKey
-from .login import locked_files
-from .login_limits import BEHIND_JUMP_S, LOGIN_S, STALLED_S, of_server, programs
+from .config import read_host_options, target_arguments
+from .errors import ConnectErrors, kind_of_text, most_relevant_line
+from .host_options import HostOptions
+from .keys import locked_files
+from .known_hosts import KeyFingerprint
+from .login_limits import BEHIND_JUMP_S, LOGIN_S, STALLED_S, server_limit, ssh_programs
 
 CONNECTED = "debug1: Connection established."
 STARTED = re.compile(r"^debug1: (Sending command: |mux_client_request_session: master session id)", re.MULTILINE)
-"""What ssh logs once it is logged in and asks for the command; the second over the user's ControlMaster."""
-LOOK_EVERY_S = 0.02
+"""ssh logs this line when it is logged in and starts the command. The second form is that of a ControlMaster."""
+LOG_POLL_S = 0.02
 STEPS = 3
-"""TCP, greeting and login may each take the connect timeout."""
+"""The connect timeout applies to each of TCP connection, greeting and login."""
 PROMPTS = 16
-"""Each jump host and the host itself ask once."""
+"""The password is available this many times, because each jump host and the host itself ask for it."""
 _ASKPASS = """#!/bin/sh
-# Only for the password: no passphrase of a key, no code, no "are you sure".
+# Answers only the question for the password. It answers no question for a passphrase, a code or a confirmation.
 case "$1" in
 *[Pp]assword*) IFS= read -r answer <"$(dirname "$0")/answers" && printf '%s\\n' "$answer" ;;
 *) exit 1 ;;
@@ -43,7 +44,7 @@ _NOISE = re.compile(
 
 
 class OpensshTransport:
-    """One connection by the ssh program; a Transport (transport.py)."""
+    """Makes one connection by the ssh program. It is a Transport of transport.py."""
 
     def __init__(self, target: Target, settings: SshSettings) -> None:
         self._target = target
@@ -64,9 +65,9 @@ class OpensshTransport:
         self._closed.set()
         if self._channel is not None:
             self._channel.close()
-        self._tidy()
+        self._remove_files()
 
-    def _tidy(self) -> None:
+    def _remove_files(self) -> None:
         answers, self._answers = self._answers, None
         if answers is not None:
             os.close(answers)
@@ -77,47 +78,54 @@ class OpensshTransport:
         if shutil.which("ssh") is None:
             message = f"node {self._target.name}: the ssh program is not installed on this machine"
             raise ConnectError("config", message, "snakemake --harbor-transport paramiko")
-        options = resolve(self._target, self._settings)
+        options = read_host_options(self._target, self._settings)
         self._directory = Path(tempfile.mkdtemp(prefix="harbor-ssh-"))
         log = self._directory / "log"
-        argv = ["ssh", "-E", str(log), *self._flags(options), *target_words(self._target, self._settings), command]
-        # Behind a jump host it is the jump host's sshd that counts us.
-        place = (options.proxy_jump[0], 0) if options.proxy_jump else (options.hostname, options.port)
-        limit = BEHIND_JUMP_S if options.proxy_jump else STALLED_S
-        with of_server(*place).hold(limit, first) as keep, programs.hold(STALLED_S, first):
+        argv = [
+            "ssh",
+            "-E",
+            str(log),
+            *self._options(options),
+            *target_arguments(self._target, self._settings),
+            command,
+        ]
+        # Behind a jump host, the limit of the jump host's sshd applies.
+        server = (options.proxy_jump[0], 0) if options.proxy_jump else (options.hostname, options.port)
+        seconds = BEHIND_JUMP_S if options.proxy_jump else STALLED_S
+        with server_limit(*server).hold(seconds, first) as hold_for, ssh_programs.hold(STALLED_S, first):
             if self._closed.is_set():
-                raise self._given_up()
+                raise self._closed_while_opening()
             self._channel = channel = _SshChannel(argv, self._environment(), log)
-            self._await_start(options, channel, lambda: keep(LOGIN_S))
-        self._tidy()
+            self._wait_until_started(options, channel, lambda: hold_for(LOGIN_S))
+        self._remove_files()
         return channel
 
-    def _await_start(self, options: HostOptions, channel: "_SshChannel", on_connected: Callable[[], None]) -> None:
+    def _wait_until_started(self, options: HostOptions, channel: "_SshChannel", on_connect: Callable[[], None]) -> None:
         """Return when the command has been started. Raises ConnectError."""
         connected = False
         deadline = time.monotonic() + options.connect_timeout * STEPS * (1 + len(options.proxy_jump))
-        while not self._closed.wait(LOOK_EVERY_S):
-            runs, said = channel.runs(), channel.log()
-            if STARTED.search(said):
+        while not self._closed.wait(LOG_POLL_S):
+            runs, log = channel.runs(), channel.log()
+            if STARTED.search(log):
                 return
             if not runs:
-                raise _fault(options, channel)
+                raise _connect_error(options, channel)
             if time.monotonic() > deadline:
-                raise ConnectErrors(options).unreached("timeout", "the login takes too long")
-            if not connected and CONNECTED in said:
+                raise ConnectErrors(options).not_connected("timeout", "the login takes too long")
+            if not connected and CONNECTED in log:
                 connected = True
-                on_connected()
-        raise self._given_up()
+                on_connect()
+        raise self._closed_while_opening()
 
-    def _given_up(self) -> ConnectError:
-        return ConnectError("closed", f"node {self._target.name}: given up while connecting")
+    def _closed_while_opening(self) -> ConnectError:
+        return ConnectError("closed", f"node {self._target.name}: the connection was closed while it was being opened")
 
-    def _flags(self, options: HostOptions) -> list[str]:
-        """ssh's options: ours first, as the first value that ssh meets holds; the rest is the user's configuration."""
+    def _options(self, options: HostOptions) -> list[str]:
+        """Return ssh's options. They precede the user's configuration, and ssh uses the first value that it finds."""
         password = self._settings.password is not None
         values = {
             "BatchMode": "no" if password else "yes",
-            "ClearAllForwardings": "yes",  # LocalForward of the user's: taken already by the second connection
+            "ClearAllForwardings": "yes",  # a second connection could not listen on the port of a LocalForward
             "ConnectTimeout": str(max(1, math.ceil(options.connect_timeout))),
             "LogLevel": "DEBUG1",
             "NumberOfPasswordPrompts": "1",
@@ -129,36 +137,41 @@ class OpensshTransport:
         return ["-T", "-x", "-a", *(word for key, value in values.items() for word in ("-o", f"{key}={value}"))]
 
     def _environment(self) -> dict[str, str]:
-        """For ssh and the ssh of its jump hosts, which gets none of our options: it must not ask on a screen."""
+        """Return the environment of ssh. The ssh of its jump hosts gets none of our options, but this environment.
+
+        Neither may ask questions on the screen.
+        """
         env = clean_environment()
         env["SSH_ASKPASS_REQUIRE"] = "never"
         if self._settings.password is not None and self._directory is not None:
             self._offer_password(self._directory, self._settings.password)
             env.update(SSH_ASKPASS=str(self._directory / "askpass"), SSH_ASKPASS_REQUIRE="force")
-            env.setdefault("DISPLAY", ":0")  # before OpenSSH 8.4 askpass was not used without one
+            env.setdefault("DISPLAY", ":0")  # before OpenSSH 8.4, ssh used askpass only if this was set
         return env
 
     def _offer_password(self, directory: Path, password: str) -> None:
-        """Make the askpass script and the pipe that it reads. The password is on no disk and in no environment: ssh
-        gives its environment to the proxy command, to Match exec, and by SendEnv to the server.
+        """Make the askpass script and the pipe that it reads.
+
+        The password is in no file and in no environment, because ssh gives its environment to the proxy command, to
+        Match exec, and with SendEnv to the server.
         """
         script, pipe = directory / "askpass", directory / "answers"
         script.write_text(_ASKPASS)
         script.chmod(0o700)
         os.mkfifo(pipe, 0o600)
-        # Open for both ways, so that it neither waits for a reader nor loses what nobody has read yet.
+        # With both directions open, the pipe neither waits for a reader nor loses what is not read yet.
         self._answers = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
         os.write(self._answers, f"{password}\n".encode() * PROMPTS)
 
 
 class _SshChannel(ProcessChannel):
-    """ssh and, through it, the command on the node; a Channel (transport.py)."""
+    """Runs ssh and, through it, the command on the node. It is a Channel of transport.py."""
 
     def __init__(self, argv: list[str], env: dict[str, str], log: Path) -> None:
-        # Ours before ssh opens it: once the command runs, the directory goes, and the log is read on.
+        # The file is opened before ssh opens it. It is read on after the directory has been removed.
         self._log = log.open("a+b", buffering=0)
         self._lock = threading.Lock()
-        self._said = ""
+        self._log_text = ""
         super().__init__(argv, env)
 
     def close(self) -> None:
@@ -168,46 +181,46 @@ class _SshChannel(ProcessChannel):
             self._log.close()
 
     def log(self) -> str:
-        """What ssh has said so far, debug messages included."""
+        """Return what ssh has written to its log so far, including debug messages."""
         with self._lock:
             if not self._log.closed:
                 size = os.fstat(self._log.fileno()).st_size
-                self._said = os.pread(self._log.fileno(), size, 0).decode(errors="replace")
-            return self._said
+                self._log_text = os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+            return self._log_text
 
-    def complaints(self) -> str:
-        """What ssh has said that is meant for users."""
+    def messages(self) -> str:
+        """Return the lines of the log that are meant for users."""
         return "\n".join(line for line in self.log().splitlines() if not _NOISE.match(line))
 
-    def aside(self) -> str:
-        """stderr as it came: the command's, and that of the jump hosts' ssh or of the proxy command."""
+    def command_stderr(self) -> str:
+        """Return stderr without ssh's log. It comes from the command, the jump hosts' ssh and the proxy command."""
         return super().stderr()
 
     def stderr(self) -> str:
         text = super().stderr()
-        complaints = self.complaints() if self.ended() else ""
-        return f"{text.rstrip()}\n{complaints}".lstrip() if complaints else text
+        messages = self.messages() if self.ended() else ""
+        return f"{text.rstrip()}\n{messages}".lstrip() if messages else text
 
     def exit_status(self) -> int | None:
-        # 255 is ssh's own failure: whatever the command's status was, it is not this.
+        # 255 means that ssh itself failed. The command's exit status is unknown then.
         status = super().exit_status()
         return None if status == 255 else status
 
 
-def _fault(options: HostOptions, channel: _SshChannel) -> ConnectError:
-    """Why ssh ended before it started the command."""
-    faults, said, aside = ConnectErrors(options), channel.complaints(), channel.aside()
-    if aside.strip() and (options.proxy_jump or options.proxy_command):
-        # The jump hosts' ssh and the proxy command know why; ssh knows only that they ended.
-        return faults.on_the_way(aside)
-    kind, line = kind_of_text(said), telling_line(said)
+def _connect_error(options: HostOptions, channel: _SshChannel) -> ConnectError:
+    """Return the reason why ssh ended before it started the command."""
+    errors, messages, stderr = ConnectErrors(options), channel.messages(), channel.command_stderr()
+    if stderr.strip() and (options.proxy_jump or options.proxy_command):
+        # The jump hosts' ssh and the proxy command know the reason. ssh knows only that they ended.
+        return errors.proxy_failed(stderr)
+    kind, line = kind_of_text(messages), most_relevant_line(messages)
     shown = re.search(r"Server host key: (\S+) (SHA256:\S+)", channel.log())
-    key = ShownKey(shown[1], shown[2]) if shown else None
+    key = KeyFingerprint(shown[1], shown[2]) if shown else None
     if kind == "host_key_unknown":
-        return faults.unknown_key(key)
+        return errors.unknown_key(key)
     if kind == "host_key_changed":
-        where = re.search(r"Offending \S+ key in (\S+:\d+)", said)
-        return faults.changed_key(key, where[1] if where else "known_hosts", revoked="marked as revoked" in said)
+        where = re.search(r"Offending \S+ key in (\S+:\d+)", messages)
+        return errors.changed_key(key, where[1] if where else "known_hosts", revoked="marked as revoked" in messages)
     if kind == "auth":
-        return faults.denied(line, locked_files(options))
-    return faults.unreached(kind, "" if kind in ("refused", "timeout", "unreachable") else line)
+        return errors.login_refused(line, locked_files(options))
+    return errors.not_connected(kind, "" if kind in ("refused", "timeout", "unreachable") else line)

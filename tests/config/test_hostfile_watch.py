@@ -1,4 +1,4 @@
-"""The host file while a run goes on: one answer for each edit, and never anything but a HarborError for a bad one."""
+"""Each edit of the host file is reported once, and a bad edit is a HarborError, whatever the file contains."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_harbor.config.hostfile_watch import HostfileWatch
-from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings, host_list
+from snakemake_executor_plugin_harbor.config.pool_config import host_list
+from snakemake_executor_plugin_harbor.config.settings import ExecutorSettings
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
 from snakemake_executor_plugin_harbor.errors import HarborError
 

@@ -1,4 +1,4 @@
-"""This machine as a node."""
+"""The local transport runs commands on this machine."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from snakemake_executor_plugin_harbor.remote import process
+from snakemake_executor_plugin_harbor.remote import process_channel
 from tests.remote.conftest import Client, Target, everything
 from tests.sshd import wait_until
 
@@ -15,7 +15,7 @@ HERE = Target("localhost", "localhost", None, None, local=True)
 
 @pytest.fixture
 def local(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setattr(process, "END_GRACE_S", 0.2)
+    monkeypatch.setattr(process_channel, "END_GRACE_S", 0.2)
     made = Client("paramiko")
     yield made
     made.close()

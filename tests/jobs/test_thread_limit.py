@@ -77,7 +77,7 @@ def test_everything_follows_the_cut(load, caplog, threads, cores, computed, monk
         assert one.threads == 8
     assert jobs["small"].threads == 2 and jobs["here"].threads == before["here"]
     lines = [record.getMessage() for record in caplog.records if record.name == "cut"]
-    assert lines == ["harbor: one: 20 threads are cut down to 8, the slots of the largest node."]
+    assert lines == ["harbor: one: 20 threads are reduced to 8, the slots of the largest node."]
 
 
 def _as_remote(workflow, monkeypatch):

@@ -1,4 +1,4 @@
-"""A subprocess as a channel: what LocalTransport and the openssh transport share. Imports nothing of ours."""
+"""Makes a channel from a subprocess. The local transport and the openssh transport use it."""
 
 import os
 import re
@@ -10,23 +10,23 @@ from collections.abc import Sequence
 READ_SIZE = 65536
 STDERR_KEPT = 8192
 END_GRACE_S = 2.0
-"""A command whose stdin has ended has this long to end by itself: the ssh program may carry other sessions."""
+"""After the end of its stdin, a command has this long to end by itself. The ssh program may carry other sessions."""
 
 AFTERMATH_S = 2.0
-"""Once the output has ended, the rest of stderr and the exit status are waited for this long."""
+"""After the end of the output, the rest of stderr and the exit status are waited for this long."""
 
 
 def clean_environment() -> dict[str, str]:
-    """Our environment less Snakemake's credentials, which no child process has any use for.
+    """Return our environment without Snakemake's credentials, because no child process needs them.
 
-    An empty PATH is as none: a shell then looks where the system has its programs.
+    An empty PATH is replaced by the default, because a shell without PATH searches the system's directories.
     """
     env = {key: value for key, value in os.environ.items() if not re.fullmatch(r"SNAKEMAKE_\w*_PASSWORD", key)}
     return env if env.get("PATH") else {**env, "PATH": os.defpath}
 
 
 class Tail:
-    """The last 8 KiB of a stream of bytes. One writer, any number of readers."""
+    """Keeps the last 8 KiB of a stream of bytes. There may be one writer and several readers."""
 
     def __init__(self) -> None:
         self._kept = b""
@@ -39,11 +39,11 @@ class Tail:
 
 
 class ProcessChannel:
-    """A command with its stdin, stdout and stderr; a Channel (transport.py).
+    """Runs a command and gives access to its stdin, stdout and stderr. It is a Channel of transport.py.
 
-    The three are sockets, as sshd gives them: shutdown() from any thread wakes a blocked read or write, which
-    closing a pipe does not. The command leads a session of its own, so that Ctrl-C in the terminal is not for it.
-    Raises OSError when the command cannot be started.
+    The three are sockets, as sshd makes them, because shutdown() from any thread wakes a blocked read or write. Closing
+    a pipe does not. The command gets a session of its own, so that it does not receive a Ctrl-C in the terminal.
+    The constructor raises OSError if the command cannot be started.
     """
 
     def __init__(self, argv: Sequence[str], env: dict[str, str]) -> None:
@@ -68,12 +68,12 @@ class ProcessChannel:
         self._tail = Tail()
         self._closed = threading.Event()
         self._ended = threading.Event()
-        self._drained = threading.Event()
+        self._stderr_complete = threading.Event()
         name = f"harbor-stderr-{self._process.pid}"
-        threading.Thread(target=self._keep, name=name, daemon=True).start()
+        threading.Thread(target=self._read_stderr_and_end, name=name, daemon=True).start()
 
     def runs(self) -> bool:
-        """Whether the command has not ended yet."""
+        """Return True if the command has not ended yet."""
         return self._process.poll() is None
 
     def read(self) -> bytes:
@@ -82,7 +82,7 @@ class ProcessChannel:
             try:
                 data = self._stdout.recv(READ_SIZE)
             except OSError:
-                pass  # closed under us: the end
+                pass  # another thread has closed the channel
         if not data:
             self._ended.set()
         return data
@@ -92,15 +92,15 @@ class ProcessChannel:
 
     def close(self) -> None:
         self._closed.set()
-        for end in (self._stdin, self._stdout, self._stderr):
+        for sock in (self._stdin, self._stdout, self._stderr):
             try:
-                end.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
             except OSError:
-                pass  # the other end is gone already
+                pass  # the other end is closed already
 
     def stderr(self) -> str:
         if self._ended.is_set() or not self.runs():
-            self._drained.wait(AFTERMATH_S)
+            self._stderr_complete.wait(AFTERMATH_S)
         return self._tail.text()
 
     def exit_status(self) -> int | None:
@@ -111,17 +111,17 @@ class ProcessChannel:
         return code if code >= 0 else None
 
     def ended(self) -> bool:
-        """Whether the output has ended, or the channel is closed."""
+        """Return True if the output has ended or the channel is closed."""
         return self._ended.is_set() or self._closed.is_set()
 
-    def _keep(self) -> None:
-        """Keep the last of stderr, then, once closed, see the command off."""
+    def _read_stderr_and_end(self) -> None:
+        """Keep the last part of stderr. After close(), wait for the end of the command and kill it if necessary."""
         try:
             while data := self._stderr.recv(READ_SIZE):
                 self._tail.add(data)
         except OSError:
-            pass  # closed under us: nothing more to keep
-        self._drained.set()
+            pass  # another thread has closed the channel
+        self._stderr_complete.set()
         self._closed.wait()
         for end in (self._process.poll, self._process.terminate, self._process.kill):
             end()
@@ -130,5 +130,5 @@ class ProcessChannel:
                 break
             except subprocess.TimeoutExpired:
                 continue
-        for ours in (self._stdin, self._stdout, self._stderr):
-            ours.close()
+        for sock in (self._stdin, self._stdout, self._stderr):
+            sock.close()

@@ -1,4 +1,4 @@
-"""What users hear when a node cannot be reached: the same by paramiko and by ssh."""
+"""If a node cannot be reached, users get the same message from both SSH transports."""
 
 import socket
 import threading

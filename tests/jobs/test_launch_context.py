@@ -47,7 +47,7 @@ def test_a_job_without_gpus_sees_none():
 
 
 def test_the_documented_table_names_the_variables():
-    text = "".join(path.read_text() for path in Path(__file__).parents[1].glob("docs/*.md"))
+    text = "".join(path.read_text() for path in Path(__file__).parents[2].glob("docs/*.md"))
     assert [name for name in CONTEXT.environment() if name not in text] == []
 
 

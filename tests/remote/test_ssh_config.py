@@ -1,4 +1,4 @@
-"""The user's ssh configuration decides the way: Include, users, ports, jump hosts, proxy commands."""
+"""The user's ssh configuration decides how a node is reached: Include, users, ports, jump hosts, proxy commands."""
 
 import getpass
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_harbor.remote.ssh.config import resolve
+from snakemake_executor_plugin_harbor.remote.ssh.config import read_host_options
 from snakemake_executor_plugin_harbor.remote.transport import SshSettings
 from tests.remote.conftest import Client, target
 from tests.sshd import Pool, free_port, keygen
@@ -209,7 +209,7 @@ def test_tokens_and_defaults(tmp_path: Path) -> None:
         "Host ada\n  HostName Ada.Lab\n  User carol\n  IdentityFile ~/keys/%r@%h-%p\n  IdentityFile %d/second\n"
         '  UserKnownHostsFile "/tmp/with blank" /tmp/other\n  ProxyCommand nc %h %p %n %%\n  ConnectTimeout 7\n'
     )
-    options = resolve(target("ada", port=2222), SshSettings(config, None))
+    options = read_host_options(target("ada", port=2222), SshSettings(config, None))
     home = Path(os.path.expanduser("~" + getpass.getuser()))
     assert (options.hostname, options.port, options.user) == ("ada.lab", 2222, "carol")
     assert options.known_name == "[ada.lab]:2222"

@@ -79,7 +79,7 @@ def test_the_environment_of_this_process_is_untouched(capture, monkeypatch):
 
     monkeypatch.setenv("HERE", "1")
     capture()
-    assert os.environ["HERE"] == "1" and cmd.sys.modules["snakemake.shell"].os.environ["HERE"] == "1"
+    assert os.environ["HERE"] == "1" and sys.modules["snakemake.shell"].os.environ["HERE"] == "1"
 
 
 def test_ways(load):

@@ -107,7 +107,7 @@ def test_values_that_differ_read_differently(one, other):
 def test_it_is_the_same_in_another_process_with_other_hash_seeds_and_from_another_directory(tmp_path):
     code = """
         from snakemake_executor_plugin_harbor.jobs.job_hash import job_hash
-        from tests.run.test_identity import Named, job
+        from tests.jobs.test_job_hash import Named, job
         print(job_hash(job(params=Named([{"a", "b", "c"}, {"k": {"x", "y"}}])), "d"))
     """
     root = str(Path(__file__).parents[2])

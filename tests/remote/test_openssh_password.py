@@ -1,4 +1,4 @@
-"""By the ssh program, the password reaches the program that asks for it, and nobody else of ssh's family."""
+"""The openssh transport gives the password to the askpass program only, and to no other program that ssh starts."""
 
 import os
 import sys

@@ -1,0 +1,35 @@
+"""The software of a job: its container, conda environment or environment modules."""
+
+from typing import Any
+
+from snakemake_interface_executor_plugins.settings import DeploymentMethod
+
+
+def uses_containers(workflow: Any) -> bool:
+    return DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+
+
+def container(workflow: Any, job: Any) -> str | None:
+    """The path of the container image in which the job runs."""
+    return (job.container_img_path or None) if uses_containers(workflow) else None
+
+
+def conda_environment(workflow: Any, job: Any) -> Any:
+    """The path of the job's conda environment. For an environment that Snakemake has not made it may be a name."""
+    if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method or not job.conda_env:
+        return None
+    return job.conda_env.address
+
+
+def environment_modules(workflow: Any, job: Any) -> Any:
+    """The environment modules that the job's command loads."""
+    return job.env_modules if DeploymentMethod.ENV_MODULES in workflow.deployment_settings.deployment_method else None
+
+
+def embeds_this_python(job: Any) -> bool:
+    """Whether the job's command contains the path of this Python interpreter.
+
+    `script:` embeds it for Python scripts. The language of a wrapper is not known before it is read, so a wrapper
+    counts as well.
+    """
+    return bool(job.is_wrapper or (job.is_script and str(job.rule.script).endswith(".py")))

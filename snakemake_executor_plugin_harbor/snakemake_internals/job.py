@@ -1,0 +1,107 @@
+"""Reads of a job, and changes to it, that the plugin interfaces do not promise. `job` is always Snakemake's object."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
+
+from . import named_list
+
+
+def wildcards(job: Any) -> dict[str, str]:
+    """The job's wildcards by name. A group has none of its own."""
+    return {} if job.is_group() else dict(job.wildcards_dict)
+
+
+def identity(job: Any) -> tuple[tuple[Any, ...], list[tuple[str | None, Any]]]:
+    """What the user wrote about the job of one rule: facts that are strings and lists of strings, and its params.
+
+    Only params can be objects of any kind.
+    """
+    rule = job.rule
+    facts = (
+        rule.name,
+        getattr(rule, "run_func_src", None) or "",
+        rule.shellcmd or "",
+        str(rule.script or rule.wrapper or rule.notebook or ""),
+        [str(path) for path in job.input],
+        [str(path) for path in job.output],
+        [str(path) for path in job.log],
+        str(job.benchmark or ""),
+        sorted((name, str(value)) for name, value in job.wildcards_dict.items()),
+    )
+    return facts, named_list.items(job.params)
+
+
+def prepare(workflow: Any, job: Any) -> None:
+    """Have Snakemake remove the job's old outputs, make its directories and wait for its inputs."""
+    workflow.async_run(job.prepare())
+
+
+def undo_preparation(workflow: Any, job: Any) -> None:
+    """Reset a job after a lost attempt, as Snakemake does between retries.
+
+    Outputs marked update() are restored, and the shadow directory is deleted. The next `prepare` deletes the other
+    outputs.
+    """
+    from snakemake.io import is_flagged
+
+    for file in job.output:
+        if is_flagged(file, "update"):
+            workflow.persistence.restore_output(Path(file))
+    if job.shadow_dir:
+        shutil.rmtree(job.shadow_dir, ignore_errors=True)
+        job.shadow_dir = None
+
+
+def missing_outputs(job: Any, shadow_dir: str | None = None) -> list[str]:
+    """The outputs that are not visible on the controller yet, because NFS shows new files late.
+
+    `shadow_dir` is the shadow directory that an earlier controller made for the job. Outputs marked touch() are never
+    missing, because Snakemake makes them after the job. If --shared-fs-usage leaves out input-output, then a
+    Snakemake on the node has moved the outputs into storage, so none is expected here.
+    """
+    if job.is_group() or not outputs_are_shared(job.rule.workflow):
+        return []
+    directory, touched = shadow_dir or job.shadow_dir or "", job.touch_output
+    return [
+        str(file) for file in job.output if file not in touched and not os.path.lexists(os.path.join(directory, file))
+    ]
+
+
+def outputs_are_shared(workflow: Any) -> bool:
+    """Whether the controller sees what jobs write (--shared-fs-usage input-output)."""
+    return SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
+
+
+def awaited_files(workflow: Any, job: Any) -> list[str]:
+    """The files that the job needs and that come to its node by the shared directory."""
+    if not outputs_are_shared(workflow):
+        return []
+    copies = SharedFSUsage.STORAGE_LOCAL_COPIES in workflow.storage_settings.shared_fs_usage
+    return [str(file) for file in job.get_wait_for_files() if copies or not getattr(file, "is_storage", False)]
+
+
+def missing_inputs(job: Any) -> list[str]:
+    """The inputs that do not exist yet."""
+    return [str(file) for file in job.input if not os.path.exists(file)]
+
+
+def shadow_directory(job: Any) -> str | None:
+    """The shadow directory in which the job runs. A group has none."""
+    return None if job.is_group() else job.shadow_dir
+
+
+def shadow_depth(job: Any) -> Any:
+    """The value of `shadow:`; None if the job's rule has none."""
+    return job.rule.shadow_depth if job.is_shadow else None
+
+
+def continue_earlier(job: Any, attempt: int | None, shadow_dir: str | None) -> None:
+    """Have Snakemake regard the job as its try number `attempt`, in the shadow directory of that try."""
+    if attempt is not None:
+        job.attempt = attempt
+    if shadow_dir is not None:
+        job.shadow_dir = shadow_dir

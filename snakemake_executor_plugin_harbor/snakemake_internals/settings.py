@@ -1,0 +1,31 @@
+"""What the user asked for on Snakemake's command line or in the Snakefile, and the plugin interfaces do not promise."""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+
+def latency_wait(workflow: Any) -> float:
+    """Seconds that outputs may take to become visible (--latency-wait)."""
+    return float(workflow.execution_settings.latency_wait)
+
+
+def removes_scripts(workflow: Any) -> bool:
+    """Whether the files that Snakemake makes for `script:` are removed. --skip-script-cleanup keeps them."""
+    return bool(workflow.execution_settings.cleanup_scripts)
+
+
+def environment_variables(workflow: Any) -> dict[str, str]:
+    """The values of the variables that the workflow's `envvars:` and the option --envvars name."""
+    names: Iterable[str] = {*workflow.envvars, *workflow.remote_execution_settings.envvars}
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def directory_option(workflow: Any) -> str | None:
+    """The working directory, if the user gave --directory."""
+    return os.getcwd() if workflow.overwrite_workdir is not None else None
+
+
+def config_files(workflow: Any) -> list[str]:
+    """The paths that the user gave with --configfiles."""
+    return [str(path) for path in workflow.overwrite_configfiles]
