@@ -73,8 +73,6 @@ def test_any_message_becomes_a_sane_event_or_none(message):
             assert len(event.message["tail"]) <= 4096
             outcome = Outcome(event.job, event.attempt, JobState.FAILED, "a", "why", event.message)
             assert_shown(failure_text(outcome, None))
-                failure_text(Outcome(event.job, event.attempt, JobState.FAILED, "a", "why", event.message), None)
-            )
         case ev.LoadMeasured():
             assert_shown(*event.load.users)
             assert event.load.busy >= 0 and event.load.foreign >= 0
