@@ -18,7 +18,7 @@ demo: $(VENV)/demo-ready
 
 test: $(VENV)/test-ready
 	@tests/need_sshd
-	$(BIN)/python -m pytest -n 6 --dist worksteal
+	$(BIN)/python -m pytest -n 8 --dist worksteal
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -87,7 +87,7 @@ def sleepers(seconds):
 
 STARTS = """
 import os, signal, time
-from harbor_processes import is_starting, job_keys_of
+from harbor_process_table import is_starting, job_keys_of
 
 missed, deadline = [], time.monotonic() + 10
 for number in range(100):
@@ -121,7 +121,7 @@ def test_a_key_is_found_while_bash_reads_its_environment(python):
     """Bash puts a NUL in the place of the `=` of each variable for as long as it reads it."""
     code = """
 import ctypes, os
-from harbor_processes import job_keys_of
+from harbor_process_table import job_keys_of
 
 library = ctypes.CDLL(None)
 library.getenv.restype = ctypes.c_void_p

@@ -115,3 +115,14 @@ def test_a_login_that_worked_and_is_refused_is_tried_once_a_minute_and_not_rejec
     run.wait()
     run.expect(0)
     assert "rejected" not in run.text
+
+
+def test_a_run_that_waits_for_its_first_node_cannot_be_detached(project, booting):
+    work = project(SNAKEFILE)
+    run = work.start(*on(booting, "node1"))
+    run.until(WAITING)
+    refused = work.harbor("detach")
+    assert refused.returncode == 1 and "no job has been started" in refused.stderr, refused
+    booting["node1"].start()
+    run.wait()
+    run.expect(0)
