@@ -1,10 +1,12 @@
-"""The real core with a virtual clock: how fast it decides, and how that grows with the pool.
+"""Measures the real core with a virtual clock: the speed of its decisions, and how it changes with the size of the
+pool.
 
     python benchmarks/simulate.py --nodes 10000 --jobs 1000000 --requests 50
 
-Nothing but `core` is imported: no sockets, no threads, no waiting. Each node has 4 to 16 cores, sends samples, and
-other people use a part of it. Jobs take about a minute; at most twice the pool's slots of them are handed over at any
-time, as the scheduler plugin does it. Times are CPU times of the core's one thread: a busy machine does not show.
+Only `core` is imported, so there are no sockets, no threads and no waiting. Each node has 4 to 16 cores and sends load
+samples, and other people use a part of it. Jobs take about a minute. At most twice the pool's slots of jobs are handed
+over at any time, as the scheduler plugin does it. Times are CPU times of the core's one thread, so other load on the
+machine hardly changes them.
 """
 
 import argparse
@@ -23,12 +25,12 @@ from snakemake_executor_plugin_harbor.core.pool import Pool
 
 SIZES = (100, 1_000, 10_000)
 TIMED = 100
-"""Events of each kind that are timed for one size."""
+"""The number of events of each type that are timed for one size."""
 MEM_MB = 64_000
 
 
 class Simulation:
-    """A pool, the nodes' side of it, and a clock that jumps from event to event."""
+    """A pool, simulated nodes, and a clock that jumps from event to event."""
 
     def __init__(self, nodes: int, jobs: int, requests: int, sample_every: float = 10.0, seed: int = 1) -> None:
         self.random = random.Random(seed)
@@ -56,7 +58,7 @@ class Simulation:
         return NodeFacts(cores=self.random.choice((4, 8, 16)), mem_mb=MEM_MB, boot_id=name)
 
     def _load(self, name: str) -> Load:
-        """What the node measures: our jobs use what they asked for, others use up to one core."""
+        """Return the node's load sample. Our jobs use what they asked for, and other people use up to one core."""
         node = self.pool.nodes[name]
         ours = {key: float(request.cores) for key, (request, _) in node.reservations.items()}
         busy = sum(ours.values()) + self.random.random()
@@ -68,7 +70,7 @@ class Simulation:
         heapq.heappush(self._future, (self.now + seconds, self._count, event))
 
     def handle(self, *events: ev.Event) -> None:
-        """Give events to the pool, take the time, and do what it asks for."""
+        """Give events to the pool, measure the time, and carry out the actions."""
         started = time.thread_time()
         actions = self.pool.handle(events, self.now)
         self.costs.setdefault(type(events[0]).__name__, []).append(time.thread_time() - started)
@@ -86,7 +88,7 @@ class Simulation:
                         self.failed.append(outcome.reason)
 
     def submit(self, count: int) -> None:
-        """Hand over jobs, as many as there are."""
+        """Submit this number of jobs, or as many as are left."""
         count = min(count, self.jobs - self.submitted)
         if count <= 0:
             return
@@ -98,18 +100,18 @@ class Simulation:
         self.handle(ev.Submitted(tuple(specs)))
 
     def fill(self) -> None:
-        """Twice the pool's slots: one half runs, the other waits."""
+        """Submit twice the pool's slots of jobs. One half runs, the other half waits."""
         self.submit(2 * self.pool.slots())
 
     def start_all(self) -> None:
-        """Have everything that was placed start, in few calls."""
+        """Start all jobs that were placed, in few calls."""
         while soon := [event for _, _, event in self._future if isinstance(event, (ev.Prepared, ev.Started))]:
             self._future = [item for item in self._future if not isinstance(item[2], (ev.Prepared, ev.Started))]
             heapq.heapify(self._future)
             self.handle(*soon)
 
     def step(self) -> None:
-        """The next event."""
+        """Apply the next event."""
         self.now, _, event = heapq.heappop(self._future)
         if self.now >= self._tick_at:
             self._tick_at = self.now + 1.0
@@ -122,14 +124,14 @@ class Simulation:
             self.submit(1)
 
     def run(self) -> None:
-        """Until every job has ended."""
+        """Run until every job has ended."""
         self.fill()
         while self.ended < self.jobs:
             self.step()
 
 
 def summary(costs: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Milliseconds per event, by kind."""
+    """Return the milliseconds per event, by type of event."""
     shown = {}
     for kind, seconds in sorted(costs.items()):
         ordered = sorted(seconds)
@@ -143,7 +145,7 @@ def summary(costs: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 
 
 def simulate(nodes: int, jobs: int, requests: int, sample_every: float = 10.0) -> dict[str, Any]:
-    """One whole run."""
+    """Simulate one whole run."""
     simulation = Simulation(nodes, jobs, requests, sample_every)
     simulation.run()
     cpu = sum(sum(seconds) for seconds in simulation.costs.values())
@@ -161,8 +163,8 @@ def simulate(nodes: int, jobs: int, requests: int, sample_every: float = 10.0) -
 
 
 def growth(requests: int, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str, Any]]:
-    """The cost of single events for pools of these sizes, all slots taken and as many jobs waiting. `asked`: how many
-    times a node was asked whether it can take a job, per event.
+    """Return the cost of single events for pools of these sizes, with all slots taken and as many jobs waiting. `asked`
+    is the number of questions per event whether a node can take a job.
     """
     for nodes in sizes:
         simulation = Simulation(nodes, 10**9, requests)
@@ -186,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=1_000)
     parser.add_argument("--jobs", type=int, default=20_000)
-    parser.add_argument("--requests", type=int, default=50, help="how many different requests the jobs make")
+    parser.add_argument("--requests", type=int, default=50, help="number of different requests of the jobs")
     parser.add_argument("--sample-every", type=float, default=10.0, help="virtual seconds between samples of a node")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -196,17 +198,19 @@ def main() -> None:
         print(json.dumps(found))
         return
     print(f"{found['done']} jobs on {found['nodes']} nodes, {found['requests']} different requests:")
-    print(f"  {found['decisions_per_s']} decisions a second; {found['cpu_s']} s of CPU for {found['virtual_s']} s")
+    print(
+        f"  {found['decisions_per_s']} decisions per second; {found['cpu_s']} s of CPU, {found['virtual_s']} virtual s"
+    )
     _show(found["events"])
     for size in found["growth"]:
-        print(f"{size['nodes']} nodes, all busy, {size['waiting']} jobs wait; {size['asked']} questions an event:")
+        print(f"{size['nodes']} nodes, all busy, {size['waiting']} jobs wait; {size['asked']} questions per event:")
         _show(size["events"])
 
 
 def _show(events: dict[str, dict[str, float]]) -> None:
     for kind, cost in events.items():
         print(
-            f"  {kind:10} {cost['events']:9.0f} events, ms: median {cost['median_ms']:8.3f}, p99 {cost['p99_ms']:8.3f}"
+            f"  {kind:12} {cost['events']:9.0f} events, ms: median {cost['median_ms']:8.3f}, p99 {cost['p99_ms']:8.3f}"
         )
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..core.job_table import Timeouts
 from ..core.model import NodeSpec
 from ..core.policy import Policy
+from ..core.timeouts import Timeouts
 from ..errors import HarborError
 from .host import with_unique_names
 from .hostfile import parse_hosts, read_hostfile

@@ -1,4 +1,8 @@
-"""Actions: what the pool wants done. Frozen; `pool.py` makes them from events (`events.py`)."""
+"""Actions: what the pool wants the controller to do. They are frozen. `pool.py` makes them from events (`events.py`).
+
+`SendStart`, `SendMessage`, `Connect`, `Disconnect`, `Reconnect`, `Prepare` and `Fence` are requests. `JobEnded`,
+`JobRenamed`, `JobChanged`, `JobStalled` and `NodeChanged` report what has happened in the pool.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +13,7 @@ from .model import JobId, JobState, NodeSpec, NodeState, Outcome, Reservation
 
 @dataclass(frozen=True)
 class Prepare:
-    """Prepare this attempt for this node, then answer with Prepared or Unprepared."""
+    """Prepare this attempt for this node. The event `Prepared` or `PrepareFailed` is the answer."""
 
     job: JobId
     attempt: int
@@ -19,16 +23,8 @@ class Prepare:
 
 
 @dataclass(frozen=True)
-class SendMessage:
-    """A message for a node's agent."""
-
-    node: str
-    message: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class SendStart:
-    """Send the attempt that was prepared: the journal has it by now."""
+    """Send the start message of an attempt that was prepared. The journal already records the attempt as sent."""
 
     job: JobId
     attempt: int
@@ -36,29 +32,37 @@ class SendStart:
 
 
 @dataclass(frozen=True)
+class SendMessage:
+    """Send a message to a node's agent."""
+
+    node: str
+    message: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Connect:
-    """Open a node's connection."""
+    """Open a connection to a node."""
 
     node: NodeSpec
 
 
 @dataclass(frozen=True)
 class Disconnect:
-    """A node has left the pool: close its connection for good."""
+    """Close the connection to a node for good, because the node has left the pool."""
 
     node: str
 
 
 @dataclass(frozen=True)
 class Reconnect:
-    """A node does not answer over its connection: end that, so that another one is made."""
+    """Close the connection to a node that does not answer over it, so that a new one is opened."""
 
     node: str
 
 
 @dataclass(frozen=True)
 class JobStalled:
-    """For the user: a job has shown no sign of life for `seconds`; `killed` says that it is ended for that."""
+    """A job has shown no activity for `seconds`. `killed` says that it is ended for this reason."""
 
     job: JobId
     node: str
@@ -68,7 +72,9 @@ class JobStalled:
 
 @dataclass(frozen=True)
 class Fence:
-    """Make sure that an attempt which we cannot reach can do no more harm, before the next one starts. None: all."""
+    """Make sure that an attempt on an unreachable node cannot write outputs any more, before the next attempt starts.
+    `attempt` None means all attempts of the job.
+    """
 
     job: JobId
     attempt: int | None
@@ -76,14 +82,14 @@ class Fence:
 
 @dataclass(frozen=True)
 class JobEnded:
-    """A job has ended for good: tell Snakemake."""
+    """A job has ended for good, so Snakemake has to be informed."""
 
     outcome: Outcome
 
 
 @dataclass(frozen=True)
 class JobRenamed:
-    """A job goes on under the id that an earlier run gave it."""
+    """A job that was submitted as `submitted_as` continues under the id `job`, which an earlier run gave it."""
 
     job: JobId
     submitted_as: JobId
@@ -91,7 +97,7 @@ class JobRenamed:
 
 @dataclass(frozen=True)
 class JobChanged:
-    """For the journal: a job's state."""
+    """A job has entered a state. The journal records it."""
 
     job: JobId
     attempt: int
@@ -102,7 +108,7 @@ class JobChanged:
 
 @dataclass(frozen=True)
 class NodeChanged:
-    """For the journal and the user: a node's state."""
+    """A node has entered a state. The journal records it, and the user is informed."""
 
     node: str
     state: NodeState
@@ -123,3 +129,8 @@ Action = (
     | JobChanged
     | NodeChanged
 )
+
+
+def cancel_message(node: str, job: JobId, attempt: int, grace: float) -> SendMessage:
+    """Return the action that cancels an attempt. It gets SIGTERM first, and SIGKILL after `grace` seconds."""
+    return SendMessage(node, {"t": "cancel", "job": job, "attempt": attempt, "grace": grace})

@@ -1,7 +1,8 @@
-"""How many jobs of each class are worth handing over: jobs that can go to the same nodes are one class.
+"""The number of jobs that Snakemake may hand over. Jobs that can run on the same nodes form one class.
 
-Whatever Snakemake has handed over counts as running there, so the queue here is kept short: twice the slots that can
-hold a job. That holds for each class by itself, since jobs that must wait would otherwise keep others from idle slots.
+Snakemake counts each job that it has handed over as running, so harbor keeps its queue short. Each class may hold twice
+the slots of its nodes. The limit applies per class, because jobs that have to wait would otherwise keep other jobs from
+idle slots.
 """
 
 from bisect import bisect_left
@@ -16,7 +17,7 @@ from .policy import Policy
 
 
 class Capacity:
-    """The nodes of a pool at one moment. It is a copy: any thread may read it."""
+    """A copy of the nodes of a pool at one moment. Any thread may read it."""
 
     def __init__(self, nodes: Iterable[NodeView] = (), policy: Policy | None = None) -> None:
         self._policy = policy or Policy()
@@ -32,7 +33,10 @@ class Capacity:
         self._slots: dict[frozenset[str], int] = {}
 
     def class_of(self, request: Request) -> frozenset[str]:
-        """The nodes that could ever hold such a job. Sizes between those of two nodes make no difference."""
+        """Return the nodes that could ever hold such a job.
+
+        Two requests whose sizes lie between those of the same two nodes get the same answer, so they share a key.
+        """
         sizes = (
             bisect_left(self._cores, request.cores),
             bisect_left(self._gpus, request.gpus),
@@ -46,11 +50,11 @@ class Capacity:
         return found
 
     def refusal(self, request: Request) -> Refusal | None:
-        """The reasons why no node can ever hold such a job, or None if one can."""
+        """Return the refusal of a job that no node can ever hold. None means that some node can."""
         return permanent_refusal(request, {node.spec.name: node for node in self._nodes}, self._policy)
 
     def slots(self, names: frozenset[str]) -> int:
-        """The slots that these nodes have for jobs now."""
+        """Return the number of slots that these nodes have for jobs now."""
         found = self._slots.get(names)
         if found is None:
             found = self._slots[names] = total_slots(
@@ -60,11 +64,11 @@ class Capacity:
             )
         return found
 
-    def same(self, other: "Capacity") -> bool:
-        """Whether both have the same room for every class."""
-        return self._shown() == other._shown()
+    def equals(self, other: "Capacity") -> bool:
+        """Return whether both have the same capacity for every class."""
+        return self._compared() == other._compared()
 
-    def _shown(self) -> list[object]:
+    def _compared(self) -> list[object]:
         return [
             (n.spec, n.facts, n.missing, n.closed, n.state == NodeState.READY, n.state == NodeState.REJECTED)
             for n in self._nodes
@@ -72,23 +76,26 @@ class Capacity:
 
 
 class HandOverLimits:
-    """What may be handed over in one round. `handed` are the cores of each request that are here already."""
+    """The jobs that Snakemake may hand over in one round of its scheduler.
 
-    def __init__(self, capacity: Capacity, handed: Mapping[Request, int]) -> None:
+    `handed_over` holds the cores of the jobs that it has handed over already, by request.
+    """
+
+    def __init__(self, capacity: Capacity, handed_over: Mapping[Request, int]) -> None:
         self._capacity = capacity
         self._used: dict[frozenset[str], int] = {}
-        for request, cores in handed.items():
+        for request, cores in handed_over.items():
             names = capacity.class_of(request)
             self._used[names] = self._used.get(names, 0) + cores
 
-    def left(self, request: Request) -> int:
-        """Cores' worth of jobs of this class. Never less than one job: it is here that the user hears why it waits, and
-        that a job which no node can ever hold fails.
+    def cores_left(self, request: Request) -> int:
+        """Return the cores that are left for jobs of this class. Each class may hold at least one job. So harbor can
+        tell the user why the job waits, and can fail a job that no node can ever hold.
         """
         names = self._capacity.class_of(request)
         return max(1, 2 * self._capacity.slots(names)) - self._used.get(names, 0)
 
-    def take(self, request: Request) -> None:
-        """A job is handed over."""
+    def add(self, request: Request) -> None:
+        """Count a job that is handed over."""
         names = self._capacity.class_of(request)
         self._used[names] = self._used.get(names, 0) + request.cores

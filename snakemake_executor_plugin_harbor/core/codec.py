@@ -1,4 +1,4 @@
-"""Lines to messages and back: one JSON object per line, between controller and agent."""
+"""The encoding of messages between controller and agent. Each message is a JSON object in a line of its own."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,16 +7,16 @@ from typing import Any
 Message = Mapping[str, Any]
 
 MAX_LINE = 1 << 20
-"""Bytes; the agent keeps to it too. A `start` with a long script is the longest that is ever sent."""
+"""The longest line in bytes, also for the agent. A `start` message with a long script is the longest message."""
 
 
 def encode(message: Message) -> bytes:
-    """One line. Text that is not valid Unicode (file names) survives as surrogates, escaped."""
+    """Return the message as one line. Text that is not valid Unicode (a file name) is kept as escaped surrogates."""
     return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 class Decoder:
-    """Reassembles lines from chunks. Lines that are too long or no JSON object are dropped and counted."""
+    """Reassembles lines from chunks of bytes. A line that is too long or no JSON object is dropped and counted."""
 
     def __init__(self, limit: int = MAX_LINE) -> None:
         self._limit = limit
@@ -26,7 +26,7 @@ class Decoder:
         self.dropped = 0
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """The messages that `data` completes."""
+        """Return the messages that this chunk completes."""
         *lines, begun = data.split(b"\n")
         for line in lines:
             self._keep(line)

@@ -1,21 +1,25 @@
-"""How deep a job is in the DAG: the longest chain of dependencies below it.
+"""The depth of a job in the DAG. It is the length of the longest chain of dependencies of the job.
 
-Deep jobs go first: breadth-first order would keep every `temp()` file of a workflow alive at once (measured: 40
-chains on 2 slots, 40 live files instead of 2).
+Deep jobs start first. In breadth-first order, all `temp()` files of a workflow would exist at once (measured: 40 files
+instead of 2, for 40 chains on 2 slots).
 """
 
 from collections.abc import Callable, Hashable, Iterable
 
 
 class DagDepths:
-    """Depths, remembered. The DAG may grow (checkpoints); a job's own chain below it does not change."""
+    """The depths of jobs, each computed once. Checkpoints may add jobs to the DAG, but the dependencies of a job stay
+    the same.
+    """
 
     def __init__(self, dependencies: Callable[[Hashable], Iterable[Hashable]]) -> None:
         self._dependencies = dependencies
         self._known: dict[Hashable, int] = {}
 
-    def of(self, job: Hashable) -> int:
-        """0 for a job without dependencies. Iterative: chains may be longer than Python's stack."""
+    def depth_of_job(self, job: Hashable) -> int:
+        """Return the depth of a single job, which is 0 without dependencies. The method is iterative, because chains
+        may be longer than Python's stack.
+        """
         known = self._known
         stack = [job]
         while stack:
@@ -33,9 +37,9 @@ class DagDepths:
         return known[job]
 
     def depth_of(self, job: object) -> int:
-        """Depth of a job or, for a group, of its deepest member."""
+        """Return the depth of a job or, for a group, of its deepest member."""
         members = getattr(job, "jobs", None)
         if members is None:
-            return self.of(job)
+            return self.depth_of_job(job)
         listed = members() if callable(members) else members
-        return max((self.of(member) for member in listed), default=0)
+        return max((self.depth_of_job(member) for member in listed), default=0)

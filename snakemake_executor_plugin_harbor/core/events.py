@@ -1,4 +1,4 @@
-"""Events: what happens to the pool. Frozen; `pool.py` turns them into actions (`actions.py`)."""
+"""Events: what happens to the pool. They are frozen. `pool.py` turns them into actions (`actions.py`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,17 +6,12 @@ from typing import Any
 
 from .model import JobId, JobSpec, Load, NodeFacts, NodeSpec, Reservation
 
-
-@dataclass(frozen=True)
-class Submitted:
-    """Snakemake handed jobs over."""
-
-    jobs: tuple[JobSpec, ...]
+# --- attempts ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The controller has prepared an attempt: it can be sent. `log` is the path of its log."""
+    """The controller has prepared an attempt, so it can be sent. `log` is the path of its log."""
 
     job: JobId
     attempt: int
@@ -25,7 +20,9 @@ class Prepared:
 
 @dataclass(frozen=True)
 class PrepareFailed:
-    """Preparing an attempt failed on the controller, or ended it: `trigger` is one of lifecycle's."""
+    """The preparation of an attempt has failed, or it has shown that the job need not run. `trigger` is one of
+    lifecycle's triggers.
+    """
 
     job: JobId
     attempt: int
@@ -35,10 +32,11 @@ class PrepareFailed:
 
 @dataclass(frozen=True)
 class Adopted:
-    """A submitted job is one that an earlier controller started: it runs on a node, or ended there meanwhile.
+    """A submitted job is one that an earlier controller started. It runs on a node, or it has ended there.
 
-    It keeps its earlier id and attempt. `submitted_as` is the id under which it was submitted in this run, if that is
-    another one. `reservation` is what it holds on the node. `log` is the path of its log.
+    The job keeps its earlier id and attempt. `submitted_as` is the id under which it was submitted in this run, if that
+    is another one. `reservation` is what it holds on the node. `exit` is the agent's `exited` message, if it has ended.
+    `log` is the path of its log.
     """
 
     job: JobId
@@ -51,9 +49,80 @@ class Adopted:
 
 
 @dataclass(frozen=True)
+class Started:
+    """The node has started the job."""
+
+    node: str
+    job: JobId
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The node did not start the attempt.
+
+    `kind` says whose fault it is. The node's fault: missing (`path` is missing there), disk, fork, unshared (the node
+    has lost the working directory). The job's fault: job. The controller's fault: fenced (the attempt was given up).
+    The fault of the node or of the job: error.
+    """
+
+    node: str
+    job: JobId
+    attempt: int
+    kind: str
+    reason: str = ""
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """The job has reported its progress."""
+
+    node: str
+    job: JobId
+    attempt: int
+    done: float
+    total: float
+
+
+@dataclass(frozen=True)
+class AttemptsActive:
+    """These attempts have written output since the last event of this type."""
+
+    node: str
+    attempts: tuple[tuple[JobId, int], ...]
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The attempt has ended. `message` is the agent's message."""
+
+    node: str
+    job: JobId
+    attempt: int
+    code: int
+    reason: str | None
+    message: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AttemptUnknown:
+    """The node does not know the attempt that the controller has asked about."""
+
+    node: str
+    job: JobId
+    attempt: int
+
+
+# --- nodes ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
 class NodeRecord:
-    """One spool record that a node listed after hello; `hash` says which job it is, `meta` is what we sent. `foreign`:
-    it was started from the same working directory when that had another id.
+    """A record in a node's spool, which the node has listed after its hello.
+
+    `hash` identifies the job. `meta` is what the controller has sent with the start message. `foreign` means that the
+    attempt was started from the same working directory when the directory had another id.
     """
 
     job: JobId
@@ -67,7 +136,7 @@ class NodeRecord:
 
 @dataclass(frozen=True)
 class NodeUp:
-    """A node said hello and listed the jobs that it knows. `unusable` says why it can hold no job now, if it cannot."""
+    """A node has sent its hello and has listed its records. If the node can hold no job now, `unusable` says why."""
 
     node: str
     facts: NodeFacts
@@ -77,10 +146,10 @@ class NodeUp:
 
 @dataclass(frozen=True)
 class NodeDown:
-    """A connection ended or could not be made.
+    """A connection has ended or could not be made.
 
-    `permanent`: the user has to repair something, and the node is retried after `pause` seconds, or never if that is
-    None. Otherwise the pool chooses the pause, and `pause` is its minimum.
+    `permanent` means that the user has to repair something. Such a node is retried after `pause` seconds, or never if
+    `pause` is None. Otherwise the pool chooses the pause, and `pause` is its minimum.
     """
 
     node: str
@@ -91,99 +160,59 @@ class NodeDown:
 
 @dataclass(frozen=True)
 class LoadMeasured:
-    """A load sample arrived."""
+    """A node has sent a load sample."""
 
     node: str
     load: Load
 
 
 @dataclass(frozen=True)
-class Started:
-    """The node started the job."""
+class HostListChanged:
+    """The user has edited the host list. `nodes` is the new list."""
 
-    node: str
-    job: JobId
-    attempt: int
+    nodes: tuple[NodeSpec, ...]
 
 
 @dataclass(frozen=True)
-class Refused:
-    """The node did not start the attempt.
-
-    `kind` says whose fault it is. The node's: missing (`path` says what), disk, fork, unshared (it has lost the working
-    directory). The job's: job. The controller's: fenced (the attempt was given up). Either's: error.
-    """
+class DrainChanged:
+    """The user wants no more jobs placed on a node, for this reason. An empty reason ends the drain."""
 
     node: str
-    job: JobId
-    attempt: int
-    kind: str
-    reason: str = ""
-    path: str | None = None
+    reason: str
+
+
+# --- the run -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Progressed:
-    """The job said how far it is."""
+class Submitted:
+    """Snakemake has submitted jobs."""
 
-    node: str
-    job: JobId
-    attempt: int
-    done: float
-    total: float
-
-
-@dataclass(frozen=True)
-class AttemptsActive:
-    """These attempts have written something since the last such message."""
-
-    node: str
-    attempts: tuple[tuple[JobId, int], ...]
-
-
-@dataclass(frozen=True)
-class Exited:
-    """The attempt ended; `message` is the agent's."""
-
-    node: str
-    job: JobId
-    attempt: int
-    code: int
-    reason: str | None
-    message: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class AttemptUnknown:
-    """The node does not know the attempt that we asked about."""
-
-    node: str
-    job: JobId
-    attempt: int
+    jobs: tuple[JobSpec, ...]
 
 
 @dataclass(frozen=True)
 class CancelJob:
-    """The user wants one job ended."""
+    """The user wants to end one job."""
 
     job: JobId
 
 
 @dataclass(frozen=True)
 class CancelAll:
-    """Ctrl-C: end everything; TERM first, KILL after `grace` seconds."""
+    """Ctrl-C: every job has to end. Each gets SIGTERM first, and SIGKILL after `grace` seconds."""
 
     grace: float
 
 
 @dataclass(frozen=True)
 class FenceAll:
-    """The time for ending jobs is over: fence those whose end is not known."""
+    """The time for ending jobs has passed. Fence all attempts whose end is unknown."""
 
 
 @dataclass(frozen=True)
 class FenceResult:
-    """A fence could not be written yet, or (`written`) was written after all: its time counts from now."""
+    """A fence could not be written yet. If `written`, it has been written later, and `fence_wait` begins now."""
 
     job: JobId
     attempt: int | None
@@ -192,51 +221,21 @@ class FenceResult:
 
 @dataclass(frozen=True)
 class Halt:
-    """Nothing more is to start: a final failure without --keep-going, or SIGTERM. What runs may finish."""
-
-
-@dataclass(frozen=True)
-class HostListChanged:
-    """The host list as it is now."""
-
-    nodes: tuple[NodeSpec, ...]
-
-
-@dataclass(frozen=True)
-class DrainChanged:
-    """The user wants nothing more placed on a node, for `reason`; an empty one lifts that."""
-
-    node: str
-    reason: str
+    """No more jobs may start, because of a final failure without --keep-going or because of SIGTERM. Running jobs may
+    finish.
+    """
 
 
 @dataclass(frozen=True)
 class Tick:
-    """Time has passed. `hour` is the controller's local hour of day."""
+    """Time has passed. `hour` is the controller's local hour of the day."""
 
     hour: int | None = None
 
 
-Event = (
-    Submitted
-    | Prepared
-    | PrepareFailed
-    | Adopted
-    | NodeUp
-    | NodeDown
-    | LoadMeasured
-    | Started
-    | Refused
-    | Progressed
-    | AttemptsActive
-    | Exited
-    | AttemptUnknown
-    | CancelJob
-    | CancelAll
-    | FenceAll
-    | FenceResult
-    | Halt
-    | HostListChanged
-    | DrainChanged
-    | Tick
+AttemptEvent = (
+    Prepared | PrepareFailed | Adopted | Started | Refused | Progressed | AttemptsActive | Exited | AttemptUnknown
 )
+NodeEvent = NodeUp | NodeDown | LoadMeasured | HostListChanged | DrainChanged
+RunEvent = Submitted | CancelJob | CancelAll | FenceAll | FenceResult | Halt | Tick
+Event = AttemptEvent | NodeEvent | RunEvent

@@ -1,4 +1,4 @@
-"""Whether a node can hold a job: at this moment, or ever."""
+"""The reasons why a node cannot hold a job: for ever, or at this moment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Refusal:
 
 
 def permanent_reason(request: Request, node: NodeView, policy: Policy = DEFAULTS) -> NodeReason | None:
-    """Why this node can never hold the job, whatever runs there; None when it can."""
+    """Return why the node can never hold the job, whatever runs there. None means that it can."""
     if request.node is not None and request.node != node.spec.name:
         return NodeReason("the job is pinned to node {}", (request.node,), permanent=True)
     if node.state == NodeState.REJECTED:
@@ -50,17 +50,17 @@ def permanent_reason(request: Request, node: NodeView, policy: Policy = DEFAULTS
 
 
 def permanent_refusal(request: Request, nodes: Mapping[str, NodeView], policy: Policy) -> Refusal | None:
-    """The refusal of a job that no node can ever hold; None if one can."""
+    """Return the refusal of a job that no node can ever hold. None means that some node can."""
     if request.node is not None and request.node not in nodes:
         listed = ", ".join(list(nodes)[:20]) + (", ..." if len(nodes) > 20 else "")
         text = f"there is no node {request.node}; the host list has {listed or 'no host'}"
         return Refusal({request.node: "is not in the host list"}, permanent=True, hint=text)
     reasons: dict[str, str] = {}
     for name, node in nodes.items():
-        why = permanent_reason(request, node, policy)
-        if why is None:
+        reason = permanent_reason(request, node, policy)
+        if reason is None:
             return None
-        reasons[name] = str(why)
+        reasons[name] = str(reason)
     hint = ""
     if request.gpus and all(len(node.gpus) < request.gpus for node in nodes.values()):
         hint = (
@@ -74,42 +74,42 @@ def permanent_refusal(request: Request, nodes: Mapping[str, NodeView], policy: P
 
 
 def temporary_reason(
-    request: Request, node: NodeView, room: FreeResources, promised: int, policy: Policy
+    request: Request, node: NodeView, free: FreeResources, promised: int, policy: Policy
 ) -> NodeReason | None:
-    """Why this node cannot take the job at this moment; None when it can. `promised`: disk space in the working
-    directory, in MiB, for all jobs that hold a node.
+    """Return why the node cannot take the job at this moment. None means that it can. `promised` is the space in the
+    working directory (MiB) that all placed jobs asked for together.
     """
-    if room.closed is not None:
-        return room.closed
-    if request.cores > room.slots:
+    if free.closed is not None:
+        return free.closed
+    if request.cores > free.slots:
         return NodeReason(
-            "has {} of {} slots free, the job needs {}", (room.slots, node.slots, request.cores), busy=True
+            "has {} of {} slots free, the job needs {}", (free.slots, node.slots, request.cores), busy=True
         )
-    if request.mem_mb > room.unreserved:
-        return NodeReason("has {} MiB unreserved, the job needs {}", (room.unreserved, request.mem_mb), busy=True)
-    if room.memory is not None and request.mem_mb > room.memory:
+    if request.mem_mb > free.unreserved_mb:
+        return NodeReason("has {} MiB unreserved, the job needs {}", (free.unreserved_mb, request.mem_mb), busy=True)
+    if free.memory_mb is not None and request.mem_mb > free.memory_mb:
         text = "has {} MiB available, of which running jobs may take {}; the job needs {} and {} stay free"
-        taken = max(0, room.available - policy.min_free_mem_mb - room.memory)
-        busy = request.mem_mb <= room.memory + taken
-        return NodeReason(text, (room.available, taken, request.mem_mb, policy.min_free_mem_mb), busy)
-    if request.gpus > room.gpus:
+        taken = max(0, free.available_mb - policy.min_free_mem_mb - free.memory_mb)
+        busy = request.mem_mb <= free.memory_mb + taken
+        return NodeReason(text, (free.available_mb, taken, request.mem_mb, policy.min_free_mem_mb), busy)
+    if request.gpus > free.gpus:
         return NodeReason(
-            "has {} of {} GPUs free, the job needs {}", (room.gpus, len(node.gpus), request.gpus), busy=True
+            "has {} of {} GPUs free, the job needs {}", (free.gpus, len(node.gpus), request.gpus), busy=True
         )
-    if room.enough < request.cores and not room.starving:
+    if free.cores_with_tolerance < request.cores and not free.starving:
         text = "has {:.1f} cores left (other people use {:.1f}, our jobs hold {}), the job needs {}"
-        busy = room.enough + room.reserved >= request.cores
-        return NodeReason(text, (max(0.0, room.left), room.foreign, room.reserved, request.cores), busy)
+        busy = free.cores_with_tolerance + free.reserved_cores >= request.cores
+        return NodeReason(text, (max(0.0, free.cores), free.foreign_cores, free.reserved_cores, request.cores), busy)
     if request.disk_mb:
-        return _disk_short(request.disk_mb, room, promised)
+        return _disk_short(request.disk_mb, free, promised)
     return None
 
 
-def _disk_short(needed: int, room: FreeResources, promised: int) -> NodeReason | None:
-    """The job's files lie in the working directory, which all nodes share."""
-    if room.workdir is not None and needed > room.workdir - promised:
+def _disk_short(needed: int, free: FreeResources, promised: int) -> NodeReason | None:
+    """Return why the disk space does not suffice. All nodes share the working directory, where the job's files are."""
+    if free.workdir_mb is not None and needed > free.workdir_mb - promised:
         text = "sees {} MiB free in the working directory, of which running jobs may take {}; the job needs {}"
-        return NodeReason(text, (room.workdir, promised, needed), busy=needed <= room.workdir)
-    if room.workdir is None and room.scratch is not None and needed > room.scratch:
-        return NodeReason("has {} MiB of scratch free, the job needs {}", (room.scratch, needed))
+        return NodeReason(text, (free.workdir_mb, promised, needed), busy=needed <= free.workdir_mb)
+    if free.workdir_mb is None and free.scratch_mb is not None and needed > free.scratch_mb:
+        return NodeReason("has {} MiB of scratch free, the job needs {}", (free.scratch_mb, needed))
     return None

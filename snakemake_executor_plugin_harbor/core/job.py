@@ -1,4 +1,4 @@
-"""A job as the reactor keeps it, and what the messages about it mean."""
+"""A job as the reactor keeps it, and the meaning of the messages about it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from .progress import Progress
 
 NO_RESERVATION = Reservation(())
 NodeAttempt = tuple[str, JobId, int]
-"""The node, the job and the number of an attempt."""
+"""An attempt on a node: the node, the job and the number of the attempt."""
 LOST_REASONS = {
     "lost": "its agent and the guardian were killed",
     "cancelled": "an earlier controller ended it",
@@ -19,9 +19,9 @@ LOST_REASONS = {
     "shutdown": "the node was shut down",
     "unshared": "the node had lost the working directory",
 }
-"""Ends that say nothing about the job itself: the job is tried again, and Snakemake does not learn of them."""
+"""Reasons of ends that say nothing about the job itself. The job is retried, and Snakemake is not informed."""
 EXTERNAL_REASONS = frozenset({"cancelled", "fenced", "shutdown", "unshared"})
-"""Those of them that the job cannot have caused: they do not count towards the limit of lost attempts."""
+"""Those of the lost reasons that no job can cause. They do not count towards the limit of lost attempts."""
 
 
 @dataclass
@@ -72,14 +72,14 @@ class Job:
 
 
 def impossible_message(refusal: Refusal) -> str:
-    """Each node's reason, one a line."""
+    """Return the message for a job that no node can hold, with the reason of each node in a line of its own."""
     lines = [f"  {name} {why}" for name, why in sorted(refusal.reasons.items())]
     hint = [refusal.hint] if refusal.hint else []
     return "\n".join(["no node of the pool can ever hold it:", *lines, *hint])
 
 
 def exit_event(node: str, job: JobId, attempt: int, message: Mapping[str, Any]) -> ev.Exited:
-    """The event for an agent's `exited` message (or the copy of it that a spool record keeps)."""
+    """Return the event for an agent's `exited` message. A spool record keeps a copy of that message."""
     reason = message.get("reason")
     code = message.get("code")
     return ev.Exited(
@@ -93,7 +93,7 @@ def exit_event(node: str, job: JobId, attempt: int, message: Mapping[str, Any]) 
 
 
 def reservation_of(meta: Mapping[str, Any]) -> Reservation:
-    """The seat that a spool record's `meta` keeps."""
+    """Return the reservation that is written in the `meta` of a spool record."""
 
     def numbers(value: object) -> tuple[int, ...]:
         return tuple(v for v in value if isinstance(v, int)) if isinstance(value, list) else ()
@@ -101,8 +101,8 @@ def reservation_of(meta: Mapping[str, Any]) -> Reservation:
     return Reservation(numbers(meta.get("slots")), numbers(meta.get("gpus")))
 
 
-def elapsed(message: Mapping[str, Any], default: float) -> float:
-    """Seconds that an attempt took by its node's clock; `default` if that says nothing sensible."""
+def run_seconds(message: Mapping[str, Any], default: float) -> float:
+    """Return the seconds that an attempt took by its node's clock, or `default` if the clock makes no sense."""
     start, end = message.get("start"), message.get("end")
     if isinstance(start, (int, float)) and isinstance(end, (int, float)) and 0 <= end - start < 1e9:
         return float(end - start)
@@ -110,7 +110,7 @@ def elapsed(message: Mapping[str, Any], default: float) -> float:
 
 
 def exit_reason(event: ev.Exited) -> str:
-    """Why an attempt failed, in words."""
+    """Return why an attempt failed, for users."""
     match event.reason:
         case "timeout":
             return "killed: its runtime was over"

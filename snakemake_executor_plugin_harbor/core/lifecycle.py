@@ -1,12 +1,26 @@
-"""The two state machines, as data: every transition that a job or a node can make is in these tables.
+"""The two state machines as data. These tables hold every transition that a job or a node can make.
 
-The reactor (`pool`) asks `job_next` and `node_next` and never sets a state by itself; the diagrams in
-`docs/architecture.md` are drawn from the same tables. A (state, trigger) that is not listed is illegal: the
-reactor ignores it when it comes from a node (a late message), and it is a bug when it comes from ourselves.
+The job table and the node table call `job_next` and `node_next`, and never set a state in another way. The diagrams in
+`docs/states.md` are drawn from these tables. A pair of state and trigger that is not in the table is ignored. That is
+normal for a late message from a node.
 """
 
 from .model import JobState as J
 from .model import NodeState as N
+
+JOB_STATES: dict[J, str] = {
+    J.QUEUED: "The job waits for a node.",
+    J.PLACED: "The job holds a reservation on a node, and the controller prepares its start message.",
+    J.STARTING: "The start message was sent, and the node has not confirmed the start yet.",
+    J.RUNNING: "The node has confirmed that the job runs.",
+    J.UNREACHABLE: "The connection to the node was lost. The job may still run there, and its reservation stays.",
+    J.CANCELLING: "A cancel message was sent to the node, and the node has not confirmed the end yet.",
+    J.SUCCEEDED: "The job has ended well, or its outputs came from Snakemake's cache.",
+    J.FAILED: "The job itself has failed, could not be prepared, was lost too often, or fits on no node.",
+    J.CANCELLED: "The job was ended because the user wanted so.",
+    J.WITHDRAWN: "The job never started and was given back to Snakemake, because the run is ending.",
+}
+"""The meaning of each job state."""
 
 JOB: dict[tuple[J, str], J] = {
     (J.QUEUED, "placed"): J.PLACED,
@@ -48,12 +62,27 @@ JOB: dict[tuple[J, str], J] = {
 }
 
 TERMINAL = frozenset({J.SUCCEEDED, J.FAILED, J.CANCELLED, J.WITHDRAWN})
+"""The states that a job never leaves."""
 ON_NODE = frozenset({J.STARTING, J.RUNNING, J.UNREACHABLE, J.CANCELLING})
+"""The states in which a job may run on its node."""
 HOLDING = ON_NODE | {J.PLACED}
-"""States in which a job holds a reservation."""
+"""The states in which a job holds a reservation."""
 
 CONNECTED = frozenset({N.READY, N.QUARANTINED, N.UNUSABLE})
-"""States in which a node can be talked to."""
+"""The states in which a node has a connection."""
+
+NODE_STATES: dict[N, str] = {
+    N.OFFLINE: "No connection to the node has been tried yet.",
+    N.CONNECTING: "A connection to the node is being opened.",
+    N.READY: "The node is connected and takes jobs.",
+    N.BACKOFF: "The connection was lost or could not be opened. It is tried again after a pause.",
+    N.QUARANTINED: "The node is connected, but it has refused several starts or has not answered one. It takes no jobs "
+    "for a while.",
+    N.UNUSABLE: "The node is connected, but it does not see the working directory. It takes no jobs until it does.",
+    N.REJECTED: "The user has to repair something before the node can be used, such as its host key or the login.",
+    N.REMOVED: "The node was taken out of the host list, and its jobs have ended.",
+}
+"""The meaning of each node state."""
 
 NODE: dict[tuple[N, str], N] = {
     (N.OFFLINE, "connect"): N.CONNECTING,
@@ -75,10 +104,10 @@ NODE: dict[tuple[N, str], N] = {
 
 
 def job_next(state: J, trigger: str) -> J | None:
-    """The state that follows, or None where the trigger does not apply (a late or repeated message)."""
+    """Return the next state, or None if the trigger does not apply (a late or repeated message)."""
     return JOB.get((state, trigger))
 
 
 def node_next(state: N, trigger: str) -> N | None:
-    """The state that follows, or None where the trigger does not apply."""
+    """Return the next state, or None if the trigger does not apply."""
     return NODE.get((state, trigger))

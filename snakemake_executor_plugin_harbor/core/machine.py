@@ -1,4 +1,4 @@
-"""Computers that several entries of the host list name, and their load."""
+"""Machines. Several entries of the host list may be one computer (localhost beside its own SSH name, for example)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from .node import NodeView
 
 Peers = Mapping[str, list[NodeView]]
+"""The nodes by boot id."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What all entries of the host list that are one computer hold together.
+    """The load of one computer, summed over all entries of the host list that are this computer.
 
-    `cores` are its own, or the SLOTS that the user gave to its entries if those are more (the user's choice).
+    `cores` is the number of its cores. If the SLOTS of its entries together are more, that number counts (the user's
+    choice). `reserved` are the cores that our jobs asked for. `ours` are the busy cores of our jobs, and `foreign`
+    those of other people.
     """
 
     cores: int
@@ -21,8 +24,8 @@ class Machine:
     foreign: float
 
 
-def machines(nodes: Iterable[NodeView]) -> Peers:
-    """The entries of the host list that are one computer (localhost beside its own SSH name), by boot id."""
+def peers_by_boot_id(nodes: Iterable[NodeView]) -> Peers:
+    """Return the nodes by boot id, because entries with the same boot id are one computer."""
     peers: dict[str, list[NodeView]] = {}
     for node in nodes:
         if node.facts and node.facts.boot_id:
@@ -31,8 +34,8 @@ def machines(nodes: Iterable[NodeView]) -> Peers:
 
 
 def peers_of(node: NodeView, peers: Peers) -> list[NodeView]:
-    """The entries that are the same computer as `node`. A container with a CPU quota is a computer of its own: what it
-    measures is its own use.
+    """Return the entries that are the same computer as `node`. A container with a CPU quota counts as a computer of its
+    own, because it measures only its own use.
     """
     if node.facts is None or node.facts.quota:
         return [node]
@@ -40,10 +43,10 @@ def peers_of(node: NodeView, peers: Peers) -> list[NodeView]:
 
 
 def machine_of(node: NodeView, peers: Peers) -> Machine:
-    """The computer's load: our use summed over every entry that shares its boot id.
+    """Return the load of the node's computer.
 
-    Our use in a sample counts only the attempts that are still held: what a job that has ended since used is
-    free again at once, not a sample later.
+    The use of our jobs in a sample counts only for attempts that still hold a reservation. So the cores of a job that
+    has ended since the sample are free at once, not only with the next sample.
     """
     same = peers_of(node, peers)
     ours = 0.0
@@ -60,7 +63,7 @@ def machine_of(node: NodeView, peers: Peers) -> Machine:
 
 
 def _cores(same: Iterable[NodeView]) -> int:
-    """Cores of one computer that has these entries."""
+    """Return the cores of the computer that has these entries."""
     found = given = 0
     for peer in same:
         if peer.facts:
@@ -70,7 +73,7 @@ def _cores(same: Iterable[NodeView]) -> int:
 
 
 def total_slots(nodes: Iterable[NodeView]) -> int:
-    """How many slots these nodes have together: two entries that are one computer do not have its cores twice."""
+    """Return the number of slots of these nodes together. The cores of a computer with two entries count once."""
     total = 0
     shared: dict[str, list[NodeView]] = {}
     for node in nodes:

@@ -1,4 +1,4 @@
-"""What harbor talks about: nodes, jobs, loads, requests. Frozen data, no behaviour beyond arithmetic."""
+"""The data that harbor works with: nodes, jobs, loads, requests. All of it is frozen and has no behaviour."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,11 +6,12 @@ from enum import StrEnum
 from typing import Any
 
 JobId = str
-"""`RUN/JOB`: unique over all runs, so that a restarted controller knows which run a job came from."""
+"""The id of a job has the form `RUN/JOB`. It is unique over all runs, so a restarted controller sees from which run a
+job came."""
 
 
 class JobState(StrEnum):
-    """Where a job is; the transitions are in `lifecycle`."""
+    """The state of a job. `lifecycle` holds the transitions and the meaning of each state."""
 
     QUEUED = "queued"
     PLACED = "placed"
@@ -25,7 +26,7 @@ class JobState(StrEnum):
 
 
 class NodeState(StrEnum):
-    """Where a node is; the transitions are in `lifecycle`."""
+    """The state of a node. `lifecycle` holds the transitions and the meaning of each state."""
 
     OFFLINE = "offline"
     CONNECTING = "connecting"
@@ -39,7 +40,11 @@ class NodeState(StrEnum):
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """One line of the host list. `slots` None means as many as the node has cores."""
+    """One entry of the host list. None means that the user has not set the value.
+
+    Without `slots`, a node has as many slots as cores. `hours` are the hours of the day in which the node takes jobs.
+    `local` means that the node is the controller's own machine, reached without SSH.
+    """
 
     name: str
     host: str
@@ -60,10 +65,11 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What a node said of itself in `hello`; does not change while it is connected.
+    """The facts that a node has sent in its hello. They do not change while it is connected.
 
-    `shared`: the node sees the working directory. `quota`: `cores` is the node's own CPU quota (a container), so nodes
-    with the same boot id add up.
+    `path` is its PATH. `time` is its clock. `shared` means that the node sees the working directory. `shared_paths` are
+    paths that are the same on the node and on the controller. `quota` means that `cores` is the node's own CPU quota,
+    as in a container. So the cores of such nodes with the same boot id add up.
     """
 
     cores: int
@@ -78,19 +84,20 @@ class NodeFacts:
     path: str = ""
     time: float = 0.0
     shared: bool = False
-    same: frozenset[str] = frozenset()
+    shared_paths: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
     quota: bool = False
 
 
 @dataclass(frozen=True)
 class Load:
-    """One sample of a node: cores that are busy, and whose they are.
+    """A load sample of a node.
 
-    `ours` holds busy cores of each attempt that still ran when the sample was taken (key: `JOB#ATTEMPT`);
-    `ended` what our other processes used. What remains of `busy` belongs to other people.
-    `shared` is false while the node has lost the working directory; `workdir_free_mb` is the free space of the file
-    system that the working directory lies on, None where that is unknown.
+    `busy` are the cores that were busy since the last sample. `ours` holds the busy cores of each attempt that still
+    ran when the sample was taken, by attempt key (`JOB#ATTEMPT`). `ended` are the busy cores of our processes that have
+    ended since the last sample. The rest of `busy` belongs to other people. `shared` is false while the node does not
+    see the working directory. `workdir_free_mb` is the free space of the file system of the working directory (None:
+    unknown).
     """
 
     busy: float = 0.0
@@ -110,7 +117,9 @@ class Load:
 
 @dataclass(frozen=True)
 class Request:
-    """What a job asks of a node. `needs` are absolute paths that must exist there."""
+    """The resources that a job asks of a node. `node` pins the job to a node. `constraint` are tags that the node must
+    have. `needs` are absolute paths that must exist there.
+    """
 
     cores: int = 1
     mem_mb: int = 0
@@ -123,7 +132,9 @@ class Request:
 
 @dataclass(frozen=True)
 class AttemptLocation:
-    """Where an earlier run started an attempt. One without a node is not known. `fenced`: a fence was written."""
+    """The place where an earlier run started an attempt. Without a node, the place is unknown. `fenced` means that a
+    fence for the attempt was written.
+    """
 
     node: str = ""
     host: str = ""
@@ -134,7 +145,7 @@ class AttemptLocation:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A job as the pool sees it: what it asks for and how it ranks in the queue.
+    """A job as it is submitted to the pool, with what it asks for and its rank in the queue.
 
     `attempt` is the number of its first attempt in this run. It is larger than 1 if Snakemake retries the job.
     `stall_after` is in seconds; None means the pool's own value. `earlier_ids` are ids under which earlier runs started
@@ -157,7 +168,7 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class Reservation:
-    """What a placed job holds on its node: slots (numbered from 0) and GPUs (their indices there)."""
+    """The slots (numbered from 0) and GPUs (by their index) that a placed job holds on its node."""
 
     slots: tuple[int, ...]
     gpus: tuple[int, ...] = ()
@@ -165,7 +176,7 @@ class Reservation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended, for Snakemake and for the journal. `exit` is the agent's `exited` message, if one came."""
+    """The end of a job, for Snakemake and for the journal. `exit` is the agent's `exited` message, if one came."""
 
     job: JobId
     attempt: int
@@ -176,5 +187,5 @@ class Outcome:
 
 
 def attempt_key(job: JobId, attempt: int) -> str:
-    """The name of one attempt, as in load samples."""
+    """Return the key of an attempt, which load samples use too."""
     return f"{job}#{attempt}"

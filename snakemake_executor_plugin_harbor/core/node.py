@@ -1,4 +1,4 @@
-"""One node as placement sees it: what it is, what it measured last, and what our jobs hold there."""
+"""A node as placement sees it, with its last load sample and the reservations of our jobs."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -7,7 +7,9 @@ from .model import Load, NodeFacts, NodeSpec, NodeState, Request, Reservation
 
 
 class Reservations(MutableMapping[str, tuple[Request, Reservation]]):
-    """What the attempts on one node hold, by attempt key. The sums are kept up to date: reading them is cheap."""
+    """The requests and reservations of the attempts on one node, by attempt key. The sums are updated with each change,
+    so reading them is cheap.
+    """
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[Request, Reservation]] = {}
@@ -38,36 +40,37 @@ class Reservations(MutableMapping[str, tuple[Request, Reservation]]):
     def __delitem__(self, key: str) -> None:
         self._count(*self._held.pop(key), -1)
 
-    def _count(self, request: Request, reservation: Reservation, sign: int) -> None:
-        self.cores += sign * request.cores
-        self.mem_mb += sign * request.mem_mb
-        self.disk_mb += sign * request.disk_mb
+    def _count(self, request: Request, reservation: Reservation, change: int) -> None:
+        self.cores += change * request.cores
+        self.mem_mb += change * request.mem_mb
+        self.disk_mb += change * request.disk_mb
         for used, numbers in ((self._slots, reservation.slots), (self._gpus, reservation.gpus)):
             for number in numbers:
-                # Two holders of one number: an adopted attempt may name a slot that was given away meanwhile.
-                used[number] = used.get(number, 0) + sign
+                # A number may have two holders, because an adopted attempt may name a slot that another job has got.
+                used[number] = used.get(number, 0) + change
                 if not used[number]:
                     del used[number]
 
     @property
     def slots(self) -> Mapping[int, int]:
-        """The slots in use, with the number of their holders."""
+        """The slots in use, each with the number of its holders."""
         return self._slots
 
     @property
     def gpus(self) -> Mapping[int, int]:
-        """The GPUs in use, with the number of their holders."""
+        """The GPUs in use, each with the number of its holders."""
         return self._gpus
 
 
 @dataclass
 class NodeView:
-    """One node as placement sees it: what it is, what it measured last, and what we hold there.
+    """One node as placement sees it.
 
-    `idle_since` is when the last of our jobs there ended (or when it joined). One that is `leaving` the pool may have a
-    `successor` of its name: the same entry of the host list, edited. `mem_base_mb` is the memory that would be
-    available there without our jobs, as far as the samples show it. A `distrusted` node has left a start unanswered.
-    `had` are paths that jobs found there, `missing` those that it never had.
+    `why` is the reason of its state. `idle_since` is the time at which our last job there ended, or at which the node
+    joined. `missing` are paths that jobs need and that the node never had. `had` are paths that jobs have found there.
+    `drain` is the user's reason for which the node gets no more jobs. A `distrusted` node has not answered a start. A
+    node that is `leaving` the pool may have a `successor` of the same name, which is the same entry of the host list
+    after an edit. `mem_base_mb` is the memory that would be available without our jobs, as far as the samples show it.
     """
 
     spec: NodeSpec
@@ -87,7 +90,7 @@ class NodeView:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more is placed here, by the user's will: `drain` says why, or it is `leaving` the pool."""
+        """Return whether the node gets no more jobs because the user wants so. It is drained or `leaving` the pool."""
         return bool(self.drain) or self.leaving
 
     @property
@@ -98,7 +101,7 @@ class NodeView:
 
     @property
     def mem_mb(self) -> int:
-        """The host file may give less than the machine has, never more."""
+        """The memory for jobs. The host file may give less than the machine has, never more."""
         real = self.facts.mem_mb if self.facts else 0
         if self.spec.mem_mb is not None:
             return min(self.spec.mem_mb, real) if real else self.spec.mem_mb
@@ -111,11 +114,12 @@ class NodeView:
         return self.facts.gpus if self.facts else ()
 
     def measure(self, load: Load) -> None:
-        """Take a sample in.
+        """Store a load sample.
 
-        A job may use all the memory that it asked for, and a sample does not say how much of it is in use already. So
-        the memory that the node would have without our jobs is between what is available now and that plus all that
-        they asked for; within these bounds the earlier value holds, which was exact when the node was idle.
+        A job may use all the memory that it asked for, and a sample does not show how much of it is in use already. So
+        the memory that would be available without our jobs lies between two bounds. The lower one is the memory that is
+        available now. The upper one adds all memory that our jobs asked for. Within these bounds the earlier value is
+        kept, because it was exact when the node was idle.
         """
         self.load = load
         available = load.mem_available_mb
@@ -126,20 +130,10 @@ class NodeView:
         self.mem_base_mb = most if self.mem_base_mb is None else min(max(self.mem_base_mb, available), most)
 
     def hold(self, key: str, request: Request, reservation: Reservation) -> None:
-        """The attempt `key` takes its seat here."""
+        """Store the reservation of an attempt."""
         self.reservations[key] = (request, reservation)
 
     def release(self, key: str, now: float) -> None:
-        """The attempt `key` holds nothing here any more; nothing happens if it held nothing."""
+        """Delete the reservation of an attempt, if it has one."""
         if self.reservations.pop(key, None) is not None and not self.reservations:
             self.idle_since = now
-
-    def reserved(self) -> int:
-        """Cores that our jobs here asked for."""
-        return self.reservations.cores
-
-    def used_slots(self) -> set[int]:
-        return set(self.reservations.slots)
-
-    def used_gpus(self) -> set[int]:
-        return set(self.reservations.gpus)

@@ -56,7 +56,7 @@ class NodeCache:
         self._disk_mb[name] = node.reservations.disk_mb
 
     def update_machine(self, name: str) -> None:
-        """Update the lists of nodes that are one computer (as `machine.machines` makes them) for one node."""
+        """Update the lists of nodes that are one computer (as `peers_by_boot_id` makes them) for one node."""
         node = self._nodes.get(name)
         boot_id = node.facts.boot_id if node is not None and node.facts is not None else ""
         before = self._boot_ids.pop(name, "")

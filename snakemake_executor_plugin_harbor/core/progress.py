@@ -1,11 +1,11 @@
-"""How far a job is, and when it will be done."""
+"""The progress of a job, the time that it still needs, and the usual run time of each rule."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` steps, as the job itself says."""
+    """The job has reported that `done` of `total` steps are done."""
 
     done: float
     total: float
@@ -17,14 +17,14 @@ class Progress:
         return min(1.0, max(0.0, self.done / self.total))
 
     def eta(self, elapsed: float) -> float | None:
-        """Seconds left at the pace so far; None before the first step."""
+        """Return the seconds that are left at the pace so far, or None before the first step."""
         if self.fraction <= 0:
             return None
         return elapsed * (1 - self.fraction) / self.fraction
 
 
 def progress_of(value: object) -> Progress | None:
-    """A `[done, total]` pair from the wire; None for anything else."""
+    """Return the progress that a `[done, total]` pair of a message states, or None for anything else."""
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         return None
     done, total = value
@@ -38,15 +38,18 @@ def progress_of(value: object) -> Progress | None:
 
 
 class RuleDurations:
-    """Mean run time of each rule, to start the longest first. Exponential average: recent jobs count more."""
+    """The mean run time of each rule, so that the longest jobs start first. Recent jobs count more (an exponential
+    average).
+    """
 
     def __init__(self) -> None:
         self._mean: dict[str, float] = {}
 
-    def learn(self, rule: str, seconds: float) -> None:
+    def add(self, rule: str, seconds: float) -> None:
+        """A job of the rule has run for this time."""
         old = self._mean.get(rule)
         self._mean[rule] = seconds if old is None else 0.8 * old + 0.2 * seconds
 
     def expected(self, rule: str) -> float:
-        """Seconds; 0 for a rule of which no job has ended yet."""
+        """Return the expected seconds of a job, or 0 if no job of the rule has ended yet."""
         return self._mean.get(rule, 0.0)

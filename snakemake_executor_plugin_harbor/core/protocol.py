@@ -1,6 +1,6 @@
-"""The wire between controller and agent: one JSON object a line. Bytes in, messages and events out.
+"""The meaning of an agent's messages. Messages become events, facts and load samples.
 
-A node is not trusted: whatever it sends becomes a valid event or is dropped, and a line has a bound.
+A node is not trusted. Whatever it sends becomes a valid event or is dropped, and each value has a bound.
 """
 
 import math
@@ -18,7 +18,8 @@ VERSION = 1
 MAX_CORES = 65_536
 MAX_MB = 1 << 40
 MAX_ATTEMPT = 999_999
-MAX_KNOWN_ATTEMPT = 99_999  # adopted and lost again, it has to leave room for attempts that honest nodes take
+MAX_KNOWN_ATTEMPT = 99_999
+"""The highest number of an attempt in a record. An adopted attempt may be requeued, and then its number has to grow."""
 MAX_ID = 200
 MAX_KEY = MAX_ID + 8
 MAX_TEXT = 2000
@@ -26,20 +27,20 @@ MAX_PATH = 4096
 MAX_TAIL = 4096
 MAX_LIST = 4096
 MAX_META = 64
-"""How much a node may say: a number above its bound becomes that bound, text is cut, lists end there."""
+"""The bounds of what a node may send. A number above its bound becomes the bound. Longer texts and lists are cut."""
 STEP = ("code", "start", "end", "cpu_s", "max_rss_mb", "in_mb", "out_mb")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Text from a node as users may see it: no control characters but newline and tab, so no terminal escapes, and
-    nothing that a terminal or a database could not encode. Cut after `limit` characters.
+    """Return a node's text as users may see it, cut after `limit` characters. It contains no control characters but
+    newline and tab, so no terminal escapes, and nothing that a terminal or a database cannot encode.
     """
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text[:limit])
 
 
 def facts_of(hello: Message) -> NodeFacts:
-    """What a node says of itself; nonsense becomes the smallest sensible value."""
+    """Return the facts in a node's hello. A value that makes no sense becomes the smallest sensible value."""
     tmpdir = hello.get("tmpdir")
     return NodeFacts(
         cores=_count(hello.get("cores"), 1, MAX_CORES) or 1,
@@ -54,14 +55,14 @@ def facts_of(hello: Message) -> NodeFacts:
         path=_str(hello.get("path")),
         time=_float(hello.get("time")),
         shared=hello.get("shared") is True,
-        same=frozenset(_strs(hello.get("same"))),
+        shared_paths=frozenset(_strs(hello.get("same"))),
         warnings=tuple(_text(warning, MAX_TEXT) for warning in _strs(hello.get("warnings"))[:20]),
         quota=hello.get("quota") is True,
     )
 
 
 def load_of(message: Message) -> Load:
-    """One load sample."""
+    """Return the load sample in a message."""
     ours = message.get("ours")
     shares = list(ours.items())[:MAX_LIST] if isinstance(ours, dict) else []
     return Load(
@@ -78,7 +79,7 @@ def load_of(message: Message) -> Load:
 
 
 def event_of(node: str, message: Message) -> ev.Event | None:
-    """The event that a message from `node` is; None for anything that is not one."""
+    """Return the event for a message from a node, or None if the message is no event."""
     kind = message["t"]
     if kind == "load":
         return ev.LoadMeasured(node, load_of(message))
@@ -104,8 +105,8 @@ def event_of(node: str, message: Message) -> ev.Event | None:
 
 
 def exit_message(message: Message) -> Message:
-    """What is kept of an `exited` message, and only what makes sense: numbers that numbers should be, and no more text
-    than the end of a job's output.
+    """Return the sensible part of an `exited` message. Fields that should be numbers are numbers, and of the job's
+    output only the end is kept.
     """
     progress, reason, code = progress_of(message.get("progress")), message.get("reason"), message.get("code")
     kept: dict[str, Any] = {
@@ -120,7 +121,7 @@ def exit_message(message: Message) -> Message:
 
 
 def record_of(message: Message) -> ev.NodeRecord | None:
-    """One spool record that a node listed after hello."""
+    """Return the spool record in a message that a node has sent after its hello."""
     names, exit, meta = _attempt(message.get("job"), message.get("attempt")), message.get("exit"), message.get("meta")
     if message["t"] != "known" or names is None or names[1] > MAX_KNOWN_ATTEMPT:
         return None
@@ -135,7 +136,9 @@ def record_of(message: Message) -> ev.NodeRecord | None:
 
 
 def _meta(given: Message) -> dict[str, Any]:
-    """What we gave a node to keep is short and flat. Whether its values make sense, adoption looks."""
+    """Return the sensible part of the `meta` of a record. What we send as `meta` is short and flat. Adoption checks the
+    values.
+    """
     kept = {name: value for name, value in list(given.items())[:MAX_META] if len(name) <= MAX_META and _flat(value)}
     for name in ("slots", "gpus"):
         kept[name] = list(_indices(kept.get(name)))
@@ -156,7 +159,9 @@ def _attempts(value: object) -> Iterator[tuple[JobId, int]]:
 
 
 def _attempt(job: object, attempt: object) -> tuple[JobId, int] | None:
-    """A job and an attempt of it, if they can be such: they are shown, and the journal's integers have 64 bits."""
+    """Return a job id and the number of an attempt if both are valid. They are shown to users, and the journal's
+    integers have 64 bits.
+    """
     if not isinstance(job, str) or not 0 < len(job) <= MAX_ID or _UNPRINTABLE.search(job):
         return None
     if not isinstance(attempt, int) or isinstance(attempt, bool) or not 1 <= attempt <= MAX_ATTEMPT:
@@ -165,7 +170,7 @@ def _attempt(job: object, attempt: object) -> tuple[JobId, int] | None:
 
 
 def _indices(value: object) -> tuple[int, ...]:
-    """Slots or GPUs, each once, in order."""
+    """Return the numbers of slots or GPUs, each once, in order."""
     found = value if isinstance(value, list) else []
     return tuple(sorted({i for i in found if isinstance(i, int) and not isinstance(i, bool) and 0 <= i < MAX_CORES}))
 
@@ -175,14 +180,14 @@ def _count(value: object, low: int, high: int) -> int | None:
 
 
 def _megabytes(value: object) -> int | None:
-    """None for what is no number; of those, floats too."""
+    """Return a number of megabytes, which may be a float. None stands for anything else."""
     if isinstance(value, float):
         value = int(value) if math.isfinite(value) else None
     return _count(value, 0, MAX_MB)
 
 
 def _float(value: object) -> float:
-    """0 for what is no number, infinite, or larger than anything that is measured here."""
+    """Return a finite number, or 0 if the value is no number or is larger than anything that is measured here."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15:
         return float(value)
     return 0.0
@@ -193,7 +198,7 @@ def _amount(value: object) -> float:
 
 
 def _numbers(given: Message, names: Iterable[str]) -> dict[str, float]:
-    """Those of the named values that are numbers."""
+    """Return those of the named values that are numbers."""
     return {name: _float(given[name]) for name in names if isinstance(given.get(name), (int, float))}
 
 

@@ -26,7 +26,7 @@ from .model import JobState
 from .node import NodeView
 from .node_cache import NodeCache
 from .node_reason import NodeReason
-from .placement import Placement, placement
+from .placement import Placement, placement_on
 from .policy import Policy
 from .progress import RuleDurations
 
@@ -75,7 +75,7 @@ class WaitingQueue:
 
     @property
     def asked(self) -> int:
-        """How often a node was asked whether it can take a job. This measures the work done."""
+        """The number of questions to nodes whether they can take a job. It measures the work of the queue."""
         return self._classes.asked
 
     # --- what has changed -------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class WaitingQueue:
                 (avoided, *_), name = offer
                 node = self._nodes[name]
                 possible = len(self._nodes) - len(job_class.impossible)
-                yield job, placement(job_class.request, node, self._cache.free(name), avoided, possible)
+                yield job, placement_on(node, job_class.request, self._cache.free(name), avoided, possible)
                 self._cache.reservations_changed(node)
                 self._classes.update_offer(job_class, name)
             if (head := job_class.first(rank)) is not None:
@@ -248,7 +248,7 @@ class WaitingQueue:
             if c.count
         ]
         for number, jobs, reasons in self._held.groups():
-            groups.append(WaitingGroup(number, lambda jobs=jobs: jobs, lambda reasons=reasons: reasons))  # type: ignore[misc]
+            groups.append(WaitingGroup(number, partial(list, jobs), partial(dict, reasons)))
         return groups
 
     def group_numbers(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, int]]:

@@ -76,7 +76,7 @@ class StartMessages:
         entry = self._entries.get(launch.job)
         if entry is not None and entry.preparing:
             self._executor.logger.warning(
-                f"harbor: job {entry.job.jobid} ({entry.job.name}) preparing for {seconds:.0f} s: "
+                f"harbor: job {entry.job.jobid} ({entry.job.name}): preparing for {seconds:.0f} s: "
                 f"{self.describe_step(entry)}"
             )
 
@@ -197,7 +197,7 @@ class StartMessages:
         self, node: str, facts: NodeFacts, command: Command, context: LaunchContext
     ) -> dict[str, str | None]:
         local = self._dispatcher.snapshot.nodes[node].spec.local
-        shared = {} if local else environment.shared_environment(facts.same, facts.path)
+        shared = {} if local else environment.shared_environment(facts.shared_paths, facts.path)
         return environment.of_attempt(self._workflow, command.env, context.environment(), shared)
 
     def _scripts(self, entry: InFlightJob, launch: act.Prepare, command: Command, context: LaunchContext) -> list[str]:

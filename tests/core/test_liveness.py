@@ -1,6 +1,6 @@
-"""Whatever nodes do, a job that waits is placed once a node that could hold it is idle.
+"""A waiting job is placed as soon as a node that can hold it is idle, whatever the nodes did before.
 
-The machine in `test_pool` asserts safety only: a pool that never places anything would pass it.
+The state machine in `test_pool` tests safety only. A pool that never places a job would pass it.
 """
 
 from hypothesis import settings
@@ -12,13 +12,14 @@ from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.feasibility import permanent_reason
 from snakemake_executor_plugin_harbor.core.lifecycle import CONNECTED, ON_NODE
 from snakemake_executor_plugin_harbor.core.model import JobSpec, JobState, Load, NodeFacts, NodeState, Request
-from tests.core.test_pool import MESSAGES, make_pool, of
+from tests.core.pool_machine import MESSAGES
+from tests.core.pools import make_pool, of
 
 NODES = st.sampled_from("abc")
 
 
 class WhatWaitsIsPlaced(RuleBasedStateMachine):
-    """Jobs that are submitted, prepared at once, and answered by nodes that fail in every way."""
+    """Jobs are submitted and prepared at once. Nodes answer with every kind of failure."""
 
     def __init__(self):
         super().__init__()
@@ -69,7 +70,7 @@ class WhatWaitsIsPlaced(RuleBasedStateMachine):
 
     @rule()
     def calm(self):
-        """A minute passes, and every node that is connected measures that it is idle."""
+        """A minute passes, and every connected node measures that it is idle."""
         self.now += 61.0
         connected = [name for name, node in self.pool.nodes.items() if node.state in CONNECTED]
         self.do(ev.Tick(), *(ev.LoadMeasured(name, Load(mem_available_mb=8000)) for name in connected))

@@ -1,12 +1,12 @@
-"""The formula: who gets the next job, and why a node does not."""
+"""The placement formula: which node gets the next job, and why another node does not."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from snakemake_executor_plugin_harbor.core.feasibility import Refusal
-from snakemake_executor_plugin_harbor.core.free_resources import STARVATION_S, left, within_hours
-from snakemake_executor_plugin_harbor.core.machine import machine_of, machines
+from snakemake_executor_plugin_harbor.core.free_resources import STARVATION_S, cores_left, within_hours
+from snakemake_executor_plugin_harbor.core.machine import machine_of, peers_by_boot_id
 from snakemake_executor_plugin_harbor.core.model import Load, NodeFacts, NodeSpec, NodeState, Request, Reservation
 from snakemake_executor_plugin_harbor.core.node import NodeView
 from snakemake_executor_plugin_harbor.core.placement import Placement, place
@@ -144,7 +144,7 @@ def test_hours(hours, hour, inside):
     jobs=st.lists(st.integers(1, 3), max_size=30),
 )
 def test_placements_respect_the_limit_and_follow_the_load(busy, cores, max_load, jobs):
-    """Whatever is placed, no node goes above the limit by more than the noise, and the emptiest node is taken."""
+    """No placement brings a node above its limit by more than the tolerance, and the emptiest node is chosen."""
     nodes = pool(*(node(f"n{i}", cores=cores, busy=min(b, cores)) for i, b in enumerate(busy)))
     policy = Policy(max_load=max_load)
     for index, want in enumerate(jobs):
@@ -153,12 +153,12 @@ def test_placements_respect_the_limit_and_follow_the_load(busy, cores, max_load,
             assert set(answer.reasons) == set(nodes)
             continue
         view = nodes[answer.node]
-        peers = machines(nodes.values())
-        mine = left(view, machine_of(view, peers), policy)
+        peers = peers_by_boot_id(nodes.values())
+        mine = cores_left(view, machine_of(view, peers), policy)
         assert mine + 0.5 >= want
         for other in nodes.values():
-            fits = len(other.used_slots()) + want <= other.slots
-            if fits and left(other, machine_of(other, peers), policy) > mine + 1e-9:
+            fits = len(other.reservations.slots) + want <= other.slots
+            if fits and cores_left(other, machine_of(other, peers), policy) > mine + 1e-9:
                 pytest.fail(f"{other.spec.name} had more left than {answer.node}")
         view.reservations[f"r/{index}#1"] = (Request(cores=want), answer.reservation)
-        assert len(view.used_slots()) == sum(r.cores for r, _ in view.reservations.values()) <= view.slots
+        assert len(view.reservations.slots) == sum(r.cores for r, _ in view.reservations.values()) <= view.slots

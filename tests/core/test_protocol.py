@@ -1,10 +1,8 @@
-"""The wire: any bytes, any JSON, any order of both become valid events or nothing."""
+"""The protocol: any bytes and any JSON, in any order, become valid events or nothing."""
 
 import dataclasses
-import itertools
 import json
 import math
-import tracemalloc
 from collections.abc import Mapping
 
 import pytest
@@ -13,148 +11,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.codec import Decoder, encode
 from snakemake_executor_plugin_harbor.core.job import reservation_of
 from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, ON_NODE
 from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Reservation
-from snakemake_executor_plugin_harbor.core.protocol import (
-    event_of,
-    facts_of,
-    load_of,
-    printable,
-    record_of,
-)
+from snakemake_executor_plugin_harbor.core.protocol import event_of, facts_of, load_of, printable, record_of
 from snakemake_executor_plugin_harbor.jobs.failure import failure_text
-from tests.core.test_pool import AnyOrder, make_pool, outcome, run_one
-
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
-ESCAPES = "\x1b]0;owned\x07\x1b[31m\x9b31m\x7f\r\x00\ud800"
-KINDS = ("hello", "known", "ready", "load", "alive", "started", "refused", "progress", "exited", "gone", "output")
-ODD = (1, 2.5, 10**400, -(10**400), math.inf, math.nan, -1, "x", True, None, [1], {})
-NAMES = (
-    *("job", "attempt", "state", "hash", "meta", "exit", "code", "reason", "steps", "tail", "log", "progress", "start"),
-    *("end", "done", "total", "message", "path", "jobs", "busy", "ours", "ended", "load1", "mem_available_mb", "users"),
-    *("disk_free_mb", "cores", "mem_mb", "gpus", "boot_id", "host", "user", "python", "scratch", "tmpdir", "time"),
-    *("shared", "same", "warnings", "index", "slots", "cpu_s", "max_rss_mb", "litter", "shadow_dir"),
-)
-
-
-def nest(depth):
-    value = 1
-    for level in range(depth):
-        value = [value] if level % 2 else {"a": value}
-    return value
-
-
-numbers = st.one_of(
-    st.integers(),
-    st.floats(),
-    st.sampled_from([10**400, -(10**400), 2**63, -1, 0, 1, 999_999, 1_000_000, math.nan, math.inf, -math.inf, 1e308]),
-)
-texts = st.one_of(
-    st.text(st.one_of(st.characters(), st.characters(categories=["Cs", "Cc"])), max_size=30),
-    st.sampled_from([ESCAPES, "x" * 5000, "run/1", "lost", "running", "disk", "missing"]),
-)
-leaves = st.one_of(st.none(), st.booleans(), numbers, texts, st.sampled_from([40, 300]).map(nest))
-values = st.recursive(
-    leaves,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=5),
-        st.dictionaries(st.one_of(st.sampled_from(NAMES), texts), inner, max_size=5),
-    ),
-    max_leaves=12,
-)
-jobs = st.one_of(st.sampled_from(["run/1", "run/2", "run/3", "old/1", "x/1"]), values)
-attempts = st.one_of(st.integers(1, 3), values)
-fields = dict.fromkeys(NAMES, values) | {
-    "job": jobs,
-    "attempt": attempts,
-    "jobs": st.one_of(st.lists(st.tuples(jobs, attempts).map(list), max_size=5), values),
-    "gpus": st.one_of(st.lists(st.fixed_dictionaries({"index": numbers})), values),
-}
-
-
-@st.composite
-def messages(draw, kinds=KINDS):
-    """Any JSON object with a string "t"; most often of a kind that there is, with fields that there are."""
-    names = draw(st.sets(st.sampled_from(NAMES), max_size=12))
-    kind = draw(st.one_of(st.sampled_from(kinds), texts) if kinds is KINDS else st.sampled_from(kinds))
-    # A job and an attempt, or nearly nothing would be past the first check.
-    return {name: draw(fields[name]) for name in sorted({"job", "attempt", *names})} | {"t": kind}
-
-
-def wire(message):
-    """As it comes out of the decoder at the other end; None if it does not."""
-    return next(Decoder().feed(encode(message)), None)
-
-
-# --- bytes ------------------------------------------------------------------------------------------------
-
-LIMIT = 60
-lines = st.one_of(
-    st.binary(max_size=2 * LIMIT),
-    st.sampled_from(
-        [b'{"t":"a"}', b"{}", b"[1]", b'{"t":1}', b'{"t":"' + b"x" * (LIMIT - 8) + b'"}', b"\xff\xfe", b""]
-    ),
-    st.sampled_from(
-        [b'{"t":"' + b"x" * (LIMIT - 7) + b'"}', b"[" * 50, b'{"t":"b","n":NaN}', b'{"t":"\\ud800"}', b"{"]
-    ),
-    messages().map(lambda message: encode(message)[:-1]),
-)
-
-
-def decoded(chunks, limit=LIMIT):
-    decoder = Decoder(limit)
-    found = [repr(message) for chunk in chunks for message in decoder.feed(chunk)]
-    return found, decoder.dropped
-
-
-@patient
-@given(lines=st.lists(lines, max_size=8), cuts=st.lists(st.integers(0, 500), max_size=12), end=st.booleans())
-def test_messages_do_not_depend_on_where_chunks_end(lines, cuts, end):
-    data = b"\n".join(lines) + (b"\n" if end else b"")
-    borders = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    whole = decoded([data])
-    assert decoded([data[a:b] for a, b in itertools.pairwise(borders)]) == whole
-    assert decoded([data[i : i + 1] for i in range(len(data))]) == whole
-
-
-@patient
-@given(lines=st.lists(lines, max_size=8))
-def test_every_whole_line_is_a_message_or_dropped_and_long_ones_are_dropped(lines):
-    data = b"".join(line + b"\n" for line in lines)
-    found, dropped = decoded([data])
-    assert len(found) + dropped == data.count(b"\n")
-    assert len(found) <= sum(len(line) <= LIMIT for line in data.split(b"\n"))
-    assert decoded([data, b'{"t":"fine"}\n'])[0] == [*found, "{'t': 'fine'}"], "it goes on"
-
-
-def test_a_line_of_exactly_the_limit_passes():
-    line = b'{"t":"' + b"x" * (LIMIT - 8) + b'"}'
-    assert len(line) == LIMIT
-    assert decoded([line + b"\n"])[1] == 0
-    assert decoded([b" " + line + b"\n"]) == ([], 1)
-
-
-@pytest.mark.parametrize("piece", [b"x" * 65536, b"\n" * 65536, b"[" * 65535 + b"\n"], ids=["endless", "empty", "deep"])
-def test_a_decoder_holds_no_more_than_its_limit(piece):
-    decoder = Decoder(1 << 20)
-    tracemalloc.start()
-    try:
-        for _ in range(40):
-            assert not list(decoder.feed(piece))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    # Its limit, what joins it, and 65,536 lines of one chunk, of 33 bytes each and a pointer.
-    assert peak < 6 << 20, f"{peak >> 10} KiB"
-
+from tests.core.messages import ESCAPES, ODD, messages, patient, wire
+from tests.core.pool_machine import AnyOrder
+from tests.core.pools import make_pool, outcome, run_one
 
 # --- messages ---------------------------------------------------------------------------------------------
 
 
 def numbers_in(value):
-    """Every number in an event, however deep."""
+    """Return every number in an event, at any depth."""
     if dataclasses.is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -169,7 +39,7 @@ def numbers_in(value):
 def assert_shown(*given):
     for text in given:
         assert len(text) <= 4096 and text == printable(text)
-        text.encode()  # the database and the terminal can
+        text.encode()  # A database and a terminal can encode it.
         assert not any(c != "\n" and c != "\t" and (c < " " or "\x7f" <= c < "\xa0") for c in text)
 
 
@@ -201,9 +71,8 @@ def test_any_message_becomes_a_sane_event_or_none(message):
             assert type(event.code) is int and -256 < event.code < 256
             assert_shown(event.reason or "")
             assert len(event.message["tail"]) <= 4096
-            assert_shown(
-                failure_text(Outcome(event.job, event.attempt, JobState.FAILED, "a", "why", event.message), None)
-            )
+            outcome = Outcome(event.job, event.attempt, JobState.FAILED, "a", "why", event.message)
+            assert_shown(failure_text(outcome, None))
         case ev.LoadMeasured():
             assert_shown(*event.load.users)
             assert event.load.busy >= 0 and event.load.foreign >= 0
@@ -278,7 +147,7 @@ def test_a_job_ends_whatever_its_node_says_of_the_time(start, end):
 
 
 class Garbage(AnyOrder):
-    """What nodes make up, between what is real: nothing of it raises, and the pool stays whole."""
+    """Invented messages of nodes between real events. Nothing raises, and the pool stays consistent."""
 
     @rule(node=st.sampled_from("abcx"), given=st.lists(messages(), min_size=1, max_size=4))
     def garbage(self, node, given):
@@ -287,7 +156,7 @@ class Garbage(AnyOrder):
 
     @rule(data=st.data(), code=st.sampled_from([0, 1]), times=st.tuples(*[st.sampled_from(ODD)] * 2))
     def lie(self, data, code, times):
-        """About a job that the node was given."""
+        """A message about a job that the node has got."""
         held = [job for job in self.pool.jobs.values() if job.state in ON_NODE]
         if held:
             job = data.draw(st.sampled_from(held))
@@ -304,7 +173,7 @@ class Garbage(AnyOrder):
 
     @rule(node=st.sampled_from("abc"), message=messages(["known"]))
     def adopted(self, node, message):
-        """A node made up the end of an earlier run's job."""
+        """A node has invented the end of a job of an earlier run."""
         record = record_of(wire(message) or message)
         waiting = [id for id, job in self.pool.jobs.items() if job.state == JobState.QUEUED and job.spec.earlier_ids]
         slot = self.free_slot(node)
@@ -317,7 +186,7 @@ class Garbage(AnyOrder):
 
     @invariant()
     def whole(self):
-        """As for honest nodes; but of its own slots a node may lie as it likes."""
+        """The same as for honest nodes, but a node may lie about its own slots."""
         holders = {job.key: job for job in self.pool.jobs.values() if job.state in HOLDING}
         for name, node in self.pool.nodes.items():
             ours = {key for key, job in holders.items() if job.node == name}

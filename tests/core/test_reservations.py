@@ -1,4 +1,4 @@
-"""What is promised to jobs that were placed counts at once; and what keeps a job from a node says so."""
+"""Reservations count at once, and a node that does not take a job has a reason."""
 
 from dataclasses import replace
 
@@ -11,8 +11,7 @@ from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.feasibility import Refusal
 from snakemake_executor_plugin_harbor.core.free_resources import STARVATION_S
 from snakemake_executor_plugin_harbor.core.job import impossible_message
-from snakemake_executor_plugin_harbor.core.job_table import Timeouts
-from snakemake_executor_plugin_harbor.core.machine import machine_of, machines
+from snakemake_executor_plugin_harbor.core.machine import machine_of, peers_by_boot_id
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,
@@ -24,16 +23,17 @@ from snakemake_executor_plugin_harbor.core.model import (
     Reservation,
 )
 from snakemake_executor_plugin_harbor.core.node import NodeView
-from snakemake_executor_plugin_harbor.core.placement import Placement, place, reservation
+from snakemake_executor_plugin_harbor.core.placement import Placement, lowest_free, place
 from snakemake_executor_plugin_harbor.core.policy import Policy
 from snakemake_executor_plugin_harbor.core.pool import Pool
+from snakemake_executor_plugin_harbor.core.timeouts import Timeouts
 from snakemake_executor_plugin_harbor.core.waiting import SHUN_S
 
 IDLE = Load(mem_available_mb=60_000, disk_free_mb=50_000, workdir_free_mb=60_000)
 
 
 def pool_of(*specs, load=IDLE, policy=None, **facts):
-    """A pool of ready nodes: 16 cores, 64,000 MiB."""
+    """Return a pool of ready nodes, each with 16 cores and 64,000 MiB."""
     pool = Pool(specs, policy, Timeouts(lost_after=100, fence_wait=10))
     pool.connect_all()
     known = {"cores": 16, "mem_mb": 64_000, **facts}
@@ -47,7 +47,7 @@ def node(name="a", **more):
 
 
 def submit(pool, now=1.0, count=1, **request):
-    """The launches that follow from `count` new jobs that ask for the same."""
+    """Submit `count` jobs with the same request. Return the Prepare actions that follow."""
     first = len(pool.jobs)
     specs = tuple(JobSpec(f"run/{first + i}.{now}", Request(**request), rule="r") for i in range(count))
     return [a for a in pool.handle([ev.Submitted(specs)], now) if isinstance(a, act.Prepare)]
@@ -64,16 +64,16 @@ def reason(pool, name="a"):
 
 
 def test_memory_is_reserved_from_the_moment_of_placement():
-    """64 GB, of which others use 40: jobs of 4 GB, five of which fit."""
+    """Other people use 40 of 64 GB, so five jobs of 4 GB fit."""
     pool = pool_of(node(), load=replace(IDLE, mem_available_mb=24_000))
     placed = submit(pool, count=14, mem_mb=4000)
     assert len(placed) == 5
     assert "running jobs may take 20000; the job needs 4000 and 512 stay free" in reason(pool)
     run(pool, placed, 2.0)
-    # They have begun, and use a little of what they may take: still nothing is left to promise.
+    # They have begun, and use a little of what they may take. Still nothing is left to promise.
     assert not of_launch(pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=23_000))], 3.0))
     assert not of_launch(pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=4_000))], 4.0))
-    # Others leave: what they had can be promised now.
+    # Other people leave, so their memory can be promised now.
     assert len(of_launch(pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=44_000))], 5.0))) == 5
 
 
@@ -103,7 +103,7 @@ def test_what_an_idle_node_is_given_never_exceeds_what_it_had(available, asked, 
             pool.handle([ev.Submitted((JobSpec(f"run/{index}.{i}", Request(mem_mb=mem)),))], now)
         promised = pool.nodes["a"].reservations.mem_mb
         assert promised <= max(0, available - 512)
-        # All of them run and use a part of it.
+        # All of them run and use a part of their memory.
         pool.handle([ev.LoadMeasured("a", replace(IDLE, mem_available_mb=int(available - part * promised)))], now)
 
 
@@ -158,21 +158,21 @@ def test_names_of_one_machine_count_once():
 
 
 def test_a_container_on_a_machine_that_is_a_node_itself():
-    """What its jobs use is seen by the machine, and is not somebody else's there."""
+    """The machine's other entry sees the use of these jobs, and does not count it as other people's use."""
     host, inner = NodeView(node("h"), NodeState.READY), NodeView(node("c"), NodeState.READY)
     host.facts = NodeFacts(cores=8, mem_mb=8000, boot_id="one")
     inner.facts = NodeFacts(cores=2, mem_mb=2000, boot_id="one", quota=True)
     inner.load = Load(busy=2.0, ours={"r/1#1": 2.0})
     inner.hold("r/1#1", Request(2), Reservation((0, 1)))
     host.load = Load(busy=2.5)
-    machine = machine_of(host, machines([host, inner]))
+    machine = machine_of(host, peers_by_boot_id([host, inner]))
     assert (machine.cores, machine.reserved, machine.ours, machine.foreign) == (8, 2, 2.0, 0.5)
 
 
 def test_the_seat_of_a_node_with_millions_of_slots():
     view = NodeView(node(slots=30_000_000), NodeState.READY)
     view.hold("x#1", Request(2), Reservation((0, 2)))
-    assert reservation(Request(cores=3), view).slots == (1, 3, 4)
+    assert lowest_free(Request(cores=3), view).slots == (1, 3, 4)
 
 
 # --- a node that failed a job is its last choice ------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_a_job_waits_a_little_for_a_busy_node_before_it_goes_back():
     run(pool, [two], 1.0)
     assert not lose(pool, one, 2.0)
     assert "failed this job before" in pool.jobs[one.job].refusal.reasons[one.node]
-    # Others take the node meanwhile; the job is not in their way.
+    # Other jobs take the node meanwhile, and this job does not block them.
     assert submit(pool, now=3.0)[0].node == one.node
     pool.handle([ev.Exited(one.node, next(j for j in pool.jobs if j.endswith(".3.0")), 1, 0, None)], 3.5)
     assert not of_launch(pool.handle([ev.Tick()], 2.0 + SHUN_S - 0.5))
@@ -271,7 +271,7 @@ def test_the_use_of_a_peers_jobs_is_not_somebody_elses():
     assert len(submit(pool, now=3.0, count=3)) == 2, "two of four cores are free"
 
 
-# --- what a refusal for ever says ---------------------------------------------------------------------------
+# --- the text of a permanent refusal ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""The incremental queue decides what a simple pass over all jobs and all nodes would decide, at a bounded cost."""
+"""The waiting queue decides the same as a simple pass over all jobs and all nodes, at a bounded cost."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,6 @@ from hypothesis import strategies as st
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.job_table import Timeouts
 from snakemake_executor_plugin_harbor.core.model import (
     JobSpec,
     JobState,
@@ -22,11 +22,14 @@ from snakemake_executor_plugin_harbor.core.model import (
 from snakemake_executor_plugin_harbor.core.placement import Placement, place
 from snakemake_executor_plugin_harbor.core.policy import Policy
 from snakemake_executor_plugin_harbor.core.pool import Pool
+from snakemake_executor_plugin_harbor.core.timeouts import Timeouts
 from snakemake_executor_plugin_harbor.core.waiting import SHUN_S
 
 
 def naive(pool, queue, nodes, now):
-    """The reference: every job in the order of the queue asks every node; then the same with the last choices."""
+    """Return the decisions of the reference. Every job asks every node, in the order of the queue. Then the same is
+    done with the nodes that the jobs avoid.
+    """
     decided = {}
     for last_choice in (False, True):
         full = set()
@@ -60,7 +63,7 @@ def can_ever(request, node, pool):
 
 
 class Checked(Pool):
-    """Compares each round of decisions with the reference."""
+    """A pool that compares each round of decisions with the reference."""
 
     rounds = 0
 
@@ -126,6 +129,61 @@ facts = st.builds(
 )
 
 
+def submissions(draw, count):
+    """Return events that submit up to 6 jobs. `count` is the number of jobs that were submitted before."""
+    events = []
+    for number in range(count + 1, count + 1 + draw(st.integers(1, 6))):
+        earlier_ids = draw(st.sampled_from([(), (), (), (f"old/{number}",)]))
+        rule, priority = draw(st.sampled_from("rs")), draw(st.sampled_from([0, 0, 1]))
+        spec = JobSpec(f"run/{number}", draw(requests), 1, rule, priority, draw(st.integers(0, 2)))
+        events.append(ev.Submitted((replace(spec, earlier_ids=earlier_ids),)))
+    return events
+
+
+def attempt_events(draw, job, what):
+    """Return events about the attempt of a job that is on a node."""
+    node, id, attempt = job.node, job.spec.id, job.attempt
+    message = {"start": 0, "end": draw(st.integers(1, 50))}
+    prepared = ev.Prepared(id, attempt)
+    return {
+        11: [prepared],
+        12: [prepared, ev.Exited(node, id, attempt, 0, None, message)],
+        13: [prepared, ev.Exited(node, id, attempt, 0, None, message)],
+        14: [prepared, ev.Exited(node, id, attempt, -9, "lost")],
+        15: [prepared, ev.Refused(node, id, attempt, "fork")],
+        16: [prepared, ev.Refused(node, id, attempt, "missing", path="/opt/x")],
+        17: [ev.PrepareFailed(id, attempt, "unsent")],
+    }.get(what, [])
+
+
+def any_events(draw, pool, count):
+    """Return some events of one type about any node or job."""
+    what = draw(st.integers(0, 17))
+    name = draw(st.sampled_from(NAMES))
+    jobs = sorted(pool.jobs)
+    job = pool.jobs[draw(st.sampled_from(jobs))] if jobs else None
+    if what <= 3:
+        return submissions(draw, count)
+    if what <= 6:
+        return [ev.LoadMeasured(name, draw(loads))]
+    if what == 7:
+        return [ev.NodeDown(name, "x", draw(st.booleans()))]
+    if what == 8:
+        return [ev.NodeUp(name, draw(facts))]
+    if what == 9:
+        return [ev.DrainChanged(name, draw(st.sampled_from(["", "why"])))]
+    if what == 10 and draw(st.booleans()):
+        edited = draw(st.lists(specs, min_size=1, max_size=5, unique_by=lambda s: s.name))
+        return [ev.HostListChanged(tuple(edited))]
+    if job is not None and job.node is not None:
+        return attempt_events(draw, job, what)
+    if job is not None and what == 17:
+        return [ev.CancelJob(job.spec.id)]
+    if job is not None and what == 16 and job.spec.earlier_ids and name in pool.nodes:
+        return [ev.Adopted(job.spec.earlier_ids[0], 1, name, Reservation((7,)), submitted_as=job.spec.id)]
+    return []
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_decisions_are_those_of_a_pass_over_everything(data):
@@ -140,47 +198,9 @@ def test_decisions_are_those_of_a_pass_over_everything(data):
     for _ in range(draw(st.integers(5, 40))):
         events = []
         for _ in range(draw(st.integers(1, 3))):
-            what = draw(st.integers(0, 17))
-            name = draw(st.sampled_from(NAMES))
-            jobs = sorted(pool.jobs)
-            job = pool.jobs[draw(st.sampled_from(jobs))] if jobs else None
-            if what <= 3:
-                for _ in range(draw(st.integers(1, 6))):
-                    count += 1
-                    earlier_ids = draw(st.sampled_from([(), (), (), (f"old/{count}",)]))
-                    rule, priority = draw(st.sampled_from("rs")), draw(st.sampled_from([0, 0, 1]))
-                    spec = JobSpec(f"run/{count}", draw(requests), 1, rule, priority, draw(st.integers(0, 2)))
-                    events.append(ev.Submitted((JobSpec(**{**spec.__dict__, "earlier_ids": earlier_ids}),)))
-            elif what <= 6:
-                events.append(ev.LoadMeasured(name, draw(loads)))
-            elif what == 7:
-                events.append(ev.NodeDown(name, "x", draw(st.booleans())))
-            elif what == 8:
-                events.append(ev.NodeUp(name, draw(facts)))
-            elif what == 9:
-                events.append(ev.DrainChanged(name, draw(st.sampled_from(["", "why"]))))
-            elif what == 10 and draw(st.booleans()):
-                edited = draw(st.lists(specs, min_size=1, max_size=5, unique_by=lambda s: s.name))
-                events.append(ev.HostListChanged(tuple(edited)))
-            elif job is not None and job.node is not None:
-                on, attempt = job.node, job.attempt
-                message = {"start": 0, "end": draw(st.integers(1, 50))}
-                events += {
-                    11: [ev.Prepared(job.spec.id, attempt)],
-                    12: [ev.Prepared(job.spec.id, attempt), ev.Exited(on, job.spec.id, attempt, 0, None, message)],
-                    13: [ev.Prepared(job.spec.id, attempt), ev.Exited(on, job.spec.id, attempt, 0, None, message)],
-                    14: [ev.Prepared(job.spec.id, attempt), ev.Exited(on, job.spec.id, attempt, -9, "lost")],
-                    15: [ev.Prepared(job.spec.id, attempt), ev.Refused(on, job.spec.id, attempt, "fork")],
-                    16: [
-                        ev.Prepared(job.spec.id, attempt),
-                        ev.Refused(on, job.spec.id, attempt, "missing", path="/opt/x"),
-                    ],
-                    17: [ev.PrepareFailed(job.spec.id, attempt, "unsent")],
-                }.get(what, [])
-            elif job is not None and what == 17:
-                events.append(ev.CancelJob(job.spec.id))
-            elif job is not None and what == 16 and job.spec.earlier_ids and name in pool.nodes:
-                events.append(ev.Adopted(job.spec.earlier_ids[0], 1, name, Reservation((7,)), submitted_as=job.spec.id))
+            some = any_events(draw, pool, count)
+            count += sum(isinstance(event, ev.Submitted) for event in some)
+            events += some
         step = draw(st.sampled_from([0.0, 0.0, 1.0, 6.0, 31.0]))
         now += step
         if step:
@@ -190,7 +210,9 @@ def test_decisions_are_those_of_a_pass_over_everything(data):
 
 
 def big_pool(count, requests, jobs):
-    """`count` nodes of 4 slots, all taken, and `jobs` that wait, of `requests` different requests."""
+    """Return a pool of `count` nodes with 4 slots, all taken, and `jobs` waiting jobs with `requests` different
+    requests.
+    """
     nodes = [NodeSpec(f"n{i}", f"n{i}") for i in range(count)]
     pool = Pool(nodes)
     pool.connect_all()
@@ -220,7 +242,7 @@ def test_the_cost_of_an_event_does_not_grow_with_the_queue(jobs):
     asked, _ = cost(pool, ev.LoadMeasured("n3", load), 1.0)
     assert asked == 0, "a full node is not asked"
     asked, placed = cost(pool, ev.Exited(launched[0].node, launched[0].job, 1, 0, None), 2.0)
-    assert len(placed) == 1 and asked <= 3 * 50, "only the node where a job has ended, once or twice a kind of request"
+    assert len(placed) == 1 and asked <= 3 * 50, "only the node where a job has ended, once or twice per class of jobs"
     asked, _ = cost(pool, ev.Tick(), 3.0)
     assert asked == 0
 

@@ -141,9 +141,9 @@ def test_sigterm_starts_nothing_more_and_ends_cleanly(project, pool):
 def test_an_exception_of_ours_ends_the_run_with_its_traceback(project, pool):
     """A bug on one of harbor's threads must neither hang nor pass silently."""
     bug = (
-        "from snakemake_executor_plugin_harbor.core import pool\n"
+        "from snakemake_executor_plugin_harbor.core import attempt_events\n"
         "def broken(self, event, now):\n    raise RuntimeError('a bug of ours')\n"
-        "pool.Pool._exited = broken\n"
+        "attempt_events.AttemptEvents.exited = broken\n"
     )
     work = project('rule all:\n    output: "x"\n    shell: "touch {output}"\n')
     run = work.run(*on(pool, "node1"), before=bug, timeout=40).expect(1)

@@ -1,8 +1,8 @@
-"""Attempts of earlier runs in a world of nodes that come and go: no job starts while its old attempt may run, and every
-job starts in the end.
+"""Attempts of earlier runs, with nodes that connect and disconnect in any order. No job starts while its old attempt
+may run, and every job starts in the end.
 
-The world knows what really runs. A cancel reaches a node that is connected; a fence ends an attempt within
-`FENCE_WAIT`, wherever it is.
+The test knows what really runs. A cancel message reaches only a node that is connected. A fence ends an attempt within
+`FENCE_WAIT` on any node.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.job_table import Timeouts
 from snakemake_executor_plugin_harbor.core.model import (
     AttemptLocation,
     JobSpec,
@@ -24,7 +23,8 @@ from snakemake_executor_plugin_harbor.core.model import (
     Reservation,
 )
 from snakemake_executor_plugin_harbor.core.pool import Pool
-from tests.core.test_former import FENCE_WAIT, LOST_AFTER, facts, place
+from snakemake_executor_plugin_harbor.core.timeouts import Timeouts
+from tests.core.test_earlier_attempts import FENCE_WAIT, LOST_AFTER, facts, place
 
 POOL = "abc"
 NODES = st.sampled_from(POOL)
@@ -32,7 +32,7 @@ NODES = st.sampled_from(POOL)
 
 @dataclass
 class Old:
-    """An attempt of an earlier run. `node` may be one that is not in the pool."""
+    """An attempt of an earlier run. Its `node` may not be in the pool."""
 
     node: str
     alive: bool
@@ -57,7 +57,7 @@ class Earlier(RuleBasedStateMachine):
                 case act.Fence(job, _) if job in self.old and self.old[job].fenced_at is None:
                     self.old[job].fenced_at = self.now
                 case act.SendMessage(node, message) if message["t"] == "cancel" and message["job"] in self.old:
-                    # Messages for a node without a connection are dropped.
+                    # Messages to a node without a connection are dropped.
                     self.old[message["job"]].cancelled |= self.ready(node)
                 case act.Prepare(job, attempt):
                     earlier_ids = self.old["old/" + job.partition("/")[2]]
@@ -70,7 +70,7 @@ class Earlier(RuleBasedStateMachine):
 
     @rule(node=st.sampled_from("abcx"), alive=st.booleans())
     def leave(self, node, alive):
-        """An earlier run started something. What a node has listed by now is all that runs there."""
+        """An earlier run has started an attempt. On a node that has answered, nothing runs but what it has listed."""
         answered = node in self.pool.nodes and self.pool.nodes[node].facts is not None
         self.old[f"old/{len(self.old)}"] = Old(node, alive and not answered)
 
@@ -97,12 +97,12 @@ class Earlier(RuleBasedStateMachine):
     def down(self, node):
         for old in self.old.values():
             if old.node == node:
-                old.cancelled = False  # it may not have arrived
+                old.cancelled = False  # The message may not have arrived.
         self.do(ev.NodeDown(node, "closed"))
 
     @rule()
     def deliver(self):
-        """What was cancelled on connected nodes has ended."""
+        """Cancelled attempts on connected nodes have ended."""
         for id, old in self.old.items():
             if old.cancelled and old.alive and self.ready(old.node):
                 old.alive = False
@@ -120,7 +120,7 @@ class Earlier(RuleBasedStateMachine):
 
     @rule(names=st.sets(NODES, min_size=1))
     def edit_hosts(self, names):
-        """A node that has left is never heard of again."""
+        """A node leaves the pool and never answers again."""
         self.listed &= names | {"a"}
         self.do(ev.HostListChanged(tuple(NodeSpec(n, n) for n in sorted(self.listed))))
 
@@ -130,7 +130,7 @@ class Earlier(RuleBasedStateMachine):
         self.do(ev.Adopted("old/999", 1, node, Reservation((0,)), None, submitted_as="run/999"))
 
     def teardown(self):
-        """In the end everything answers, and every job starts."""
+        """In the end all nodes answer, and every job starts."""
         for _ in range(40):
             for node in sorted(self.listed):
                 self.up(node)

@@ -1,4 +1,6 @@
-"""How often a node is tried again: after it was lost, while nobody has answered yet, and when the user has to act."""
+"""The pauses before a node is tried again: after a lost connection, while no node has answered, and when the user has
+to act.
+"""
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
@@ -10,7 +12,7 @@ FACTS = NodeFacts(cores=2, mem_mb=8000, boot_id="b", shared=True)
 
 
 class Run:
-    """A pool and a clock; `answer` is what becomes of each connection to a node."""
+    """A pool and a clock."""
 
     def __init__(self, *names: str) -> None:
         self.pool = Pool([NodeSpec(name, name) for name in names])
@@ -27,7 +29,7 @@ class Run:
         self.handle(ev.NodeDown(name, "why", permanent, pause))
 
     def pause(self, name: str, limit: float = 2000) -> float | None:
-        """Seconds until the node is tried again."""
+        """Return the seconds until the node is tried again."""
         begun = self.now
         while self.now < begun + limit:
             self.now += 0.5

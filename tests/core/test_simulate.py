@@ -1,11 +1,11 @@
-"""The simulation of big pools ends with every job done, and shows what an event costs."""
+"""The simulation of large pools ends with every job done, and shows the cost of an event."""
 
 import importlib.util
 from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "simulate.py"
+PATH = Path(__file__).parents[2] / "benchmarks" / "simulate.py"
 
 
 @pytest.fixture(scope="module")

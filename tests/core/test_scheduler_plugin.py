@@ -1,4 +1,4 @@
-"""The scheduler plugin: which ready jobs are handed over, and in which order; depths of jobs in the DAG."""
+"""The scheduler plugin: the choice and the order of the ready jobs, and the depths of jobs in the DAG."""
 
 import time
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from snakemake_scheduler_plugin_harbor import Scheduler, SchedulerSettings
 
 
 class Job:
-    """What the scheduler reads of Snakemake's jobs."""
+    """The attributes of Snakemake's jobs that the scheduler reads."""
 
     def __init__(self, name, request=None, priority=0, depth=0, local=False, **resources):
         self.name, self.request, self.priority, self.depth, self.is_local = name, request, priority, depth, local
@@ -25,24 +25,24 @@ class Job:
 
 
 class Pool:
-    """An executor like ours, on these nodes; `handed` is kept as the session keeps it."""
+    """An executor like harbor's on these nodes. `handed_over` is what the session keeps."""
 
     def __init__(self, *nodes):
         self.nodes = {node.spec.name: node for node in nodes}
-        self.handed = {}
+        self.handed_over = {}
         self.asked = 0
 
     def hand_over_limits(self):
-        return HandOverLimits(Capacity(self.nodes.values(), Policy()), self.handed)
+        return HandOverLimits(Capacity(self.nodes.values(), Policy()), self.handed_over)
 
     def request(self, job):
         self.asked += 1
         return job.request
 
-    def take(self, jobs):
+    def hand_over(self, jobs):
         for job in jobs:
             if not job.is_local:
-                self.handed[job.request] = self.handed.get(job.request, 0) + job.request.cores
+                self.handed_over[job.request] = self.handed_over.get(job.request, 0) + job.request.cores
 
 
 def node(name, slots, state=NodeState.READY, **spec):
@@ -52,7 +52,7 @@ def node(name, slots, state=NodeState.READY, **spec):
 
 
 def below(job):
-    """A job's dependencies, as a DAG answers: a chain as long as the job is deep."""
+    """Return the dependencies of a job, as a DAG does. They form a chain as long as the job is deep."""
     depth = getattr(job, "depth", job)
     return [depth - 1] if depth else []
 
@@ -65,7 +65,7 @@ def scheduler(executor):
 
 def select(executor, jobs, **available):
     chosen = scheduler(executor).select_jobs(jobs, jobs, {"_cores": 1000, **available}, {})
-    executor.take(chosen) if isinstance(executor, Pool) else None
+    executor.hand_over(chosen) if isinstance(executor, Pool) else None
     return [job.name for job in chosen]
 
 
@@ -74,7 +74,7 @@ PLAIN = Request()
 
 
 def mixed(first, **resources):
-    """30 deep jobs of one class before 12 plain ones."""
+    """Return 30 deep jobs of one class before 12 plain jobs."""
     deep = [Job(f"deep{i}", first, depth=5, **resources) for i in range(30)]
     return [*deep, *(Job(f"plain{i}", PLAIN) for i in range(12))]
 
@@ -123,7 +123,7 @@ def test_what_was_handed_over_counts_until_it_has_ended():
     jobs = [Job(f"j{i}", PLAIN) for i in range(10)]
     assert select(pool, jobs) == ["j0", "j1", "j2", "j3"]
     assert select(pool, jobs[4:]) == []
-    pool.handed[PLAIN] -= 1
+    pool.handed_over[PLAIN] -= 1
     assert select(pool, jobs[4:]) == ["j4"]
 
 
@@ -160,12 +160,12 @@ def test_ten_thousand_ready_jobs_are_looked_at_once():
 def test_depth_is_the_longest_chain_below():
     dag = {"a": [], "b": ["a"], "c": ["b", "a"], "d": ["a"]}
     depths = DagDepths(dag.__getitem__)
-    assert [depths.of(job) for job in "abcd"] == [0, 1, 2, 1]
+    assert [depths.depth_of_job(job) for job in "abcd"] == [0, 1, 2, 1]
 
 
 def test_a_chain_longer_than_the_stack():
     depths = DagDepths(lambda job: [job - 1] if job else [])
-    assert depths.of(50_000) == 50_000
+    assert depths.depth_of_job(50_000) == 50_000
 
 
 def test_a_group_is_as_deep_as_its_deepest_member():

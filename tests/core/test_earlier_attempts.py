@@ -1,4 +1,4 @@
-"""Attempts of earlier runs, in the core: no job starts beside one of them, and every job starts in the end."""
+"""Attempts of earlier runs: no job starts beside one of them, and every job starts in the end."""
 
 from dataclasses import replace
 
@@ -6,7 +6,6 @@ import pytest
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.job_table import Timeouts
 from snakemake_executor_plugin_harbor.core.model import (
     AttemptLocation,
     JobSpec,
@@ -18,6 +17,7 @@ from snakemake_executor_plugin_harbor.core.model import (
     Reservation,
 )
 from snakemake_executor_plugin_harbor.core.pool import Pool
+from snakemake_executor_plugin_harbor.core.timeouts import Timeouts
 
 LOST_AFTER, FENCE_WAIT = 100.0, 10.0
 OLD = "old/7"
@@ -38,7 +38,7 @@ def up(name, *known, **changes):
 
 
 def make_pool(answered="a", silent="", known=()):
-    """Nodes that have answered, and nodes that have not; the first one listed `known`."""
+    """Return a pool with nodes that have answered and nodes that have not. The first node lists the records `known`."""
     pool = Pool([NodeSpec(n, n) for n in answered + silent], timeouts=Timeouts(LOST_AFTER, FENCE_WAIT))
     pool.connect_all()
     for index, name in enumerate(answered):
@@ -48,7 +48,7 @@ def make_pool(answered="a", silent="", known=()):
 
 
 def again(id="run/1", earlier_ids=OLD, at=None):
-    """A job that an earlier run started under the id `earlier_ids`."""
+    """Return the event for a job that an earlier run started under these ids."""
     locations = {} if at is None else {earlier_ids: at}
     return ev.Submitted((JobSpec(id, Request(), earlier_ids=(earlier_ids,), locations=locations),))
 
@@ -229,29 +229,6 @@ def test_an_own_attempt_that_was_given_up_and_runs_after_all_is_waited_for():
     actions = pool.handle([*up("a", ev.NodeRecord("run/1", 1, running=True)), ev.DrainChanged("a", "")], 120.0)
     assert cancels(actions) == [("a", "run/1")] and not of(act.Prepare, actions)
     assert of(act.Prepare, pool.handle([ev.Exited("a", "run/1", 1, -15, "cancelled")], 121.0))
-
-
-# --- jobs of the directory under another id -----------------------------------------------------------------
-
-STRANGER = replace(RUNS, job="lost/1", foreign=True)
-
-
-def test_nothing_starts_before_jobs_of_a_deleted_snakemake_have_ended():
-    pool = make_pool("ab")
-    pool.handle([ev.NodeDown("a", "closed")], 1.0)
-    pool.handle([ev.Tick()], 3.0)
-    assert cancels(pool.handle(up("a", STRANGER), 4.0)) == [("a", "lost/1")]
-    assert not of(act.Prepare, pool.handle([ev.Submitted((JobSpec("run/1", Request()),))], 5.0))
-    assert ".snakemake was deleted" in why(pool)["a"]
-    actions = pool.handle([ev.Exited("a", "lost/1", 1, -15, "cancelled")], 6.0)
-    assert of(act.Prepare, actions) and act.SendMessage("a", {"t": "forget", "job": "lost/1", "attempt": 1}) in actions
-
-
-def test_jobs_of_a_deleted_snakemake_on_a_node_that_goes_away_are_not_waited_for_without_end():
-    pool = make_pool("ab", known=[STRANGER])
-    pool.handle([ev.Submitted((JobSpec("run/1", Request()),)), ev.NodeDown("a", "closed")], 1.0)
-    assert not of(act.Prepare, pool.handle([ev.Tick()], 1.0 + LOST_AFTER))
-    assert of(act.Prepare, pool.handle([ev.Tick()], 1.0 + LOST_AFTER + FENCE_WAIT))
 
 
 # --- fences -------------------------------------------------------------------------------------------------
