@@ -101,8 +101,7 @@ def test_a_signal_that_is_ignored_stays_ignored(start, name):
 
 
 def test_nothing_is_installed_from_another_thread(start):
-    program = start(
-        "thread = threading.Thread(target=handlers.install); thread.start(); thread.join(); handlers.install = int"
-    )
+    install_elsewhere = "other = threading.Thread(target=handlers.install); other.start(); other.join()"
+    program = start(f"{install_elsewhere}; handlers.install = int")
     program.send(signal.SIGTERM)
     program.until("Snakemake's own")
