@@ -1,7 +1,7 @@
-"""Snakemake executor plugin `harbor`: the names that Snakemake looks up.
+"""Snakemake executor plugin `harbor`. This file has the names that Snakemake looks up.
 
-Snakemake imports every installed plugin at every start, also the ones that spawned jobs do, and one that fails
-to import breaks them all. So nothing heavy is imported here: no paramiko, no Snakemake internals.
+Snakemake imports every installed plugin whenever it starts, also on a node for a spawned job. A plugin that cannot be
+imported breaks all of them. So nothing heavy is imported here, neither paramiko nor Snakemake's internals.
 """
 
 from snakemake_interface_executor_plugins.settings import CommonSettings
@@ -12,10 +12,11 @@ from .executor import Executor
 common_settings = CommonSettings(
     # Jobs run elsewhere than in Snakemake's own process.
     non_local_exec=True,
-    # The working directory is shared (or staged by us): Snakemake does its own post-processing either way.
+    # Snakemake post-processes outputs itself, because it finds them in the shared working directory.
     implies_no_shared_fs=False,
     job_deploy_sources=False,
-    # Their values would go into argv, quoted so that a quote in them breaks bash; harbor sends them as data.
+    # Snakemake would put the values into argv, and quote them so that a quote in a value breaks bash. harbor sends them
+    # as data.
     pass_envvar_declarations_to_cmd=False,
     auto_deploy_default_storage_provider=False,
     init_seconds_before_status_checks=0,

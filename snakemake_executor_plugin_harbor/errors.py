@@ -1,12 +1,12 @@
-"""The one error that users see: what, where and why, and the next command to type."""
+"""The error for users. It says what is wrong, where and why, and which command to type next."""
 
 from snakemake_interface_common.exceptions import WorkflowError
 
 
 class HarborError(WorkflowError):  # type: ignore[misc]
-    """A mistake that the user can mend; Snakemake prints it without a traceback and exits with 1.
+    """Reports a mistake that the user can correct. Snakemake prints it without a traceback and exits with 1.
 
-    `message` says what, where and why; `hint` is the next command to type.
+    `message` says what is wrong, where and why. `hint` is the next command to type.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -16,7 +16,7 @@ class HarborError(WorkflowError):  # type: ignore[misc]
 
     @property
     def __traceback__(self) -> None:
-        """Snakemake shows the lines of a WorkflowError's traceback that are not its own: ours say nothing to users."""
+        """Hides the traceback. Snakemake would print those of its lines that are harbor's, which do not help users."""
         return None
 
     @__traceback__.setter

@@ -1,5 +1,8 @@
-"""What runs on a node, streamed there as one text by `bootstrap`: Python >= 3.6, stdlib only, imports nothing of ours.
+"""The agent, the program of harbor that runs on a node. It needs Python >= 3.6 and only the standard library.
 
-On the node these files are the modules harbor_processes, harbor_spool and harbor_meter, and the main program agent.py.
-Small on purpose: starting costs memory and time on every node. So no subprocess, shutil, tempfile, socket.
+`remote/bootstrap.py` streams these files to the node as one text. There each file NAME.py is the module harbor_NAME,
+and agent.py is the main program. They import nothing else of this package.
+
+The agent is small on purpose, because its start costs time and memory on every node. So it does not import subprocess,
+shutil, tempfile or socket.
 """

@@ -1,47 +1,59 @@
-"""What controller and agent tell each other without a connection, in a directory that both see.
+"""Exchanges facts with the controller without a connection, by files in a directory that both see.
 
-The controller leaves a fence for an attempt that it has given up. The agent leaves word of an attempt that has ended
-while nobody could be told, so that it need not run again. The file `id` beside the directory names its owner: if that
-is another one than ours, `.snakemake` was deleted or replaced, and all that we run is given up.
+The controller leaves a fence for each attempt that it has given up. The agent leaves an exit notice for each attempt
+that has ended while it could not tell the controller, so that the attempt need not run again. The file `id` beside the
+directory names the owner of the working directory. If that is another owner than ours, `.snakemake` was deleted or
+replaced, and so all attempts that we run are given up.
 """
 
 import json
 import os
 import time
 
-# Ends that say nothing of the job: it runs again in any case.
-VOID = ("lost", "fenced", "cancelled", "shutdown", "unshared")
+NOTICE = ".word"
+READ_EVERY = 2.0  # seconds
+# Ends with these reasons say nothing about the job, which runs again in any case. So no notice is left.
+NO_NOTICE = ("lost", "fenced", "cancelled", "shutdown", "unshared")
+
+
+def attempt_name(job, attempt):
+    """Return the name of the fence for an attempt, or for every attempt of the job if `attempt` is "all"."""
+    return "%s.%s" % (job.replace("/", "."), attempt)
 
 
 class Fence:
-    """The directory; None: there is none, or it cannot be seen from here."""
+    """The directory. It is None if there is none, or if it cannot be seen from here."""
 
     def __init__(self, directory, owner=None):
         self.directory = directory
         self.owner = owner
         self.disowned = False
         self.names = set()
-        self.looked_at = None
+        self.read_at = None
 
-    def given_up(self, records, age=0.0):
-        """Those of the records that the controller gave up while it could not reach us, as of `age` seconds ago."""
+    def given_up(self, records, max_age=0.0):
+        """Return those records whose attempts the controller has given up.
+
+        The directory is read again if it was last read more than `max_age` seconds ago.
+        """
         now = time.monotonic()
-        if records and self.directory and (self.looked_at is None or now - self.looked_at >= age):
-            self.looked_at = now
+        if records and self.directory and (self.read_at is None or now - self.read_at >= max_age):
+            self.read_at = now
             try:
                 self.names = set(os.listdir(self.directory))
             except OSError:
                 self.names = set()
-            self.disowned = self.owner_now() not in (None, self.owner)
+            self.disowned = self.present_owner() not in (None, self.owner)
         records = [record for record in records if record.info.get("owner") == self.owner or not self.disowned]
         if self.disowned:
             return records
-        fenced = self.names
-        names = [(record, record.job.replace("/", ".")) for record in records] if fenced else []
-        return [record for record, name in names if fenced & {"%s.%d" % (name, record.attempt), name + ".all"}]
+        if not self.names:
+            return []
+        names = ((record, attempt_name(record.job, "")) for record in records)
+        return [record for record, name in names if self.names & {name + str(record.attempt), name + "all"}]
 
-    def owner_now(self):
-        """The id in the file; None if it cannot be read, or is not whole."""
+    def present_owner(self):
+        """Return the owner in the file `id`, or None if the file cannot be read or is not whole."""
         try:
             with open(os.path.join(os.path.dirname(self.directory), "id"), "rb") as f:
                 found = json.loads(f.read(4096).decode("utf-8"))
@@ -51,10 +63,10 @@ class Fence:
         return found if isinstance(found, str) and self.owner else None
 
     def leave_exit_notice(self, record, message):
-        """How an attempt ended, once."""
-        if record.word_left or not self.directory or record.exit.get("reason") in VOID:
+        """Write how an attempt has ended, once. `message` is its `known` message."""
+        if record.exit_notice_left or not self.directory or record.exit.get("reason") in NO_NOTICE:
             return
-        path = os.path.join(self.directory, "%s.%d.word" % (record.job.replace("/", "."), record.attempt))
+        path = os.path.join(self.directory, attempt_name(record.job, record.attempt) + NOTICE)
         part = "%s.%d" % (path, os.getpid())
         try:
             if not os.path.isdir(self.directory):
@@ -62,6 +74,6 @@ class Fence:
             with open(part, "wb") as f:
                 f.write(json.dumps(message).encode("ascii") + b"\n")
             os.rename(part, path)
-            record.word_left = True
+            record.exit_notice_left = True
         except OSError:
             pass

@@ -1,30 +1,34 @@
-"""The guardian: the agent's parent, there for the case that the agent is killed.
+"""The guardian is the parent of the agent. It takes over if the agent is killed.
 
-It waits, and does nothing else. Jobs whose agent is gone become its children, with their exit codes, and it does for
-them what the agent would have done. Forked once a connection, before the agent has begun: nothing is paid for by a job.
+It waits and does nothing else. If the agent is killed, its jobs become children of the guardian, which gets their exit
+codes, and then does for them what the agent would have done. It is forked once per connection, before the agent begins,
+so that no job costs more.
 """
 
 import os
 import signal
 
-from harbor_processes import become_subreaper, name_process
+from harbor_process_control import become_subreaper, set_process_name
 
 
-def guarded(agent):
-    """Fork. False in the agent. True in the guardian, and only once the agent has died; it ends with one that ends."""
+def fork_agent(wire, meter, shutdown):
+    """Fork. Returns False in the agent, which is the child.
+
+    In the guardian it returns True, once the agent has died. If the agent ends by itself, the guardian ends with it.
+    """
     become_subreaper()
-    spent = agent.meter.own_seconds()
+    spent = meter.own_seconds()
     pid = os.fork()
     if pid == 0:
-        agent.meter.forked(spent)
+        meter.continue_in_child(spent)
         become_subreaper()
-        name_process(b"harbor-agent")
+        set_process_name(b"harbor-agent")
         return False
-    name_process(b"harbor-guardian")
+    set_process_name(b"harbor-guardian")
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    agent.shutdown.heed()  # `pkill python3` hits both, and so does a shutdown
-    agent.wire.close()  # the connection is to end with the agent
+    shutdown.survive_term()  # `pkill python3` sends TERM to both, and so does a shutdown of the node.
+    wire.close()  # so that the connection ends with the agent
     _, status = os.waitpid(pid, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
         os._exit(0)

@@ -1,4 +1,7 @@
-"""The connection to the controller as the agent sees it: JSON objects, one a line, each way. Nothing here blocks."""
+"""The connection to the controller, as the agent sees it. Each message is one JSON object on one line.
+
+Nothing here blocks, except for the first message and the last one.
+"""
 
 import json
 import os
@@ -6,29 +9,35 @@ import re
 import selectors
 import time
 
+VERSION = 1  # of the messages
 MAX_LINE = 1 << 20
 MAX_UNSENT = 8 << 20
 HEAD = 4096  # bytes that are kept of a line that is too long
-PACE = 0.02  # what is said within such a time of the last message goes out together
+SEND_PAUSE = 0.02  # seconds: messages that follow each other within this time go out together
+PATHS = ("cwd", "log", "shell", "scratch", "needs", "probe", "same", "fence", "workdir")
 
 
 class Fatal(Exception):
-    """The node cannot be used; `code` says in one word why."""
+    """This node cannot be used. `code` gives the reason as one word."""
 
     def __init__(self, code, message):
         Exception.__init__(self, message)
         self.code = code
 
 
-def native(message):
-    """A message with its paths as this Python's file functions want them: under LC_ALL=C the locale is not UTF-8."""
-    for name in ("cwd", "log", "shell", "scratch", "needs", "probe", "same", "fence", "workdir"):
+def with_native_paths(message):
+    """Convert the paths in a message to what this Python's file functions need.
+
+    Under LC_ALL=C the encoding of file names is not UTF-8.
+    """
+    for name in PATHS:
         if isinstance(message, dict) and name in message:
             message[name] = native_text(message[name])
     return message
 
 
 def native_text(value):
+    """Do that for every text inside a value."""
     if isinstance(value, str):
         return os.fsdecode(value.encode("utf-8", "surrogateescape"))
     if isinstance(value, list):
@@ -38,19 +47,20 @@ def native_text(value):
     return value
 
 
-def head_of_start(head):
-    """(job, attempt) of a start message that was cut off after these bytes; None if it is none."""
+def attempt_in_head(head):
+    """Return (job, attempt) of a start message, of which only these first bytes are left. None if it is another one."""
     text = head.decode("utf-8", "replace")
     found = re.findall(r'"(t|job|attempt)"\s*:\s*("(?:[^"\\]|\\.)*"|[0-9]+)', text)
     try:
-        names = {name: json.loads(value) for name, value in reversed(found)}  # the first of a name is its own
-        return (names["job"], names["attempt"]) if names["t"] == "start" else None
+        # The message's own values come before those of nested objects.
+        first = {name: json.loads(value) for name, value in reversed(found)}
+        return (first["job"], first["attempt"]) if first["t"] == "start" else None
     except (KeyError, ValueError):
         return None
 
 
 class Wire:
-    """`inp` and `out` are file descriptors; `closed` once the controller is gone."""
+    """Reads and writes lines. `inp` and `out` are file descriptors. `closed` is true once the controller is gone."""
 
     def __init__(self, inp, out):
         self.inp = inp
@@ -58,12 +68,15 @@ class Wire:
         self.selector = None
         self.closed = False
         self.buffer = b""
-        self.head = None  # of a line that is too long, while it comes
+        self.head = None  # the beginning of a line that is too long and has not ended
         self.unsent = bytearray()
         self.next_flush = 0.0
 
-    def first_message(self):
-        """Blocks, and takes no byte more than its line. The end if there is none, or it is too long."""
+    def read_welcome(self):
+        """Wait for the first message, and read no byte after its line.
+
+        The process ends if the connection ends before that, or if the line is too long.
+        """
         line = bytearray()
         while not line.endswith(b"\n"):
             data = os.read(self.inp, 1)
@@ -71,19 +84,22 @@ class Wire:
             if not data or len(line) > MAX_LINE:
                 raise SystemExit(0)
         try:
-            return native(json.loads(line.decode("utf-8")))
+            return with_native_paths(json.loads(line.decode("utf-8")))
         except ValueError:
             raise Fatal("protocol", "the first line is no welcome")
 
-    def watch(self, selector):
-        """From now on the selector says when there is something to receive."""
+    def register(self, selector):
+        """Let a selector say when there is something to receive. From now on reads and writes do not block."""
         self.selector = selector
         os.set_blocking(self.inp, False)
         os.set_blocking(self.out, False)
         selector.register(self.inp, selectors.EVENT_READ)
 
     def receive(self):
-        """(line, True) for each line that has come, (beginning, False) for one that was too long. Closes at the end."""
+        """Yield (line, True) for each line that has arrived, and (its beginning, False) for one that was too long.
+
+        At the end of the input the connection is closed.
+        """
         try:
             data = os.read(self.inp, 1 << 16)
         except BlockingIOError:
@@ -105,25 +121,28 @@ class Wire:
             self.head, self.buffer = self.head or self.buffer[:HEAD], b""
 
     def send(self, message):
-        """Queue a message; one that the next of its kind replaces is dropped while the controller does not read."""
+        """Queue a message.
+
+        While the controller does not read, messages that a later one of their kind replaces are dropped.
+        """
         if self.closed or (len(self.unsent) > MAX_UNSENT and message["t"] in ("load", "progress", "alive")):
             return
         self.unsent += json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
 
-    def due(self):
-        """When to flush; None: when the selector says so, or there is nothing."""
-        return self.next_flush if self.unsent and not self.is_watched(self.out) else None
+    def flush_due(self):
+        """Return when to flush. None means that there is nothing to flush, or that the selector will say when."""
+        return self.next_flush if self.unsent and not self.is_registered(self.out) else None
 
-    def is_watched(self, fd):
+    def is_registered(self, fd):
         return self.selector is not None and fd in self.selector.get_map()
 
     def flush(self):
-        """Write what can be written."""
+        """Write as much as the connection takes."""
         now = time.monotonic()
         if self.closed or now < self.next_flush:
             return
         if self.unsent:
-            self.next_flush = now + PACE
+            self.next_flush = now + SEND_PAUSE
         try:
             while self.unsent:
                 sent = os.write(self.out, self.unsent[: 1 << 16])
@@ -133,14 +152,14 @@ class Wire:
         except OSError:
             self.close()
             return
-        waits = self.is_watched(self.out)
+        waits = self.is_registered(self.out)
         if self.unsent and not waits:
             self.selector.register(self.out, selectors.EVENT_WRITE)
         elif not self.unsent and waits:
             self.selector.unregister(self.out)
 
-    def last_words(self, message):
-        """Send a message whatever it takes: the agent ends."""
+    def send_last(self, message):
+        """Send a message before the agent ends, and wait until it is written."""
         if not self.closed:
             self.send(message)
             os.set_blocking(self.out, True)
@@ -148,15 +167,15 @@ class Wire:
             self.flush()
 
     def close(self):
-        """The controller is gone, or was told all."""
+        """Close the connection, because the controller is gone or has said goodbye."""
         if self.closed:
             return
         self.closed = True
         for fd in (self.inp, self.out):
-            if self.is_watched(fd):
+            if self.is_registered(fd):
                 self.selector.unregister(fd)
             os.close(fd)
-        # stderr is the connection's as well.
+        # stderr belongs to the connection as well.
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
         os.dup2(null, 2)

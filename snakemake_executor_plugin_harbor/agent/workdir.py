@@ -1,51 +1,57 @@
-"""The working directory that all machines share, as seen from here: whether it is there now, and its free space."""
+"""Watches the working directory that all machines share: whether it is here now, and how much space is free."""
 
 import os
 import time
 
-from harbor_processes import read_file
+from harbor_system import read_file
 
-# A job that fails so soon after the directory was missing has failed because of that.
-SHADOW = 10.0
+# Seconds: if a job fails so soon after the directory was missing, it has failed because of that.
+BLAME_WITHIN = 10.0
 
 
 class Workdir:
-    """The controller's probe tells: a file with a token. Without a probe there is nothing to lose."""
+    """The working directory as this node sees it.
+
+    The controller has put a probe into it, which is a file with a token. If there is no probe, the directory need not
+    be here and counts as present.
+    """
 
     def __init__(self, welcome):
         probe = welcome.get("probe")
         probe = probe if isinstance(probe, dict) else {}
-        self.file = probe.get("file") if isinstance(probe.get("file"), str) else None
+        self.probe = probe.get("file") if isinstance(probe.get("file"), str) else None
         self.token = probe.get("token")
-        self.path = welcome.get("workdir") or (os.path.dirname(self.file) if self.file else None)
+        self.path = welcome.get("workdir") or (os.path.dirname(self.probe) if self.probe else None)
         self.identity = None
         self.shared = True
-        self.missed_at = None
+        self.missing_at = None
         self.free_mb = None
-        self.measure(False)
+        self.measure()
 
-    def look(self, parted):
-        """Whether the directory is there now. `parted`: the controller is gone, and its probe may be gone with it; then
-        the directory that was there before is the same.
+    def is_present(self, disconnected=False):
+        """Return whether the directory is here now.
+
+        `disconnected` says that the controller is gone. Its probe may be gone with it, so then it is enough that the
+        directory is the one that was here before.
         """
-        if self.file is None:
+        if self.probe is None:
             return True
-        self.shared = read_file(self.file).strip() == self.token
-        if not self.shared and parted:
+        self.shared = read_file(self.probe).strip() == self.token
+        if not self.shared and disconnected:
             self.shared = self.identity in (None, self.inode())
         if not self.shared:
-            self.missed_at = time.time()
+            self.missing_at = time.time()
         return self.shared
 
-    def missing_since(self, started, parted):
-        """Whether it is missing, or was so shortly before now and while a job ran that began at `started`."""
-        missing = not self.look(parted)
-        return missing or (self.missed_at is not None and self.missed_at >= max(started, time.time() - SHADOW))
+    def was_missing(self, started, disconnected):
+        """Return whether it is missing, or was missing shortly before while a job ran that began at `started`."""
+        missing = not self.is_present(disconnected)
+        return missing or (self.missing_at is not None and self.missing_at >= max(started, time.time() - BLAME_WITHIN))
 
-    def measure(self, parted):
-        """Look at it, from time to time."""
+    def measure(self):
+        """Look whether it is here, and measure its free space. This is called from time to time."""
         self.free_mb = None
-        if self.look(parted) and self.path is not None:
+        if self.is_present() and self.path is not None:
             self.identity = self.inode() or self.identity
             try:
                 disk = os.statvfs(self.path)

@@ -76,7 +76,7 @@ class StartMessages:
         entry = self._entries.get(launch.job)
         if entry is not None and entry.preparing:
             self._executor.logger.warning(
-                f"harbor: job {entry.job.jobid} ({entry.job.name}) preparing for {seconds:.0f} s: "
+                f"harbor: job {entry.job.jobid} ({entry.job.name}): preparing for {seconds:.0f} s: "
                 f"{self.describe_step(entry)}"
             )
 

@@ -32,9 +32,12 @@ _PYTHONS = " ".join(
 )
 
 AGENT = f"{__package__.rpartition('.')[0]}.agent"
+# Each module imports only modules before it.
 _MODULES = (
-    *("helpers", "processes", "wire", "progress", "spool", "meter", "fence", "workdir", "shutdown", "logs", "orphans"),
-    *("turn", "starting", "endings", "guardian"),
+    *("programs", "system", "process_table", "process_control", "wire", "spool", "output", "steps", "record"),
+    *("job_signals", "capacity", "queries", "meter", "facts", "fence", "workdir", "shutdown", "log_delivery"),
+    *("leftovers", "latest_agent", "start_message", "job_start", "attempts", "job_runner", "recovery", "watch"),
+    "guardian",
 )
 
 
@@ -42,13 +45,14 @@ _MODULES = (
 def agent_source() -> bytes:
     """Return the program for the node as one text. Each file of `agent/` becomes a module, and agent.py is run."""
     folder = files(AGENT)
+    # Optimization level 2 drops the docstrings, so that they need no memory on the node.
     lines = ["import sys, types"]
     for name in _MODULES:
         code = folder.joinpath(f"{name}.py").read_text("utf-8")
         lines.append(f"module = sys.modules['harbor_{name}'] = types.ModuleType('harbor_{name}')")
-        lines.append(f"exec(compile({code!r}, '{name}.py', 'exec'), module.__dict__)")
+        lines.append(f"exec(compile({code!r}, '{name}.py', 'exec', 0, True, 2), module.__dict__)")
     main = folder.joinpath("agent.py").read_text("utf-8")
-    lines.append(f"exec(compile({main!r}, 'agent.py', 'exec'), {{'__name__': '__main__'}})")
+    lines.append(f"exec(compile({main!r}, 'agent.py', 'exec', 0, True, 2), {{'__name__': '__main__'}})")
     return "\n".join(lines).encode("utf-8")
 
 

@@ -45,16 +45,16 @@ class NodeAccess(Protocol):
     """
 
     def transport(self, node: NodeSpec) -> Transport:
-        """A transport to the node, which is not connected yet."""
+        """Make a transport to the node. It is not connected yet."""
 
     def welcome(self, node: NodeSpec) -> Message:
-        """The first message that the node gets."""
+        """Make the first message that the node gets."""
 
     def why_unusable(self, node: str, facts: NodeFacts) -> str | None:
-        """The reason why a node that answered cannot be used, or None if it can."""
+        """Return the reason why a node that answered cannot be used, or None if it can."""
 
     def changed_host_list(self) -> tuple[NodeSpec, ...] | None:
-        """The host list if it has changed since the last call, or else None."""
+        """Return the host list if it has changed since the last call, or else None."""
 
 
 class JobSource(Protocol):
@@ -64,7 +64,7 @@ class JobSource(Protocol):
         """Adopt those of the waiting jobs that an earlier run started and that a node has listed by now."""
 
     def capacity_grown(self) -> None:
-        """The pool has other nodes than before, or nodes that were away are back."""
+        """Have Snakemake hand over more jobs, because the pool has other nodes than before."""
 
 
 class Notices(Protocol):

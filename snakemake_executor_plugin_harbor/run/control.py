@@ -45,7 +45,7 @@ class Control:
                     with connection.makefile("rwb") as stream:
                         request = json.loads(stream.readline(REQUEST_MAX))
                         stream.write(json.dumps(self._answer(request)).encode() + b"\n")
-                except (OSError, ValueError):
+                except (OSError, ValueError, RecursionError):
                     # The client went away, or it does not send JSON. Other clients are not affected.
                     continue
 

@@ -117,7 +117,7 @@ class Dispatcher:
         self._prepare_threads.drain()
 
     def result_recorded(self, node: str, job: JobId, attempt: int) -> None:
-        """Snakemake has recorded the result of an attempt, so it is final, even if the node cannot be told now."""
+        """Note that Snakemake has recorded the result of an attempt. It is final, even if the node is not connected."""
         self._workdir.fences.note_result_recorded(job, attempt, away=not self.snapshot.is_connected(node))
         self.forget(node, job, attempt)
 
@@ -126,7 +126,7 @@ class Dispatcher:
         self._inbox.send_later(node, {"t": "forget", "job": job, "attempt": attempt})
 
     def read_output(self, job: JobId, offset: int) -> bytes | None:
-        """A piece of a running job's output from the byte `offset` on, or None if the job does not run."""
+        """Return a piece of a running job's output from the byte `offset` on, or None if the job does not run."""
         request = OutputRequest(job, offset)
         return self._output_reader.read(job, offset, lambda: self._inbox.request_output(request))
 
@@ -135,19 +135,19 @@ class Dispatcher:
         self._prepare_threads.abandon()
 
     def preparing_threads(self) -> list[int]:
-        """The identifiers of the threads that prepare an attempt at this moment."""
+        """Return the identifiers of the threads that prepare an attempt at this moment."""
         return self._prepare_threads.at_work()
 
     # --- the state of the pool ----------------------------------------------------------------------------------
 
     @property
     def snapshot(self) -> Snapshot:
-        """The pool as it was after the last round."""
+        """Return the pool as it was after the last round."""
         return self._snapshots.latest
 
     @property
     def failed(self) -> bool:
-        """Whether a thread has ended with an error, so that nothing will happen any more."""
+        """Return whether a thread has ended with an error, so that nothing will happen any more."""
         return self._failed is not None
 
     def wait(self, condition: Callable[[Snapshot], bool], timeout: float) -> bool:

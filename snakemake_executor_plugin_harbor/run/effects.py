@@ -87,7 +87,7 @@ class Effects:
                         self._inbox.post(ev.FenceResult(job, fenced, written=False))
 
     def _outgoing(self, actions: Iterable[act.Action], batch: Batch) -> dict[str, list[Message]]:
-        """All messages of the round, by node."""
+        """Gather all messages of the round, by node."""
         outgoing: dict[str, list[Message]] = {}
         for action in actions:
             match action:

@@ -1,4 +1,4 @@
-"""The queue in front of the dispatcher: what other threads may put in, and how the dispatcher takes it out.
+"""The queue in front of the dispatcher: other threads put items in, and the dispatcher takes them out in batches.
 
 Each hand-over between threads costs Python's lock. So under load the dispatcher takes what has arrived at intervals of
 PACE_S. An item that comes alone is taken immediately.
@@ -18,15 +18,15 @@ from ..remote.connection import IsCurrent
 
 PACE_S = 0.015
 BATCH_MAX = 1000
-"""Items that are taken at once. Between two batches the dispatcher looks after the nodes."""
+"""At most so many items are taken at once."""
 BACKLOG_MAX = 20_000
-"""Items that may wait before nodes have to; each is below a kilobyte."""
+"""If more items wait than this, nodes have to wait. Each item is below a kilobyte."""
 BACKLOG_CHECK_S = 0.1
 
 
 @dataclass(frozen=True)
 class JobDescription:
-    """What the journal records about a job when it is handed over."""
+    """A job as the journal describes it."""
 
     id: JobId
     jobid: str
@@ -103,7 +103,7 @@ class Inbox:
         self._items.put(job)
 
     def send_later(self, node: str, message: Message) -> None:
-        """Have a message sent together with other messages, or at the next tick.
+        """Send a message together with other messages, or at the next tick.
 
         A message wakes eight threads and processes. Snakemake's thread finishes jobs one after the other, so one
         message per job would cost more than it is worth.
@@ -111,11 +111,14 @@ class Inbox:
         self._later.append(NodeMessage(node, message))
 
     def request_output(self, request: OutputRequest) -> None:
-        """Have a piece of output requested from the job's node."""
+        """Put in a request for a piece of a job's output."""
         self._items.put(request)
 
     def barrier(self) -> threading.Event:
-        """An event that is set when everything that was put in before has been handled. That is not delayed."""
+        """Return an event that is set when everything that was put in before has been handled.
+
+        The dispatcher does not wait for PACE_S then.
+        """
         handled = threading.Event()
         self._items.put(handled)
         self._hurry.set()

@@ -1,4 +1,4 @@
-"""What an event means besides the pool's decision, and which events the pool gets in its place."""
+"""Handles what an event means besides the pool's decision."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -67,7 +67,7 @@ class Intake:
         return [event]
 
     def read_exit_notices(self) -> list[ev.Event]:
-        """The events that follow from the exit notices that agents have left since the last call."""
+        """Return the events that follow from the exit notices that agents have left since the last call."""
         events: list[ev.Event] = []
         added = False
         for message in self._fences.new_exit_notices():
@@ -84,7 +84,7 @@ class Intake:
         return [*events, *(self._adopt_waiting() if added else ())]
 
     def output_messages(self, requests: Iterable[OutputRequest]) -> list[NodeMessage]:
-        """The messages that request output from the nodes that run the jobs."""
+        """Return the messages that request output from the nodes that run the jobs."""
         messages = []
         for request in requests:
             job = self._pool.jobs.get(request.job)
@@ -113,7 +113,7 @@ class Intake:
         return [*self.read_exit_notices(), event, *(self._adopt_waiting() if records else ())]
 
     def _adopted(self, event: ev.Adopted) -> ev.Adopted:
-        """The event with the attempt's end, if it has ended since the record was looked up."""
+        """Add the attempt's end to the event, if the attempt has ended since its record was looked up."""
         if event.log is not None:
             self.logs[event.job] = event.log
         return replace(event, exit=event.exit or self._records.exit_of(event.node, event.job, event.attempt))
@@ -124,6 +124,6 @@ class Intake:
         return self._client.jobs.adopt_waiting(waiting)
 
     def _is_listed(self, record: ev.NodeRecord) -> bool:
-        """Whether a connected node lists the attempt. Then that node reports the end itself."""
+        """Return whether a connected node lists the attempt. Then that node reports the end itself."""
         holders = [self._pool.nodes.get(name) for name in self._records.nodes_that_list(record.job, record.attempt)]
         return any(node is not None and node.state in CONNECTED for node in holders)

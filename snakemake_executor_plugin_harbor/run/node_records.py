@@ -21,25 +21,25 @@ class NodeRecords:
         self.version = 0
 
     def node_listed(self, node: str, records: Iterable[ev.NodeRecord]) -> None:
-        """A node has listed all its records. Its exit notices stay, because it does not list these attempts."""
+        """Note all records of a node. Its exit notices stay, because the node does not list these attempts."""
         with self._lock:
             self._nodes[node] = {(record.job, record.attempt): record for record in records}
             self.version += 1
 
     def add_exit_notice(self, node: str, record: ev.NodeRecord) -> None:
-        """A node has left an exit notice of an attempt."""
+        """Note the exit notice that a node has left."""
         with self._lock:
             self._notices[(record.job, record.attempt)] = (node, record)
             self.version += 1
 
     def remove_node(self, node: str) -> None:
-        """A node has left the pool."""
+        """Delete the records of a node that has left the pool."""
         with self._lock:
             if self._nodes.pop(node, None) is not None:
                 self.version += 1
 
     def attempt_ended(self, node: str, job: JobId, attempt: int, exit: Mapping[str, Any]) -> None:
-        """A listed attempt has ended."""
+        """Note that a listed attempt has ended."""
         with self._lock:
             records = self._nodes.get(node, {})
             if (job, attempt) in records:
@@ -47,7 +47,7 @@ class NodeRecords:
                 self.version += 1
 
     def exit_of(self, node: str, job: JobId, attempt: int) -> Mapping[str, Any] | None:
-        """The `exited` message of an attempt, or None if it runs or that node has no record of it."""
+        """Return the `exited` message of an attempt, or None if it runs or that node has no record of it."""
         with self._lock:
             record = self._nodes.get(node, {}).get((job, attempt))
             if record is None:
@@ -56,12 +56,12 @@ class NodeRecords:
             return record.exit if record is not None else None
 
     def nodes_that_list(self, job: JobId, attempt: int) -> list[str]:
-        """The nodes that have listed the attempt."""
+        """Return the nodes that have listed the attempt."""
         with self._lock:
             return [node for node, records in self._nodes.items() if (job, attempt) in records]
 
     def all(self) -> list[tuple[str, ev.NodeRecord]]:
-        """Every record with its node. A notice is left out if a node has listed a record of the same attempt."""
+        """Return every record with its node. A notice is left out if a node has listed a record of the same attempt."""
         with self._lock:
             listed = [(node, record) for node, records in self._nodes.items() for record in records.values()]
             attempts = {(record.job, record.attempt) for _, record in listed}

@@ -31,7 +31,7 @@ class OutputReader:
         self._requests: dict[tuple[Any, Any], _Request] = {}
 
     def read(self, job: JobId, offset: int, post_request: Callable[[], None]) -> bytes | None:
-        """What the job wrote from the byte `offset` on, or None if it does not run or no answer comes.
+        """Return what the job wrote from the byte `offset` on, or None if it does not run or no answer comes.
 
         `post_request` has the dispatcher's thread call `request_message` or `no_output`.
         """
@@ -41,13 +41,14 @@ class OutputReader:
             post_request()
             self._answered.wait_for(lambda: request.answered, ANSWER_S)
             self._requests.pop((job, offset), None)
+        data = request.answer.get("data") if request.answer is not None else None
         try:
-            return binascii.a2b_base64(str(request.answer["data"])) if request.answer else None
-        except (KeyError, ValueError):
+            return binascii.a2b_base64(data, strict_mode=True) if isinstance(data, str) else None
+        except ValueError:
             return None
 
     def request_message(self, job: JobId, attempt: int, offset: int) -> Message:
-        """The message for the job's node. From now on, only the answer of this attempt counts."""
+        """Return the message for the job's node. From now on, only the answer of this attempt counts."""
         with self._answered:
             request = self._requests.get((job, offset))
             if request is not None:
@@ -55,7 +56,7 @@ class OutputReader:
         return {"t": "read", "job": job, "attempt": attempt, "offset": offset, "size": PIECE}
 
     def no_output(self, job: JobId, offset: int) -> None:
-        """The job does not run, so no answer will come."""
+        """End the wait for an answer, because the job does not run."""
         with self._answered:
             request = self._requests.get((job, offset))
             if request is not None:
@@ -69,6 +70,6 @@ class OutputReader:
                 request = self._requests.get((message.get("job"), message.get("offset")))
             except TypeError:  # a node may send lists where numbers are expected
                 return
-            if request is not None and message.get("attempt") == request.attempt:
+            if request is not None and not request.answered and message.get("attempt") == request.attempt:
                 request.answered, request.answer = True, message
                 self._answered.notify_all()

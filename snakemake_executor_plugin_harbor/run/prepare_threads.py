@@ -94,7 +94,7 @@ class PrepareThreads:
                 self._ensure_leader()
 
     def message(self, job: JobId, attempt: int) -> Message:
-        """The start message of an attempt that is prepared."""
+        """Return the start message of an attempt that is prepared."""
         return self._messages[(job, attempt)]
 
     def drop(self, job: JobId, attempt: int) -> None:
@@ -126,7 +126,7 @@ class PrepareThreads:
             self._drained.notify_all()
 
     def at_work(self) -> list[int]:
-        """The identifiers of the threads that prepare something at this moment."""
+        """Return the identifiers of the threads that prepare something at this moment."""
         with self._lock:
             return [worker.thread for worker in self._workers if worker.task is not None]
 
@@ -142,7 +142,7 @@ class PrepareThreads:
             self._drained.wait_for(self._is_drained, DRAIN_S)
 
     def run(self) -> None:
-        """The function of the thread that looks for slow preparations."""
+        """Look for slow preparations until `stop` is called. This is the function of a thread."""
         while not self._stopped.wait(CHECK_S):
             self._check_slow(time.monotonic())
 
@@ -152,7 +152,7 @@ class PrepareThreads:
         return self._stopped.is_set() or (self._leader is None and self._next_place() is None)
 
     def _next_place(self) -> int | None:
-        """The place in the queue of the next attempt that may be prepared now."""
+        """Return the place in the queue of the next attempt that may be prepared now."""
         if not self._queue:
             return None
         slow = [worker.rule for worker in self._workers if worker.slow]

@@ -29,7 +29,7 @@ class ReportThread:
         self._inbox.put(None)
 
     def run(self) -> None:
-        """The function of the thread."""
+        """Report until `stop` is called. This is the function of the thread."""
         unreported: list[Outcome] = []
         reported_at = 0.0
         while True:
@@ -47,7 +47,7 @@ class ReportThread:
             self._reporter.batch_reported()
 
     def _take_waiting(self) -> list[Outcome]:
-        """What else is in the queue."""
+        """Take the other ends that are in the queue."""
         found: list[Outcome] = []
         while not self._inbox.empty():
             outcomes = self._inbox.get()

@@ -1,4 +1,4 @@
-"""What threads other than the dispatcher's see of the pool.
+"""Snapshots of the pool, for threads other than the dispatcher's.
 
 Only the dispatcher's thread reads the pool itself. After each round it publishes a new snapshot if something in it has
 changed. A snapshot never changes, so every thread may read it without a lock.
@@ -31,7 +31,7 @@ class NodeSnapshot:
 
     @classmethod
     def of(cls, node: NodeView) -> "NodeSnapshot":
-        """The node as it is now."""
+        """Copy what other threads may need to know of a node."""
         return cls(node.spec, node.state, node.why, node.facts, node.slots, node.leaving, shown_state(node)[0])
 
 
@@ -49,16 +49,16 @@ class Snapshot:
     capacity: Capacity = field(default_factory=Capacity)
 
     def all_nodes_answered(self) -> bool:
-        """Whether each node has answered or has failed to."""
+        """Return whether each node has answered or has failed to."""
         return all(node.state not in (NodeState.OFFLINE, NodeState.CONNECTING) for node in self.nodes.values())
 
     def all_nodes_decided(self) -> bool:
-        """Whether each node is ready, or cannot become ready before the user does something."""
+        """Return whether each node is ready, or cannot become ready before the user does something."""
         final = (NodeState.READY, NodeState.REJECTED, NodeState.UNUSABLE)
         return all(node.state in final for node in self.nodes.values())
 
     def is_connected(self, name: str) -> bool:
-        """Whether the pool has the node and messages reach it."""
+        """Return whether the pool has the node and is connected to it."""
         node = self.nodes.get(name)
         return node is not None and node.state in CONNECTED
 

@@ -1,4 +1,4 @@
-"""What the dispatcher does once per second besides deciding."""
+"""The dispatcher's work once per second: the lock, the links, the journal, waiting jobs and the host list."""
 
 import time
 

@@ -41,7 +41,7 @@ class WaitRecorder:
         self._texts: dict[int, str] = {}
 
     def add_waiting(self, job: JobId) -> None:
-        """A job came into the queue."""
+        """Note that a job came into the queue."""
         self._new.add(job)
 
     def record(self, jobs: Mapping[JobId, Job], nodes: int) -> None:
@@ -68,7 +68,7 @@ class WaitRecorder:
                 self._journal.set_reasons(number, text)
 
     def waiting_jobs(self) -> list[WaitingJobs] | None:
-        """All waiting jobs with their reasons, every REFRESH_S seconds. None at other times."""
+        """Return all waiting jobs with their reasons every REFRESH_S seconds, and None at other times."""
         if self._calls % REFRESH_S:
             return None
         groups = self._waiting.groups()

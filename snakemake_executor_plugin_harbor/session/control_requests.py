@@ -1,4 +1,4 @@
-"""What the `harbor` command asks of a running controller."""
+"""Answers to requests of the `harbor` command."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,34 +8,39 @@ from ..errors import HarborError
 from ..run.dispatcher import Dispatcher
 
 DRAIN_S = 5.0
-"""How long the answer to `drain` and `resume` waits for the node's new state."""
+"""The answer to `drain` and `resume` waits at most this long for the node's new state."""
 
 
 class ControlRequests:
-    """Answers on the control socket's thread. `detach` returns how many jobs stay."""
+    """Used on the control socket's thread."""
 
     def __init__(self, dispatcher: Dispatcher, detach: Callable[[], int]) -> None:
+        """`detach` leaves the jobs to a later run and returns their number."""
         self._dispatcher = dispatcher
         self._detach = detach
 
     def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Raises HarborError for what cannot be done."""
+        """Do what a request asks for, and return the answer. Raises HarborError if that is not possible."""
         match request.get("op"):
             case "read":
                 data = self._dispatcher.read_output(str(request.get("job")), int(request.get("offset", 0)))
                 return {"data": None if data is None else data.hex()}
             case "detach":
                 return {"jobs": self._detach()}
-            case "drain" | "resume" as wish:
-                return {"state": self._drain(str(request.get("node")), wish == "drain", str(request.get("reason")))}
-        raise HarborError(f"this controller does not know {request.get('op')!r}; it may be of another version.")
+            case "drain":
+                return {"state": self._set_drain(request, str(request.get("reason") or "by the user"))}
+            case "resume":
+                return {"state": self._set_drain(request, "")}
+        raise HarborError(
+            f"the running controller does not know the request {request.get('op')!r}. It may be of another version."
+        )
 
-    def _drain(self, name: str, drain: bool, reason: str) -> str:
-        """Close a node to new jobs, or open it again. Returns its state after that."""
-        nodes = self._dispatcher.snapshot.nodes
+    def _set_drain(self, request: Mapping[str, Any], reason: str) -> str:
+        """Close a node to new jobs for this reason, or open it again if there is none. Returns the node's new state."""
+        name, nodes = str(request.get("node")), self._dispatcher.snapshot.nodes
         if name not in nodes:
             raise HarborError(f"the pool has no node {name}; it has {', '.join(nodes)}.", "harbor status")
-        self._dispatcher.post(ev.DrainChanged(name, (reason or "by the user") if drain else ""))
+        self._dispatcher.post(ev.DrainChanged(name, reason))
         self._dispatcher.wait_for_round(DRAIN_S)
         node = self._dispatcher.snapshot.nodes.get(name)
         return "gone" if node is None else node.shown_state

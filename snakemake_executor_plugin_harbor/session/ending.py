@@ -1,5 +1,6 @@
 """The ways in which a run ends: all jobs are cancelled, no more jobs start, jobs are left running, or harbor failed."""
 
+import os
 import threading
 import traceback
 from functools import partial
@@ -88,8 +89,14 @@ class Ending:
     def detach(self) -> int:
         """Leave the jobs on the nodes to a later run, and have Snakemake end. Returns the number of these jobs.
 
-        Snakemake ends because it is asked to stop and because it has no running jobs any more.
+        Snakemake ends because it is asked to stop and because it has no running jobs any more. Raises HarborError if
+        the run still waits for its first node.
         """
+        if not scheduler.is_built(self._workflow):
+            raise HarborError(
+                "the run still waits for its first node, and no job has been started. Ctrl-C ends it, or "
+                f"kill -INT {os.getpid()}."
+            )
         self._detached = True
         self.halt()
         entries = self._in_flight.all()

@@ -20,18 +20,19 @@ from ..run.client import Client
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
 from ..snakemake_internals import persistence, scheduler, shadow, threads
+from ..snakemake_internals.verify import verify
 from ..store.workdir import boot_id
 from .control_requests import ControlRequests
 from .ending import Ending
 from .notices import Notices
 from .run_files import RunFiles
 from .signals import SignalHandlers
-from .startup import await_nodes, check_jobs
+from .startup import check_jobs, wait_for_nodes
 from .welcome import Welcome
 
 
 class Session:
-    """What Snakemake's executor asks of a run. Snakemake's main thread calls it."""
+    """Does for Snakemake's executor what a run needs. Snakemake's main thread calls it."""
 
     def __init__(self, executor: Any) -> None:
         """Connect to the nodes, and wait until some are ready.
@@ -41,6 +42,7 @@ class Session:
         self._executor = executor
         self._workflow = executor.workflow
         self._logger = executor.logger
+        verify(self._workflow, self._warn)
         settings = executor.executor_settings
         self._password = pop_password(settings)
         self._config = pool_config(settings)
@@ -69,11 +71,11 @@ class Session:
         pool = Pool(config.nodes, config.policy, config.timeouts, boot_id())
         self._dispatcher = Dispatcher(pool, files.journal, files.workdir)
         self._notices = Notices(self._logger, in_flight, lambda: self._dispatcher.snapshot.nodes)
-        self._adoption = Adoption(
+        adoption = Adoption(
             self._dispatcher, persistence.Markers(self._workflow), files.workdir.run, files.workdir, files.notes
         )
-        self._ending = Ending(self._workflow, self._logger, in_flight, self._dispatcher, self._adoption, files)
-        self._start_messages = StartMessages(
+        self._ending = Ending(self._workflow, self._logger, in_flight, self._dispatcher, adoption, files)
+        start_messages = StartMessages(
             executor,
             config,
             self._factory,
@@ -91,29 +93,27 @@ class Session:
             config,
             in_flight,
             self._dispatcher,
-            self._adoption,
+            adoption,
             self._end_reports,
             files.notes,
             files.workdir,
         )
+        self._client = Client(
+            nodes=Welcome(config, executor.executor_settings, self._password, files.workdir, self._warn),
+            jobs=self._submission,
+            start_messages=start_messages,
+            end_reports=self._end_reports,
+            notices=self._notices,
+            internal_error=self._ending.internal_error,
+        )
+        shadow.install(self._workflow)
 
     def _start(self) -> None:
         """Connect, and wait until nodes are ready and every job is known to fit on one of them."""
-        shadow.install(self._workflow)
-        nodes = Welcome(self._config, self._executor.executor_settings, self._password, self._files.workdir, self._warn)
-        self._dispatcher.start(
-            Client(
-                nodes,
-                self._submission,
-                self._start_messages,
-                self._end_reports,
-                self._notices,
-                self._ending.internal_error,
-            )
-        )
+        self._dispatcher.start(self._client)
         requests = ControlRequests(self._dispatcher, self._ending.detach)
         self._control = Control(self._files.journal.directory, requests.answer)
-        ready = await_nodes(
+        ready = wait_for_nodes(
             self._dispatcher,
             self._workflow,
             bool(self._files.workdir.unfinished),

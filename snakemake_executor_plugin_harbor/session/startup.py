@@ -1,7 +1,7 @@
-"""Before the first job: nodes that answer, and jobs that some node can hold."""
+"""Checks before the first job: nodes answer, and each job fits on one of them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core.capacity import Capacity
@@ -14,68 +14,72 @@ from ..run.snapshot import Snapshot
 from ..snakemake_internals import dag
 
 FIRST_ANSWER_S = 60.0
-"""How long a node may take to answer at the start before the run goes on without it."""
+"""A node may take this long to answer at the start. After that, the run goes on without it."""
 STRAGGLER_S = 3.0
-"""With one node ready, how long the others are waited for."""
+"""When one node is ready, the run waits this long for the others."""
 BOOTING_S = 30.0
-"""How long a run waits for its first node while what keeps the nodes away can pass: the whole pool may be booting."""
-LOOK_EVERY_S = 0.5
-TELL_AFTER_S = 2.0
-"""A start that takes longer than this says what it waits for."""
+"""While no node is ready, the run waits this long for nodes that failed, because the whole pool may be booting."""
+CHECK_INTERVAL_S = 0.5
+REPORT_AFTER_S = 2.0
+"""If a start takes longer than this, the user is told what it waits for."""
+SHOWN_NODES = 20
 
 
-def await_nodes(
-    dispatcher: Dispatcher, workflow: Any, unfinished: bool, lost_after: float, tell: Callable[[str], object]
+def wait_for_nodes(
+    dispatcher: Dispatcher, workflow: Any, unfinished: bool, lost_after: float, info: Callable[[str], object]
 ) -> str:
-    """Return, once nodes are ready, a line that names them. `unfinished`: an earlier run may have left jobs on nodes,
-    which are waited for as long as for a node that is lost. `tell` gets a line about what is waited for.
-    Raises HarborError with each node's reason if none can be used.
+    """Wait until nodes are ready. Returns a line that names them.
+
+    `unfinished`: an earlier run may have left jobs on nodes. The run then waits for a node that failed as long as for a
+    node that is lost. `info` gets lines that say what the run waits for. Raises HarborError with each node's reason if
+    no node can be used.
     """
     try:
-        waited = _await_first(dispatcher, max(BOOTING_S, lost_after) if unfinished else BOOTING_S, tell)
+        delayed = _wait_for_first(dispatcher, max(BOOTING_S, lost_after) if unfinished else BOOTING_S, info)
     except KeyboardInterrupt:
-        # Snakemake catches Ctrl-C only when its scheduler runs, and would show a traceback here.
+        # Snakemake handles Ctrl-C only while its scheduler runs. Before that it would print a traceback.
         raise HarborError("interrupted while no node was ready yet; no job has been started.") from None
-    settled = Snapshot.all_nodes_decided if waited else Snapshot.all_nodes_answered
-    if dispatcher.snapshot.slots and not settled(dispatcher.snapshot):
-        # What a slow node still runs must not be started twice. Jobs with outputs have markers, and wait for it.
+    # If the first node came late, others that failed may be on their way, too.
+    complete = Snapshot.all_nodes_decided if delayed else Snapshot.all_nodes_answered
+    if dispatcher.snapshot.slots and not complete(dispatcher.snapshot):
+        # A slow node may still run jobs of the earlier run, which must not be started twice. A job with outputs has an
+        # incomplete marker, so it waits for its node by itself. Jobs without outputs have none.
         unmarked = any(not list(job.output) for job in dag.jobs_for_nodes(workflow))
-        dispatcher.wait(settled, FIRST_ANSWER_S if unfinished and unmarked else STRAGGLER_S)
+        dispatcher.wait(complete, FIRST_ANSWER_S if unfinished and unmarked else STRAGGLER_S)
     now = dispatcher.snapshot
     if not now.slots:
         reasons = "\n".join(f"  {name}: {node.why or node.state.value}" for name, node in now.nodes.items())
         raise HarborError(f"no node of the pool can be used:\n{reasons}", "harbor doctor")
     ready = [name for name, node in now.nodes.items() if node.state == NodeState.READY]
-    shown = ", ".join(ready[:20]) + (", ..." if len(ready) > 20 else "")
+    shown = ", ".join(ready[:SHOWN_NODES]) + (", ..." if len(ready) > SHOWN_NODES else "")
     return f"{len(ready)} of {len(now.nodes)} nodes ready, {now.slots} slots: {shown}"
 
 
-def _await_first(dispatcher: Dispatcher, limit: float, tell: Callable[[str], object]) -> bool:
-    """Wait until a node is ready, or none can become ready any more, or the time is over. Whether a node that failed
-    was waited for: then the others may be on their way, too.
+def _wait_for_first(dispatcher: Dispatcher, limit: float, info: Callable[[str], object]) -> bool:
+    """Wait until a node is ready, until no node can become ready any more, or until the time is over.
+
+    `limit` is for nodes that have failed and may come back. A node that has not answered yet gets FIRST_ANSWER_S if
+    that is longer. Returns whether the wait was long enough to be reported.
     """
-    begun, told = time.monotonic(), ""
+    begun, reported = time.monotonic(), ""
     while not dispatcher.snapshot.slots and not dispatcher.failed:
-        awaited = {
-            name: node.why for name, node in dispatcher.snapshot.nodes.items() if node.state != NodeState.REJECTED
-        }
-        # A node that has not answered yet may be slow; one that has failed has its own time.
-        timeouts = limit if all(awaited.values()) else max(limit, FIRST_ANSWER_S)
-        left = begun + timeouts - time.monotonic()
-        if not awaited or left <= 0:
+        nodes = dispatcher.snapshot.nodes
+        reasons = {name: node.why for name, node in nodes.items() if node.state != NodeState.REJECTED}
+        left = begun + (limit if all(reasons.values()) else max(limit, FIRST_ANSWER_S)) - time.monotonic()
+        if not reasons or left <= 0:
             break
-        line = _waiting(awaited)
-        if line != told and time.monotonic() - begun > TELL_AFTER_S:
-            told = line
-            tell(f"no node can be used yet. Waiting up to {left:.0f} s more for {line}")
-        dispatcher.wait(lambda now: now.slots > 0, min(left, LOOK_EVERY_S))
-    return bool(told)
+        text = _group_by_reason(reasons)
+        if text != reported and time.monotonic() - begun > REPORT_AFTER_S:
+            reported = text
+            info(f"no node can be used yet. Waiting up to {left:.0f} s more for {text}")
+        dispatcher.wait(lambda now: now.slots > 0, min(left, CHECK_INTERVAL_S))
+    return bool(reported)
 
 
-def _waiting(awaited: dict[str, str]) -> str:
-    """The nodes, those with the same reason together."""
+def _group_by_reason(reasons: Mapping[str, str]) -> str:
+    """The nodes with their reasons. Nodes with the same reason are listed together."""
     nodes: dict[str, list[str]] = {}
-    for name, why in awaited.items():
+    for name, why in reasons.items():
         reason = (why.splitlines() or ["it has not answered"])[0].removeprefix(f"node {name}: ")
         nodes.setdefault(reason, []).append(name)
     lines = [f"{', '.join(names[:10])}{', ...' * (len(names) > 10)} ({reason})" for reason, names in nodes.items()]
@@ -83,8 +87,8 @@ def _waiting(awaited: dict[str, str]) -> str:
 
 
 def check_jobs(workflow: Any, capacity: Capacity) -> None:
-    """A job that no node can ever hold is an error (HarborError) now, not after hours of other work."""
-    seen: set[Any] = set()
+    """Raise HarborError for a job that no node can ever hold, now and not after hours of other work."""
+    checked: set[Any] = set()
     for job in dag.jobs_for_nodes(workflow):
         try:
             spec = spec_of(job, "check", 1, 0, ())
@@ -92,11 +96,11 @@ def check_jobs(workflow: Any, capacity: Capacity) -> None:
         except HarborError:
             raise
         except Exception:
-            # Resources of a function over inputs that are not there yet: known when the job is ready.
+            # A resource may be a function of inputs that do not exist yet. It is checked when the job is ready.
             continue
-        if spec.request in seen:
+        if spec.request in checked:
             continue
-        seen.add(spec.request)
+        checked.add(spec.request)
         refusal = capacity.refusal(spec.request)
         if refusal is not None:
             raise HarborError(f"rule {job.name}: {impossible_message(refusal)}", "harbor nodes")

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from . import benchmark, deployment, rule_resources
+from .contract import Feature
+from .verify import has
 
 CONDA_CONFLICTS = ("R_LIBS", "PYTHONPATH", "PERLLIB", "PERL5LIB")
 """Snakemake removes these for jobs in conda environments. A node may have them even if the controller has not."""
@@ -146,6 +148,8 @@ def install() -> None:
 
 def obstacle(job: Any) -> str | None:
     """Why no command can be captured for the job, or None."""
+    if not has(Feature.DIRECT):
+        return "this version of Snakemake lacks what harbor needs for it"
     if job.is_group():
         return "it is a group of jobs"
     if job.is_run:

@@ -9,6 +9,9 @@ from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 
+from .contract import Feature
+from .verify import has
+
 NO_SUCCESS = "job did not complete successfully"
 """Part of the error with which Snakemake ends a run whose scheduler has stopped early."""
 
@@ -104,6 +107,8 @@ def remove_unreachable_rate_limit(workflow: Any) -> None:
     """Remove a limit of started jobs per second that cannot be reached. It costs one timer thread and one idle
     round, a second later, for each round.
     """
+    if not has(Feature.RATE_LIMIT):
+        return
     scheduler = workflow.scheduler
     limiter = scheduler.job_rate_limiter
     if limiter is not None and limiter.max_jobs >= 10_000 * limiter.timespan:

@@ -16,13 +16,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .contract import Feature
+from .verify import has
+
 SNAKEMAKE = ".snakemake"
 SHADOW = "shadow"
 
 
 def install(workflow: Any) -> None:
     """Put the replacements in place, once per process."""
-    _install(str(workflow.persistence.shadow_path))
+    if has(Feature.SHADOW):
+        _install(str(workflow.persistence.shadow_path))
 
 
 @cache

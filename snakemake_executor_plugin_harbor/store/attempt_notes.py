@@ -1,8 +1,9 @@
-"""Which attempts were started, and where: one line per start and per end in `.snakemake/harbor/notes`.
+"""Notes about attempts that were started, and where: one line per start and per end in `.snakemake/harbor/notes`.
 
-Snakemake's incomplete markers say this only of jobs with outputs, without the node, and not of jobs that run in a
-Snakemake of their own on the node. A line is written before the start message leaves. One append-only file costs about
-10 microseconds per line; a file per job costs ten times that. The controller that holds the lock is the only writer.
+Snakemake's incomplete markers do not name the node. There are none for jobs without outputs, and none for jobs that run
+in a Snakemake of their own on the node. A line is written before the start message leaves. One append-only file costs
+about 10 microseconds per line, and a file per job costs ten times that. The controller that holds the lock is the only
+writer.
 """
 
 import json
@@ -19,9 +20,10 @@ from ..errors import HarborError
 
 @dataclass(frozen=True)
 class Note:
-    """The last attempt of a job that was started under this id. `ended`: it has ended, which Snakemake does not know.
+    """A note is about the last attempt of a job that was started under this id.
 
-    `hashes` has one entry per member of a group, because the next run's group may have fewer members.
+    `hashes` has one entry per member of a group, because the next run's group may have fewer members. `ended`: the
+    attempt has ended, but Snakemake has not recorded its result.
     """
 
     job: JobId
@@ -32,7 +34,7 @@ class Note:
 
 
 class AttemptNotes:
-    """The notes of earlier runs, by hash and by id, and the writer for this run. Any thread may call it."""
+    """Holds the notes of earlier runs, and writes those of this run. Any thread may call the methods."""
 
     def __init__(self, path: Path, warn: Callable[[str], None] = lambda text: None) -> None:
         self._path = path
@@ -48,44 +50,44 @@ class AttemptNotes:
 
     @property
     def any(self) -> bool:
-        """Whether an earlier run has left notes."""
+        """Return whether there are notes of earlier runs."""
         return bool(self._notes)
 
     def get(self, job: JobId) -> Note | None:
-        """The note of an earlier run's job; None if it is not known where that was started."""
+        """Return the note of an earlier run's job, or None if it is not known where the job was started."""
         return self._notes.get(job)
 
     def with_hash(self, hash: str) -> list[Note]:
-        """The notes of earlier runs about a job."""
+        """Return the notes of earlier runs about the job with this hash."""
         with self._lock:
             return [self._notes[job] for job in self._by_hash.get(hash, ())]
 
     def start(self, job: JobId, attempt: int, hashes: Sequence[str], place: AttemptLocation) -> None:
-        """The attempt is about to start. What earlier runs started of these jobs is over by then."""
+        """Note that an attempt is about to start. No attempt of an earlier run of these jobs runs any more."""
         with self._lock:
             self._append(["start", job, attempt, list(hashes), [place.node, place.host, place.boot_id, place.scratch]])
 
     def nothing_runs(self, job: JobId) -> None:
-        """No attempt of the job runs any more, and Snakemake will not be told how it ended."""
+        """Note that no attempt of the job runs any more, and that Snakemake does not get its result."""
         with self._lock:
             self._append(["over", job])
             self._apply(["over", job])
 
     def result_recorded(self, job: JobId) -> None:
-        """Snakemake knows how the job ended."""
+        """Note that Snakemake has recorded the job's result."""
         with self._lock:
             self._append(["settled", job])
             self._apply(["settled", job])
 
     def clear(self) -> None:
-        """All jobs of the workflow are done."""
+        """Delete the notes, because all jobs of the workflow are done."""
         with self._lock:
             self._close()
             self._unwritten = b""
             self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Write what could not be written before, and close the file."""
+        """Write the lines that could not be written before, and close the file."""
         with self._lock:
             self._write()
             self._close()
@@ -98,21 +100,21 @@ class AttemptNotes:
     # --- the file -------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """Read what earlier runs have left, and write the file anew without what has ended."""
+        """Read the notes of earlier runs, and rewrite the file without the notes that are not needed any more."""
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
             return
         except OSError as error:
             raise HarborError(
-                f"{self._path} cannot be read ({error.strerror}); it says which jobs of earlier runs may still run.",
+                f"{self._path} cannot be read ({error.strerror}). It names jobs of earlier runs that may still run.",
                 f"ls -l {self._path}",
             ) from error
         for line in data.splitlines():
             try:
                 self._apply(json.loads(line))
             except (ValueError, TypeError, IndexError, RecursionError):
-                # A line that a crash has torn: its start message was never sent.
+                # A crash has torn the line, so its start message was never sent.
                 continue
         self._compact()
 
@@ -129,7 +131,7 @@ class AttemptNotes:
                 os.fsync(file.fileno())
             draft.replace(self._path)
         except OSError:
-            # No room: the old file says the same. What follows is appended to it, after a line that may be torn.
+            # There is no space. The old file contains the same notes, and may end with a torn line.
             self._torn = True
 
     def _apply(self, entry: list[Any]) -> None:
@@ -162,7 +164,7 @@ class AttemptNotes:
         self._write()
 
     def _write(self) -> None:
-        """Append what is to be written. What cannot be written now goes with the next line."""
+        """Append the lines that are not written yet. If that fails, they are written together with the next line."""
         if not self._unwritten:
             return
         try:
@@ -179,7 +181,9 @@ class AttemptNotes:
             self._close()
             if not self._warned:
                 self._warned = True
-                self._warn(f"{self._path} cannot be written ({error.strerror}): harbor goes on, and tries again")
+                self._warn(
+                    f"{self._path} cannot be written ({error.strerror}). The run goes on, and harbor tries again"
+                )
 
 
 def _entries(note: Note) -> Iterable[list[Any]]:

@@ -72,13 +72,13 @@ class FenceDir:
         return [fence for fence in written if fence is not None]
 
     def is_fenced(self, job: JobId, attempt: int) -> bool:
-        """Whether this run or an earlier one has given the attempt up."""
+        """Return whether this run or an earlier one has given the attempt up."""
         return any((self.path / _file_name(job, number)).exists() for number in (attempt, None))
 
     # --- exit notices -----------------------------------------------------------------------------------------
 
     def new_exit_notices(self) -> list[Any]:
-        """The exit notices that were not returned by an earlier call. Each is one message of an agent, not checked.
+        """Return the exit notices that no earlier call has returned. Each is one message of an agent, not checked.
 
         A file that cannot be read now is read again at the next call. It does not delay the others.
         """
@@ -109,7 +109,7 @@ class FenceDir:
     # --- recorded results -------------------------------------------------------------------------------------
 
     def note_result_recorded(self, job: JobId, attempt: int, away: bool) -> None:
-        """Snakemake has recorded how the attempt ended. `away`: its node is not connected, so it keeps its record."""
+        """Note that Snakemake has recorded the result. `away`: the node is not connected, so it keeps its record."""
         name = _file_name(job, attempt)
         if away and not self._touch(name + DONE):
             self._unwritten[name + DONE] = None
@@ -117,7 +117,7 @@ class FenceDir:
             remove(self.path / (name + NOTICE))
 
     def is_result_recorded(self, job: JobId, attempt: int) -> bool:
-        """Whether Snakemake had recorded how the attempt ended while its node was not connected."""
+        """Return whether Snakemake had recorded the result while the attempt's node was not connected."""
         return (self.path / (_file_name(job, attempt) + DONE)).exists()
 
     def _touch(self, name: str) -> bool:

@@ -18,7 +18,7 @@ ENDED = {state.value for state in TERMINAL}
 
 @dataclass(frozen=True)
 class JournalReader:
-    """An open journal of the working directory's run."""
+    """An open journal. `workdir` is the working directory of its run."""
 
     run: str
     path: Path
@@ -26,7 +26,7 @@ class JournalReader:
     workdir: Path
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        """The result as dicts."""
+        """Return the result of a query as dicts."""
         try:
             cursor = self.db.execute(query, values)
             names = [column[0] for column in cursor.description]
@@ -35,12 +35,15 @@ class JournalReader:
             raise _unreadable(self.path, self.run, error) from error
 
     def facts(self) -> dict[str, Any]:
-        """The run's own description."""
+        """Return the facts of the run."""
         return {row["key"]: json.loads(row["value"]) for row in self.rows("SELECT key, value FROM run")}
 
 
 def open_run(workdir: Path) -> JournalReader:
-    """The latest run of a working directory. HarborError if there was none, or its journal is elsewhere or gone."""
+    """Open the journal of a working directory's latest run.
+
+    Raises HarborError if there was no run, or if its journal is on another machine or deleted.
+    """
     pointer = workdir / ".snakemake" / "harbor" / "run.json"
     try:
         found = json.loads(pointer.read_text())
@@ -72,12 +75,12 @@ def _unreadable(path: Path, run: str, error: Exception) -> HarborError:
 
 
 def reason_of(row: dict[str, Any]) -> str:
-    """Why the job is where it is; of one that waits, why no node takes it."""
+    """Return why a job is in its state, or why it waits."""
     return (row["state"] == JobState.QUEUED and row["waiting"]) or row["reason"] or ""
 
 
 def find_job(reader: JournalReader, text: str) -> dict[str, Any]:
-    """The row of the job that the user names: its id, its log's name (12.1), an output's rule, or RUN/JOB."""
+    """Return the row of the job that the user names by its id, its log's name (12.1), its rule, or RUN/JOB."""
     rows = reader.rows(f"{JOBS} WHERE jobid = ? OR id = ?", text.split(".")[0], text)
     if not rows:
         rows = reader.rows(f"{JOBS} WHERE rule = ?", text)

@@ -1,12 +1,12 @@
-"""The record of a run: SQLite on the controller's local disk, read by the `harbor` command.
+"""Writes the journal of a run: an SQLite file on the controller's local disk, which the `harbor` command reads.
 
-Only the dispatcher writes it. WAL mode lets readers look at any moment; it does not work on NFS, where working
-directories and homes live, so the journal lies under `/var/tmp/harbor-UID/runs/RUN/` and the working directory
-holds a pointer to it (`.snakemake/harbor/run.json`).
+Only the dispatcher writes it. In WAL mode, others can read it at any moment. WAL mode does not work on NFS, where
+working directories and homes often are. So the journal lies under `/var/tmp/harbor-UID/runs/RUN/`, and the working
+directory contains a pointer to it (`.snakemake/harbor/run.json`).
 
-What is committed survives the end of this process. With `synchronous=NORMAL` a power cut may take back the last
-commits, but it never leaves a damaged file. Nothing depends on them: adoption does without the journal, and so does the
-rest of the run if the journal cannot be written.
+What is committed survives the end of this process. With `synchronous=NORMAL` a power cut may undo the last commits, but
+it never leaves a damaged file. Nothing depends on these commits, because adoption does not need the journal. If the
+journal cannot be written, the run goes on without it.
 """
 
 import json
@@ -26,11 +26,11 @@ from ..errors import HarborError
 
 VERSION = 3
 BUSY_S = 0.2
-"""How long a commit waits for somebody who has locked the database. The nodes wait meanwhile."""
-AGAIN_S = 1.0
-"""Pause after a commit that failed."""
+"""How long a commit waits for another process that has locked the database. The nodes wait as well."""
+RETRY_S = 1.0
+"""Pause after a commit that has failed."""
 KEEP_S = 30 * 86400
-"""Journals of runs that ended longer ago than this are removed when a new run starts."""
+"""When a run starts, journals of runs that ended longer ago than this are removed."""
 
 SCHEMA = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -49,7 +49,10 @@ CREATE INDEX events_by_job ON events (job);
 
 
 def private_directory(path: Path) -> Path:
-    """The directory, made 0700 if absent. Refused if it is a link or another user's (/var/tmp is shared)."""
+    """Return the directory, which is made with mode 0700 if there is none.
+
+    Raises HarborError if it is a link or another user's, because everybody may write to /var/tmp.
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
@@ -62,14 +65,14 @@ def private_directory(path: Path) -> Path:
 
 
 def runs_directory() -> Path:
-    """Where this user's journals are."""
+    """Return the directory that contains the journals of this user's runs."""
     return private_directory(private_directory(Path(f"/var/tmp/harbor-{os.getuid()}")) / "runs")
 
 
 class Journal:
-    """The writer. Rows are gathered with the methods and written together by `commit`.
+    """The methods gather rows, and `commit` writes them together.
 
-    Rows that cannot be written now (no space, an I/O error, a lock) are kept, and written by a later commit.
+    If rows cannot be written now (no space, an I/O error, a lock), a later commit writes them.
     """
 
     def __init__(self, run: str, warn: Callable[[str], None] = lambda text: None) -> None:
@@ -95,7 +98,7 @@ class Journal:
         self._reasons: dict[int, str | None] = {}
 
     def _open(self) -> sqlite3.Connection:
-        # One thread at a time: it is opened by Snakemake's main thread, written by the dispatcher.
+        # Snakemake's main thread opens it and the dispatcher's thread writes it, but never at the same time.
         db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
@@ -104,37 +107,37 @@ class Journal:
         return db
 
     def set_facts(self, **values: Any) -> None:
-        """Facts of the run: pid, host, workdir, state."""
+        """Record facts of the run, such as pid, workdir and state."""
         self._run.update(values)
 
     def add_job(self, id: str, jobid: str, rule: str, wildcards: Mapping[str, str], threads: int, at: float) -> None:
-        """A job was handed over."""
+        """Record a job that was handed over."""
         self._jobs.append((id, jobid, rule, json.dumps(dict(wildcards)), threads, at))
 
     def add_change(
         self, id: str, attempt: int, state: str, node: str | None, reason: str, at: float, log: str | None
     ) -> None:
-        """A job took a transition."""
+        """Record that a job has changed its state."""
         self._changes.append((id, attempt, state, node, _text(reason), at, log))
 
     def rename_job(self, id: str, submitted_as: str) -> None:
-        """A job goes on under another id."""
+        """Record that a job goes on under another id."""
         self._renamed.append((id, submitted_as))
 
     def set_progress(self, id: str, done: float, total: float) -> None:
-        """A job said how far it is."""
+        """Record the progress of a job."""
         self._progress[id] = (done, total)
 
     def set_waiting(self, id: str, number: int) -> None:
-        """A queued job waits for the reasons with this number."""
+        """Record that a queued job waits for the reasons with this number."""
         self._waiting[id] = number
 
     def set_reasons(self, number: int, text: str | None) -> None:
-        """Why jobs wait that have this number; None when no job does any more."""
+        """Record the reasons with this number. None: no job waits for them any more."""
         self._reasons[number] = None if text is None else _text(text)
 
     def set_node(self, node: NodeView, at: float) -> None:
-        """A node's state, what it said of itself, and its last load."""
+        """Record a node's state, its facts and its last load."""
         facts: dict[str, Any] | None = None
         if node.facts is not None:
             facts = {"cores": node.facts.cores, "mem_mb": node.facts.mem_mb, "gpus": node.facts.gpus}
@@ -151,15 +154,15 @@ class Journal:
         self._nodes[node.spec.name] = row
 
     def remove_node(self, name: str) -> None:
-        """A node has left the pool."""
+        """Record that a node has left the pool."""
         self._nodes[name] = None
 
     def commit(self) -> None:
-        """Write what was gathered, in one transaction. If that fails, it is tried again with a later commit."""
+        """Write the gathered rows in one transaction. If that fails, a later commit tries again."""
         gathered = (self._changes, self._jobs, self._nodes, self._progress, self._run, self._waiting, self._reasons)
         if not any(gathered):
             return
-        if self._failed_at is not None and time.monotonic() - self._failed_at < AGAIN_S:
+        if self._failed_at is not None and time.monotonic() - self._failed_at < RETRY_S:
             return
         try:
             self._write()
@@ -181,7 +184,7 @@ class Journal:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
         except sqlite3.Error:
-            # SQLite has rolled back by itself.
+            # SQLite has already rolled back.
             pass
 
     def _write(self) -> None:
@@ -219,7 +222,7 @@ class Journal:
         db.execute("COMMIT")
 
     def _write_changes(self) -> None:
-        """One statement a table, whatever the number of rows: each step of SQLite's gives Python's lock away."""
+        """Write the changes with one statement per table, because each step of SQLite releases Python's lock."""
         ends = {state.value for state in TERMINAL}
         last: dict[str, list[Any]] = {}
         for id, attempt, state, node, reason, at, log in self._changes:
@@ -240,36 +243,39 @@ class Journal:
         )
 
     def close(self) -> None:
-        """Commit and close; the file stays for `harbor status` and `harbor report`."""
-        self._failed_at = None if self._failed_at is None else 0.0  # once more, now
+        """Commit and close. The file stays for `harbor status`."""
+        self._failed_at = None if self._failed_at is None else 0.0  # try again immediately
         self.commit()
         try:
             self._db.close()
         except sqlite3.Error:
-            # Its last checkpoint failed; the rows are in the write-ahead log.
+            # The last checkpoint failed, but the rows are in the write-ahead log.
             pass
 
 
 def shown_state(node: NodeView) -> tuple[str, str]:
-    """A node's state and reason as users see them: Slurm's draining and drained come before what the connection is."""
+    """Return a node's state and reason as users see them.
+
+    The state of a closed node is "draining" or "drained", as in Slurm, whatever the state of its connection is.
+    """
     if node.closed:
         return "draining" if node.reservations else "drained", node.drain or "taken out of the host list"
     return node.state.value, node.why
 
 
-def _text(words: str) -> str:
-    """What SQLite takes: names that are not valid Unicode hold lone surrogates."""
-    return words.encode("utf-8", "replace").decode()
+def _text(text: str) -> str:
+    """Return a text that SQLite accepts. Names that are not valid Unicode contain lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _columns(*names: str) -> str:
-    """A query that makes rows of a JSON array of arrays."""
+    """Return a query that makes rows from a JSON array of arrays."""
     values = (f"json_extract(value, '$[{i}]') AS {name}" for i, name in enumerate(names))
     return f"SELECT {', '.join(values)} FROM json_each(?)"
 
 
 def remove_old(runs: Path, now: float | None = None) -> None:
-    """Delete journals that nobody has written for a month."""
+    """Delete the journals that have not been written for KEEP_S."""
     limit = (time.time() if now is None else now) - KEEP_S
     for entry in entries(runs):
         journal = entry / "journal.sqlite"
@@ -277,12 +283,12 @@ def remove_old(runs: Path, now: float | None = None) -> None:
             if journal.stat().st_mtime < limit:
                 shutil.rmtree(entry)
         except OSError:
-            # Another run of this user removes it at the same time, or it holds no journal: not ours to judge.
+            # Another run of this user removes it at the same time, or it contains no journal.
             continue
 
 
 def entries(directory: Path) -> Iterable[Path]:
-    """The directories in `directory`; none if it cannot be read."""
+    """Return the directories in `directory`, or nothing if it cannot be read."""
     try:
         return [entry for entry in directory.iterdir() if entry.is_dir() and not entry.is_symlink()]
     except OSError:

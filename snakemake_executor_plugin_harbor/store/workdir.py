@@ -1,4 +1,8 @@
-"""A working directory's `.snakemake/harbor/`: the lock, the pointer to the journal, the shared-filesystem probe."""
+"""A working directory's `.snakemake/harbor/`: the lock, the pointer to the journal, and the probe.
+
+The lock refuses a second controller, which would start every job twice. The pointer tells the `harbor` command where
+the journal is. Nodes read the probe to find out whether they see the same working directory.
+"""
 
 import json
 import os
@@ -18,7 +22,7 @@ from .fence_dir import FenceDir, remove
 
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
-"""A lock of another machine whose heartbeat is older than this is that of a dead controller."""
+"""If the heartbeat of another machine's lock is older than this, that controller is dead."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,10 @@ class Owner:
     run: str
 
     def alive(self, heartbeat: float) -> bool:
-        """On this machine the process table knows; from elsewhere only the heartbeat tells. (Another boot id under our
-        name is this machine before its reboot, or another one that is called so.)
+        """Return whether the controller lives. `heartbeat` is the time of the lock's last heartbeat.
+
+        The process table answers for this machine, and the heartbeat answers for others. The boot id is compared as
+        well, because another machine may have the same name. This machine had another boot id before its last reboot.
         """
         if (self.host, self.boot_id) != (socket.gethostname(), boot_id()):
             return time.time() - heartbeat < STALE_S
@@ -44,7 +50,7 @@ class Owner:
 
 
 def boot_id() -> str:
-    """Changes with every boot of this machine."""
+    """Return an id that changes with every boot of this machine."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -52,12 +58,16 @@ def boot_id() -> str:
 
 
 def new_run() -> str:
-    """A name for a run: sortable by time, unique over controllers."""
+    """Return a name for a new run. Names sort by time, and no two controllers make the same one."""
     return time.strftime("%y%m%d-%H%M%S-") + secrets.token_hex(3)
 
 
 class Workdir:
-    """`.snakemake/harbor/` of one working directory, held by one controller at a time."""
+    """`.snakemake/harbor/` of one working directory. At most one controller at a time holds its lock.
+
+    `id` is the directory's id. `unfinished` says whether the run before may have left jobs behind. Both are known after
+    `acquire`. `token` is the content of the probe.
+    """
 
     def __init__(self, workdir: Path, run: str, warn: Callable[[str], None] = lambda text: None) -> None:
         self.workdir = workdir
@@ -72,11 +82,12 @@ class Workdir:
         self.unfinished = False
         self.id = ""
         self._journal: Path | None = None
-        self._beat = 0.0
+        self._last_heartbeat = 0.0
 
     def acquire(self) -> None:
-        """Take the lock. Raises HarborError while another controller works in this directory, or if it cannot be
-        written.
+        """Take the lock, and write the probe.
+
+        Raises HarborError if another controller works in this directory, or if the directory cannot be written.
         """
         try:
             self._acquire()
@@ -87,7 +98,7 @@ class Workdir:
 
     def _acquire(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock()
+        self._take_lock()
         self.id = directory_id(self.directory)
         self.unfinished = _unfinished(self.pointer)
         for old in self.directory.glob("probe-*"):
@@ -95,40 +106,40 @@ class Workdir:
         self.fences.remove_old()
         self.probe.write_text(self.token)
 
-    def _lock(self) -> None:
+    def _take_lock(self) -> None:
         me = Owner(socket.gethostname(), os.getpid(), psutil.Process().create_time(), boot_id(), self.run)
         mine = self.directory / f"lock-{self.run}"
         with mine.open("w") as file:
             file.write(json.dumps(me.__dict__ | {"inode": os.fstat(file.fileno()).st_ino}))
         try:
-            while not self._link(mine):
-                self._bury()
+            while not self._link_lock(mine):
+                self._remove_stale_lock()
         finally:
             mine.unlink(missing_ok=True)
 
-    def _link(self, mine: Path) -> bool:
-        """A hard link is the one creation that is atomic on every NFS."""
+    def _link_lock(self, mine: Path) -> bool:
+        """Return whether `mine` is the lock now. A hard link is the one way of creation that is atomic on every NFS."""
         try:
             os.link(mine, self.lock)
         except FileExistsError:
             return False
         return True
 
-    def _bury(self) -> None:
-        """Take a dead controller's lock away. Raises HarborError if it lives."""
+    def _remove_stale_lock(self) -> None:
+        """Remove the lock of a dead controller. Raises HarborError if the controller lives."""
         found = read_lock(self.lock)
         if found is not None and found[0].alive(found[1]):
             raise self._refusal(found[0])
-        grave = self.directory / f"lock-{self.run}.old"
+        aside = self.directory / f"lock-{self.run}.old"
         try:
-            self.lock.rename(grave)
+            self.lock.rename(aside)
         except FileNotFoundError:
             return
-        taken = read_lock(grave)
+        taken = read_lock(aside)
         if taken is not None and (found is None or taken[0] != found[0]):
-            # Another controller buried the dead one first: this is its lock.
-            self._link(grave)
-        grave.unlink(missing_ok=True)
+            # Another controller removed the stale lock first, so this is the lock of that controller. It is put back.
+            self._link_lock(aside)
+        aside.unlink(missing_ok=True)
 
     def _refusal(self, owner: Owner) -> HarborError:
         return HarborError(
@@ -138,7 +149,7 @@ class Workdir:
         )
 
     def write_pointer(self, journal: Path, complete: bool = False) -> None:
-        """Tell the `harbor` command where this run's journal is, and the next run whether this one left jobs behind."""
+        """Write where this run's journal is, and whether the run is complete or has left jobs behind."""
         self._journal = journal
         facts = {"run": self.run, "journal": str(journal), "host": socket.gethostname(), "complete": complete}
         temporary = self.pointer.with_suffix(".new")
@@ -146,37 +157,39 @@ class Workdir:
         temporary.replace(self.pointer)
 
     def heartbeat(self) -> None:
-        """Show controllers on other machines that this one lives. Raises HarborError if one of them has taken over, as
-        it may when this one slept.
+        """Renew the lock, so that controllers on other machines see that this one lives.
+
+        Raises HarborError if another controller has taken over, which may happen while this process is suspended.
         """
         now = time.time()
-        if 0 <= now - self._beat < HEARTBEAT_S and os.path.lexists(self.lock):
+        if 0 <= now - self._last_heartbeat < HEARTBEAT_S and os.path.lexists(self.lock):
             return
-        self._beat = now
+        self._last_heartbeat = now
         found = read_lock(self.lock)
         if found is not None and found[0].run != self.run:
             raise self._refusal(found[0])
         try:
             if found is None and not self.lock.exists():
-                self._restore()
+                self._restore_files()
             os.utime(self.lock)
         except OSError:
-            # A full or unreachable filesystem is the jobs' trouble, not a reason to stop here.
+            # A full or unreachable filesystem is no reason to stop. Jobs that need it fail by themselves.
             pass
 
-    def _restore(self) -> None:
-        """Somebody deleted `.snakemake` while we work here: put back what nodes and other controllers look for. Raises
-        HarborError if another controller was faster.
+    def _restore_files(self) -> None:
+        """Write the files again that nodes and other controllers read, because somebody has deleted `.snakemake`.
+
+        Raises HarborError if another controller has taken the lock in the meantime.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock()
+        self._take_lock()
         write_id(self.directory, self.id)
         self.probe.write_text(self.token)
         if self._journal is not None:
             self.write_pointer(self._journal)
 
     def release(self) -> None:
-        """Give the lock back and remove the probe."""
+        """Remove the lock and the probe."""
         remove(self.probe)
         found = read_lock(self.lock)
         if found is not None and found[0].run == self.run:
@@ -184,7 +197,7 @@ class Workdir:
 
 
 def _unfinished(pointer: Path) -> bool:
-    """Whether the run that a pointer names may have left jobs behind."""
+    """Return whether the run that a pointer names may have left jobs behind."""
     try:
         return json.loads(pointer.read_text()).get("complete") is not True
     except FileNotFoundError:
@@ -194,8 +207,9 @@ def _unfinished(pointer: Path) -> bool:
 
 
 def read_lock(path: Path) -> tuple[Owner, float] | None:
-    """Who holds a lock and its last heartbeat; None if nobody does, the file is torn, or it came with a copy of another
-    directory, where its controller may well be alive.
+    """Return who holds a lock, and the time of its last heartbeat. None: nobody holds it, or the file is damaged.
+
+    The lock does not count either if it is part of a copy of another directory, whose controller may live.
     """
     try:
         found = path.stat()

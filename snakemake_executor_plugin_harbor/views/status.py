@@ -13,8 +13,9 @@ LAST_FAILED = 5
 
 
 def status(reader: JournalReader, whole: bool = True) -> dict[str, Any]:
-    """The object that `harbor status --json` prints. Without `whole`, its jobs are those that a screen shows: what is
-    on nodes, and the last that failed.
+    """Return the object that `harbor status --json` prints.
+
+    Without `whole`, it contains only the jobs that a screen shows: those on nodes, and the last ones that failed.
     """
     facts = reader.facts()
     counts = {row["state"]: row["n"] for row in reader.rows("SELECT state, count(*) AS n FROM jobs GROUP BY state")}
@@ -90,7 +91,7 @@ def _node(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def eta(facts: dict[str, Any], counts: dict[str, int]) -> float | None:
-    """Seconds until all jobs of the workflow are done at the pace so far; None before the first has ended."""
+    """Return the seconds until all jobs are done at the pace so far, or None before the first job has ended."""
     total, started = facts.get("total"), facts.get("started")
     done = counts.get("succeeded", 0)
     if not total or not started or not done or facts.get("ended"):

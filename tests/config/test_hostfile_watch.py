@@ -13,7 +13,7 @@ from snakemake_executor_plugin_harbor.errors import HarborError
 
 
 class Watch:
-    """A host file, and a HostList that looks at it."""
+    """Edits a host file and watches it."""
 
     def __init__(self, path: Path, text: str = "ada\n") -> None:
         self.path = path
@@ -27,7 +27,7 @@ class Watch:
         new.replace(self.path)
 
     def looks(self, times: int = 4) -> list[object]:
-        """What it says in so many seconds: names, an error, or None."""
+        """Return the results of several calls: names of nodes, an error, or None."""
         found: list[object] = []
         for _ in range(times):
             try:

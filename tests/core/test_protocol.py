@@ -71,9 +71,8 @@ def test_any_message_becomes_a_sane_event_or_none(message):
             assert type(event.code) is int and -256 < event.code < 256
             assert_shown(event.reason or "")
             assert len(event.message["tail"]) <= 4096
-            assert_shown(
-                failure_text(Outcome(event.job, event.attempt, JobState.FAILED, "a", "why", event.message), None)
-            )
+            outcome = Outcome(event.job, event.attempt, JobState.FAILED, "a", "why", event.message)
+            assert_shown(failure_text(outcome, None))
         case ev.LoadMeasured():
             assert_shown(*event.load.users)
             assert event.load.busy >= 0 and event.load.foreign >= 0

@@ -34,11 +34,11 @@ class Client:
         return self.transport(config, to, **settings).open(command)  # type: ignore[arg-type]
 
     def says(self, config: Path | None, to: Target, command: str, **settings: object) -> str:
-        """What `command` writes to stdout."""
+        """Return what `command` writes to stdout."""
         return everything(self.open(config, to, command, **settings)).decode()
 
     def fails(self, config: Path | None, to: Target, **settings: object) -> ConnectError:
-        """The error that opening meets; it must name the node and say what to type next."""
+        """Return the error of a connection that must fail. It must name the node and the next command to type."""
         with pytest.raises(ConnectError) as caught:
             self.open(config, to, **settings)
         error = caught.value
@@ -58,7 +58,7 @@ def everything(channel: Channel) -> bytes:
 
 @pytest.fixture(scope="session")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    """Two servers, node1 and node2; tests that change anything on them bring a pool of their own."""
+    """Run two servers, node1 and node2. Tests that change something on servers use `own_pool`."""
     if SSHD is None:
         pytest.skip("no sshd on this machine")
     with hosts(2, tmp_path_factory.mktemp("pool")) as made:
@@ -67,7 +67,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
 
 @pytest.fixture
 def own_pool(tmp_path: Path) -> Iterator[Pool]:
-    """An empty pool for a test that adds servers as it needs them."""
+    """Make an empty pool for a test that adds the servers that it needs."""
     if SSHD is None:
         pytest.skip("no sshd on this machine")
     with hosts(0, tmp_path / "pool") as made:
@@ -76,7 +76,7 @@ def own_pool(tmp_path: Path) -> Iterator[Pool]:
 
 @pytest.fixture(params=["paramiko", "openssh"])
 def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """The two ways over SSH; the ssh-agent of whoever runs the tests is out of sight."""
+    """Run the test with both SSH transports. They do not find the ssh-agent of the user who runs the tests."""
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     made = Client(request.param)
     yield made
@@ -85,7 +85,7 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture(params=["local", "paramiko", "openssh"])
 def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
-    """`opened(command)`: a channel with that command at its end, by each way to a node."""
+    """Run the test with all three transports. `opened(command)` returns a channel to that command."""
     with ExitStack() as stack:
         if request.param == "local":
             made, config, to = Client("paramiko"), None, Target("localhost", "localhost", None, None, local=True)
@@ -100,7 +100,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
 def rig(
     request: pytest.FixtureRequest, own_pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LinkRig]:
-    """Links to a server named node1, by both SSH transports."""
+    """Run the test with links to a server named node1, by both SSH transports."""
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     monkeypatch.setattr("snakemake_executor_plugin_harbor.remote.link.JITTER_S", 0.0)
     own_pool.add("node1")

@@ -14,7 +14,7 @@ ANSWER = b"in\n"
 
 
 class _Rules(paramiko.ServerInterface):
-    """Whom to let in. One for each connection; what was tried is noted in the server's list."""
+    """Decides for one connection which logins succeed. It adds each tried method to the server's list."""
 
     def __init__(self, server: "PasswordServer") -> None:
         self._server = server
@@ -60,7 +60,7 @@ class _Rules(paramiko.ServerInterface):
 
     @staticmethod
     def _answer(channel: paramiko.Channel) -> None:
-        # A round trip: the client must hear that the command runs before it hears the command.
+        # This round trip makes sure that the client knows that the command runs before it gets the command's output.
         channel.get_transport().global_request("sync@harbor.test", wait=True)
         channel.sendall(ANSWER)
         channel.send_exit_status(0)
@@ -68,7 +68,7 @@ class _Rules(paramiko.ServerInterface):
 
 
 class PasswordServer:
-    """Takes `methods`, each of them alone or, with `all_of_them`, one after the other."""
+    """Accepts one of `methods`. With `all_of_them`, it requires all of them, one after the other."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class PasswordServer:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
-                return  # closed: the end
+                return  # the server has been closed
             session = paramiko.Transport(connection)
             session.add_server_key(self.key)
             self._sessions.append(session)

@@ -55,7 +55,7 @@ def test_five_megabytes_both_ways_at_once(opened: Open) -> None:
 
 
 def test_a_chatty_stderr_neither_blocks_nor_grows(opened: Open) -> None:
-    """More than the 2 MiB window of an SSH channel, while stdout is silent."""
+    """The command writes more than the 2 MiB window of an SSH channel to stderr, and nothing to stdout."""
     channel = opened("head -c 5000000 /dev/zero | tr '\\0' e >&2; echo the end >&2; echo done")
     assert everything(channel) == b"done\n"
     text = channel.stderr()

@@ -17,7 +17,7 @@ from tests.sshd import Pool, free_port
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """A socket that listens and never accepts: the kernel completes connections until its queue is full."""
+    """Make a socket that listens and never accepts. The kernel completes connections until its queue is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as made:
         yield made
 
@@ -39,7 +39,7 @@ def test_refused_port(client: Client, tmp_path: Path) -> None:
 
 
 def test_filtered_port(client: Client, tmp_path: Path, listener: socket.socket) -> None:
-    """With the queue full the kernel drops further SYNs, as a firewall does."""
+    """If the queue is full, the kernel drops further SYN packets, as a firewall does."""
     address = listener.getsockname()
     queued = []
     for _ in range(4):

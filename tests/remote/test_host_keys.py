@@ -20,7 +20,7 @@ def fingerprint(server: Sshd) -> str:
 
 
 def listed(file: Path, name: str) -> list[str]:
-    """The lines of `file` about `name`, as ssh-keygen finds them."""
+    """Return the lines of `file` about `name`, as ssh-keygen finds them."""
     found = subprocess.run(["ssh-keygen", "-F", name, "-f", file], capture_output=True, text=True, check=False)
     return [line for line in found.stdout.splitlines() if not line.startswith("#")]
 
@@ -75,7 +75,7 @@ def test_hashed_names_are_found(client: Client, own_pool: Pool) -> None:
     ("names", "known"),
     [
         ("[10.0.0.7]:2222", True),
-        ("10.0.0.7", True),  # as ssh: a right key under the name without the port
+        ("10.0.0.7", True),  # like ssh, a key that is listed under the name without the port is right
         ("[10.0.*]:222?", True),
         ("ada,[10.0.0.7]:2222,10.0.0.8", True),
         ("*,!ada", True),
@@ -174,7 +174,7 @@ def test_accept_new_remembers_where_it_cannot_write(own_pool: Pool, monkeypatch:
 
 
 def test_accept_new_does_not_take_another_type_for_a_new_host(own_pool: Pool, tmp_path: Path) -> None:
-    """Stricter than ssh: whoever hides the keys that we know may be somebody else."""
+    """We are stricter than ssh, because a server that does not show the known keys may be another machine."""
     server = own_pool.add("node1", known=False, client=["StrictHostKeyChecking accept-new"])
     own_pool.known_hosts.write_text(f"{server.known_name} {public_key(keygen(tmp_path / 'rsa', 'rsa'))}\n")
     client = Client("paramiko")

@@ -15,7 +15,7 @@ from tests.sshd import Sshd, keygen, public_key
 
 
 class Fault:
-    """Something that keeps a node from being used.
+    """Keeps a node from being used, until it is repaired.
 
     `pause` is the pause after a rejection at the first connection. `later` is the pause at a reconnect.
     """

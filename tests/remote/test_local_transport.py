@@ -22,7 +22,7 @@ def local(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
 
 
 def test_it_leads_a_session_of_its_own(local: Client) -> None:
-    """Ctrl-C in the terminal goes to the foreground group: the agent must not be in it."""
+    """Ctrl-C in the terminal goes to the foreground process group, and the agent must not be in it."""
     session = int(local.says(None, HERE, "ps -o sid= -p $$"))
     assert session != os.getsid(0)
 

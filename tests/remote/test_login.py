@@ -20,7 +20,7 @@ SECRET = "c0rrect-horse"
 
 @contextmanager
 def ssh_agent(*keys: tuple[Path, str]) -> Iterator[str]:
-    """An ssh-agent that holds `keys` (file, passphrase); yields the path of its socket."""
+    """Run an ssh-agent that holds `keys` (file, passphrase). Yields the path of its socket."""
     directory = Path(tempfile.mkdtemp(prefix="harbor-agent-"))
     path = directory / "socket"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
@@ -92,7 +92,7 @@ def test_key_with_a_passphrase_and_no_agent(client: Client, own_pool: Pool, tmp_
 def test_key_with_a_passphrase_in_the_agent(
     client: Client, own_pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, public_beside: bool
 ) -> None:
-    """IdentitiesOnly is set: the agent's key must be recognised by the public half of the file."""
+    """IdentitiesOnly is set, so the agent's key must be recognised by the public key of the file."""
     own_pool.add("node1")
     own_pool.key = keygen(tmp_path / "locked", passphrase="open sesame")
     authorize(own_pool, own_pool.key)
@@ -243,4 +243,4 @@ def test_the_password_is_in_no_command_line(client: Client, own_pool: Pool) -> N
         try:
             assert SECRET.encode() not in entry.read_bytes(), entry
         except OSError:
-            continue  # ended meanwhile
+            continue  # the process has ended

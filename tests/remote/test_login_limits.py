@@ -12,10 +12,10 @@ from tests.sshd import wait_until
 
 
 class Crowd:
-    """Threads that want to pass a gate. Each stays until it is let go."""
+    """Runs threads that want a place. Each one that has a place keeps it until the test releases it."""
 
-    def __init__(self, gate: ConcurrencyLimit) -> None:
-        self.gate = gate
+    def __init__(self, limit: ConcurrencyLimit) -> None:
+        self.places = limit
         self.inside: list[str] = []
         self.go: dict[str, threading.Event] = {}
         self.threads: list[threading.Thread] = []
@@ -27,7 +27,7 @@ class Crowd:
         thread.start()
 
     def _pass(self, name: str, limit: float, first: bool) -> None:
-        with self.gate.hold(limit, first) as keep:
+        with self.places.hold(limit, first) as keep:
             self.inside.append(name)
             self.go[name].wait()
             keep(1.0)
@@ -40,8 +40,8 @@ class Crowd:
             assert not thread.is_alive()
 
 
-def waiting(gate: ConcurrencyLimit) -> int:
-    return len(gate._waiting)
+def waiting(limit: ConcurrencyLimit) -> int:
+    return len(limit._waiting)
 
 
 def test_width_order_and_precedence():
@@ -50,12 +50,12 @@ def test_width_order_and_precedence():
     wait_until(lambda: crowd.inside == ["a"])
     for number, name in enumerate(["b", "c"], 1):
         crowd.come(name)
-        wait_until(lambda number=number: waiting(crowd.gate) == number)
+        wait_until(lambda number=number: waiting(crowd.places) == number)
     for name in ("known1", "known2"):  # the reserved places
         crowd.come(name, first=True)
         wait_until(lambda name=name: name in crowd.inside)
     crowd.come("known3", first=True)
-    wait_until(lambda: waiting(crowd.gate) == 3)
+    wait_until(lambda: waiting(crowd.places) == 3)
     assert crowd.inside == ["a", "known1", "known2"]
     for name in ("a", "known1", "known2"):
         crowd.go[name].set()
@@ -77,13 +77,15 @@ def test_who_stalls_is_not_counted_any_more():
     assert time.monotonic() - begun < 5
     wait_until(lambda: len(crowd.inside) == 21, 30)
     crowd.end()
-    assert not crowd.gate._expiry and not crowd.gate._waiting
+    assert not crowd.places._expiry and not crowd.places._waiting
 
 
-@pytest.mark.parametrize(("way", "limit"), [("direct", 10), ("jump", 14)])
-def test_a_server_with_the_usual_limits_drops_nobody(client, own_pool, way, limit):
-    """sshd takes ten unauthenticated connections and drops others at random. (Behind a jump host we cannot know when
-    the ssh program is logged in there: on a busy machine they can be some more.)
+@pytest.mark.parametrize(("route", "limit"), [("direct", 10), ("jump", 14)])
+def test_a_server_with_the_usual_limits_drops_nobody(client, own_pool, route, limit):
+    """sshd accepts ten unauthenticated connections and drops others at random.
+
+    Behind a jump host, we cannot know when the ssh program is logged in there. So there may be some more of them on a
+    busy machine.
     """
     server = own_pool.add("node1", [f"MaxStartups {limit}:100:{limit}", "MaxSessions 100"])
     names = [f"alias{number}" for number in range(16)]
@@ -91,7 +93,7 @@ def test_a_server_with_the_usual_limits_drops_nobody(client, own_pool, way, limi
     with own_pool.ssh_config.open("a") as file:
         for name in names:
             file.write(f"\nHost {name}\n{block}")
-            if way == "jump":
+            if route == "jump":
                 file.write("  ProxyJump node1\n")
     failed: list[Exception] = []
 

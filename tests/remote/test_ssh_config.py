@@ -71,7 +71,7 @@ def test_two_jump_hosts(client: Client, own_pool: Pool, nested: bool) -> None:
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_jump_host_that_dies(client: Client, own_pool: Pool) -> None:
-    """The channel ends, and no thread dies of it with a traceback on the user's screen."""
+    """The channel ends, and no thread ends with a traceback on the user's screen."""
     gate = own_pool.add("gate")
     own_pool.add("node1", client=["ProxyJump gate"])
     channel = client.open(own_pool.ssh_config, target("node1"), "echo up; exec sleep 60")
@@ -131,7 +131,7 @@ def test_jump_host_that_refuses_the_login(client: Client, own_pool: Pool, tmp_pa
 
 
 def test_jump_hosts_in_a_circle(own_pool: Pool) -> None:
-    client = Client("paramiko")  # ssh itself would go round for ever
+    client = Client("paramiko")  # ssh itself would follow the circle without end
     own_pool.add("node1", client=["ProxyJump node1"])
     try:
         error = client.fails(own_pool.ssh_config, target("node1"))
@@ -163,7 +163,7 @@ def test_compression_and_a_cipher_of_the_server(client: Client, own_pool: Pool) 
     assert client.says(own_pool.ssh_config, target("node1"), "head -c 300000 /dev/zero | wc -c").strip() == "300000"
 
 
-def test_a_remote_command_of_the_configuration_is_not_in_the_way(client: Client, own_pool: Pool) -> None:
+def test_a_remote_command_of_the_configuration_is_ignored(client: Client, own_pool: Pool) -> None:
     lines = ["RemoteCommand tmux", "RequestTTY yes", "LocalForward 127.0.0.1:1 127.0.0.1:1", "ForwardAgent yes"]
     own_pool.add("node1", client=lines)
     assert client.says(own_pool.ssh_config, target("node1"), "echo in") == "in\n"
@@ -171,7 +171,7 @@ def test_a_remote_command_of_the_configuration_is_not_in_the_way(client: Client,
 
 def test_the_user_s_master_connection_is_used(own_pool: Pool) -> None:
     client = Client("openssh")
-    directory = tempfile.mkdtemp(prefix="harbor-test-")  # pytest's are too long for a Unix socket
+    directory = tempfile.mkdtemp(prefix="harbor-test-")  # pytest's paths are too long for a Unix socket
     own_pool.add("node1", client=["ControlMaster auto", f"ControlPath {directory}/%C", "ControlPersist 30"])
     to = target("node1")
     try:

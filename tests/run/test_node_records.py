@@ -1,4 +1,4 @@
-"""Records of attempts: what nodes list, and the notices that they left."""
+"""Records of attempts: those that nodes list, and exit notices."""
 
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.run.node_records import NodeRecords
@@ -9,7 +9,7 @@ def known(job, code=None):
 
 
 def test_a_notice_outlasts_the_hello_of_its_node():
-    """Found by the soak: the node's next agent lists only what its older one has not put into a notice."""
+    """A soak found it: a node's next agent lists only the attempts that its older agent has not put into a notice."""
     records = NodeRecords()
     records.add_exit_notice("a", known("old/1", code=0))
     records.node_listed("a", [known("old/2")])

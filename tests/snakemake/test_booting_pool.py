@@ -70,7 +70,7 @@ def test_a_host_key_that_is_repaired_brings_the_node_back_by_itself(project, boo
         booting[name].start()
     lines = "".join(booting["node2"].known_hosts_lines())
     booting.known_hosts.write_text("".join(booting["node1"].known_hosts_lines()))
-    run = work.start(*on(booting, "node1", "node2"), before=setting("remote.connection.HOST_KEY_PAUSE_S", 3.0))
+    run = work.start(*on(booting, "node1", "node2"), before=setting("remote.connection_end.HOST_KEY_PAUSE_S", 3.0))
     run.until("node node2 is not used .rejected.: .*ssh-keyscan|node node2 is not used .rejected.")
     booting.known_hosts.write_text(booting.known_hosts.read_text() + lines)
     run.until("node node2 is back", 50)
@@ -115,3 +115,14 @@ def test_a_login_that_worked_and_is_refused_is_tried_once_a_minute_and_not_rejec
     run.wait()
     run.expect(0)
     assert "rejected" not in run.text
+
+
+def test_a_run_that_waits_for_its_first_node_cannot_be_detached(project, booting):
+    work = project(SNAKEFILE)
+    run = work.start(*on(booting, "node1"))
+    run.until(WAITING)
+    refused = work.harbor("detach")
+    assert refused.returncode == 1 and "no job has been started" in refused.stderr, refused
+    booting["node1"].start()
+    run.wait()
+    run.expect(0)

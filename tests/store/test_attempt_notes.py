@@ -1,4 +1,4 @@
-"""Notes of attempts: what the next run knows of them, whatever happens between any two writes."""
+"""Notes of attempts: the next run knows what was started, whatever happens between any two writes."""
 
 import errno
 import os
@@ -39,15 +39,15 @@ def test_what_snakemake_knows_is_forgotten(tmp_path):
     assert not again(path).any and not path.exists()
 
 
-def test_what_is_over_without_snakemake_stays_known_as_over(tmp_path):
+def test_what_has_ended_without_snakemake_stays_noted_as_ended(tmp_path):
     path = tmp_path / "notes"
     notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)
     notes.nothing_runs("r/1")
-    assert again(path).get("r/1").ended and again(path).get("r/1").ended, "also after the file was written anew"
+    assert again(path).get("r/1").ended and again(path).get("r/1").ended, "also after the file was rewritten"
 
 
-def test_another_attempt_is_not_over(tmp_path):
+def test_another_attempt_has_not_ended(tmp_path):
     path = tmp_path / "notes"
     notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)
@@ -88,8 +88,8 @@ def test_a_line_that_makes_no_sense_harms_no_other(tmp_path, rest):
 
 
 def test_a_write_that_fails_is_made_up_for_by_the_next_one(tmp_path, monkeypatch):
-    path, told = tmp_path / "notes", []
-    notes = AttemptNotes(path, told.append)
+    path, warnings = tmp_path / "notes", []
+    notes = AttemptNotes(path, warnings.append)
     real = os.write
     tries = []
 
@@ -106,7 +106,7 @@ def test_a_write_that_fails_is_made_up_for_by_the_next_one(tmp_path, monkeypatch
         notes.start(f"r/{number}", 1, [f"h{number}"], ADA)
     monkeypatch.undo()
     assert all(again(path).get(f"r/{number}") for number in range(4))
-    assert len(told) == 1 and "No space left" in told[0]
+    assert len(warnings) == 1 and "No space left" in warnings[0]
 
 
 def test_a_file_that_cannot_be_read_is_an_error_that_says_so(tmp_path):
@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_read_is_an_error_that_says_so(tmp_path):
         AttemptNotes(path)
 
 
-def test_a_deleted_file_is_begun_anew(tmp_path):
+def test_a_deleted_file_is_written_again(tmp_path):
     path = tmp_path / "harbor" / "notes"
     notes = AttemptNotes(path)
     notes.start("r/1", 1, ["h"], ADA)

@@ -1,4 +1,4 @@
-"""The id of a working directory: one per directory, whoever asks, and another one in each copy."""
+"""The id of a working directory: each directory has one, all processes agree on it, and each copy gets another one."""
 
 import json
 import shutil

@@ -14,14 +14,14 @@ RUN = "260101-000000-aaaaaa"
 
 
 @pytest.fixture
-def told():
+def warnings():
     return []
 
 
 @pytest.fixture
-def fence_dir(tmp_path, told):
+def fence_dir(tmp_path, warnings):
     (tmp_path / ".snakemake/harbor").mkdir(parents=True)
-    return FenceDir(tmp_path / ".snakemake/harbor/fence", RUN, told.append)
+    return FenceDir(tmp_path / ".snakemake/harbor/fence", RUN, warnings.append)
 
 
 def write_notice(fence_dir: FenceDir, name: str, content: bytes = b'{"t": "known"}\n') -> Path:
@@ -34,10 +34,10 @@ def write_notice(fence_dir: FenceDir, name: str, content: bytes = b'{"t": "known
 # --- fences -------------------------------------------------------------------------------------------------
 
 
-def test_fences_that_cannot_be_written_are_tried_again(fence_dir, told):
+def test_fences_that_cannot_be_written_are_tried_again(fence_dir, warnings):
     fence_dir.path.write_text("in the way")
     assert not fence_dir.fence("r/1", 1) and not fence_dir.fence("r/2", None)
-    assert fence_dir.write_missing() == [] and len(told) == 1, "one warning"
+    assert fence_dir.write_missing() == [] and len(warnings) == 1, "one warning"
     assert not fence_dir.is_fenced("r/1", 1)
     fence_dir.path.unlink()
     assert sorted(fence_dir.write_missing(), key=str) == [("r/1", 1), ("r/2", None)]

@@ -12,15 +12,15 @@ from snakemake_executor_plugin_harbor.store.journal_writer import Journal
 
 
 @pytest.fixture
-def told():
+def warnings():
     return []
 
 
 @pytest.fixture
-def journal(tmp_path, monkeypatch, told):
+def journal(tmp_path, monkeypatch, warnings):
     monkeypatch.setattr(module, "runs_directory", lambda: tmp_path)
-    monkeypatch.setattr(module, "AGAIN_S", 0.05)
-    one = Journal("run", told.append)
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    one = Journal("run", warnings.append)
     yield one
     one.close()
 
@@ -41,13 +41,13 @@ def lock(journal: Journal) -> sqlite3.Connection:
     return other
 
 
-def test_rows_that_cannot_be_written_are_written_later(journal, told):
+def test_rows_that_cannot_be_written_are_written_later(journal, warnings):
     other = lock(journal)
     for number in range(3):
         add(journal, f"run/{number}")
         journal.commit()
         time.sleep(0.06)
-    assert states(journal) == {} and len(told) == 1 and "cannot be written" in told[0]
+    assert states(journal) == {} and len(warnings) == 1 and "cannot be written" in warnings[0]
     other.execute("ROLLBACK")
     journal.commit()
     assert states(journal) == {f"run/{number}": "running" for number in range(3)}
@@ -65,7 +65,7 @@ def test_a_locked_database_costs_little_time(journal):
     other.execute("ROLLBACK")
 
 
-def test_a_full_disk_is_no_error_and_what_came_meanwhile_is_there_afterwards(journal, told):
+def test_a_full_disk_is_no_error_and_what_came_meanwhile_is_there_afterwards(journal, warnings):
     add(journal, "run/0")
     journal.commit()
     (pages,) = journal._db.execute("PRAGMA page_count").fetchone()
@@ -73,22 +73,22 @@ def test_a_full_disk_is_no_error_and_what_came_meanwhile_is_there_afterwards(jou
     for number in range(1, 400):
         add(journal, f"run/{number}")
     journal.commit()
-    assert told and "full" in told[0]
+    assert warnings and "full" in warnings[0]
     journal._db.execute("PRAGMA max_page_count=1000000")
     time.sleep(0.06)
     journal.commit()
     assert len(states(journal)) == 400
 
 
-def test_it_is_told_of_again_when_it_fails_again(journal, told):
+def test_there_is_another_warning_when_it_fails_again(journal, warnings):
     for _ in range(2):
         other = lock(journal)
-        add(journal, f"run/{len(told)}")
+        add(journal, f"run/{len(warnings)}")
         journal.commit()
         other.execute("ROLLBACK")
         time.sleep(0.06)
         journal.commit()
-    assert len(told) == 2
+    assert len(warnings) == 2
 
 
 def test_a_directory_that_is_gone_ends_nothing(journal):
@@ -99,7 +99,7 @@ def test_a_directory_that_is_gone_ends_nothing(journal):
     journal.commit()
 
 
-def test_closing_writes_what_is_left(journal, told):
+def test_closing_writes_what_is_left(journal, warnings):
     other = lock(journal)
     add(journal, "run/1")
     journal.commit()
@@ -108,14 +108,14 @@ def test_closing_writes_what_is_left(journal, told):
     assert states(journal) == {"run/1": "running"}
 
 
-def test_closing_a_journal_that_cannot_be_written_raises_nothing(tmp_path, monkeypatch, told):
+def test_closing_a_journal_that_cannot_be_written_raises_nothing(tmp_path, monkeypatch, warnings):
     monkeypatch.setattr(module, "runs_directory", lambda: tmp_path)
-    one = Journal("other", told.append)
+    one = Journal("other", warnings.append)
     other = lock(one)
     add(one, "run/1")
     one.close()
     other.close()
-    assert told
+    assert warnings
 
 
 def test_one_that_cannot_be_opened_is_an_error_with_a_hint(tmp_path, monkeypatch):

@@ -1,0 +1,67 @@
+"""Decides which of a controller's agents may start jobs on a node: only the one that was started last.
+
+A controller that loses a connection makes another one, and with it a new agent. The old agent may live on for as long
+as its end of the connection seems whole. When the network heals, the old agent may still receive a start message, long
+after the new agent has reported that it does not know that attempt.
+
+The agents of one controller for one node share a small file in scratch. Each writes its name there before it lists what
+the spool holds. An agent that finds another name there, after it has made a record, starts nothing. So each attempt is
+either listed by the later agent, or it never starts.
+"""
+
+import fcntl
+import hashlib
+import os
+
+SIZE = 64
+
+
+class LatestAgent:
+    """The file. Each agent that has it open holds a shared lock on it, and the last one can make its lock exclusive."""
+
+    def __init__(self, directory, owners, name):
+        """`name` distinguishes this agent, with its guardian, from all others.
+
+        `owners` are the controller and its name for the node. Both are needed because two nodes of a pool may be one
+        machine, or may share scratch.
+        """
+        digest = hashlib.sha256(repr(owners).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        self.path = os.path.join(directory, "turn-" + digest)
+        self.name = name.encode("ascii").ljust(SIZE)[:SIZE]
+        self.fd = None
+        self.registered = False
+        try:
+            while self.fd is None:
+                self.open()
+            os.pwrite(self.fd, self.name, 0)
+            self.registered = True
+        except OSError:
+            pass  # The disk is full, so we cannot know whether a later agent has come.
+
+    def open(self):
+        """Open and lock the file. `fd` stays None if the last agent has removed the file in between."""
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            if os.path.exists(self.path) and os.path.samestat(os.fstat(fd), os.stat(self.path)):
+                self.fd, fd = fd, None
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+    def is_another(self):
+        """Return whether a later agent has come."""
+        return self.registered and os.pread(self.fd, SIZE, 0) != self.name
+
+    def leave(self):
+        """Give the file back when this agent ends. The last agent removes it."""
+        if self.fd is None:
+            return
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(self.fd), os.stat(self.path)):
+                os.unlink(self.path)
+        except OSError:
+            pass
+        os.close(self.fd)
+        self.fd = None

@@ -1,0 +1,115 @@
+"""The checks before the first job, with real nodes and real workflows."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from snakemake_executor_plugin_harbor import common_settings
+from snakemake_executor_plugin_harbor.core.capacity import Capacity
+from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, NodeState
+from snakemake_executor_plugin_harbor.core.node import NodeView
+from snakemake_executor_plugin_harbor.errors import HarborError
+from snakemake_executor_plugin_harbor.session import startup
+from snakemake_executor_plugin_harbor.session.startup import check_jobs, wait_for_nodes
+from tests.jobs.conftest import jobs, load  # noqa: F401
+
+NOTHING = SimpleNamespace(dag=SimpleNamespace(needrun_jobs=lambda: []))
+REFUSED = "bob@127.0.0.1:1"
+
+
+def wait(run, **more):
+    lines = []
+    how = {"unfinished": False, "lost_after": 120.0, "info": lines.append, **more}
+    return wait_for_nodes(run.dispatcher, NOTHING, **how), lines
+
+
+def test_ready_nodes_are_listed(start):
+    line, said = wait(start("3/localhost"))
+    assert line == "1 of 1 nodes ready, 3 slots: localhost" and not said
+
+
+def test_a_pool_without_a_usable_node_is_an_error_with_the_reasons(start, monkeypatch):
+    monkeypatch.setattr(startup, "BOOTING_S", 3.0)
+    monkeypatch.setattr(startup, "REPORT_AFTER_S", 0.5)
+    run, begun, lines = start(REFUSED), time.monotonic(), []
+    with pytest.raises(HarborError, match="no node of the pool can be used") as caught:
+        wait_for_nodes(run.dispatcher, NOTHING, False, 120.0, lines.append)
+    assert time.monotonic() - begun >= 3.0
+    assert "refuses connections" in str(caught.value) and "Try: harbor doctor" in str(caught.value)
+    assert lines and "no node can be used yet. Waiting up to" in lines[0] and "127.0.0.1" in lines[0]
+
+
+def test_after_an_unfinished_run_nodes_are_waited_for_as_long_as_for_lost_ones(start, monkeypatch):
+    monkeypatch.setattr(startup, "BOOTING_S", 0.1)
+    run, begun = start(REFUSED), time.monotonic()
+    with pytest.raises(HarborError):
+        wait(run, unfinished=True, lost_after=3.0)
+    assert time.monotonic() - begun >= 3.0
+
+
+def test_one_ready_node_is_enough(start, monkeypatch):
+    monkeypatch.setattr(startup, "STRAGGLER_S", 0.2)
+    line, _ = wait(start("1/localhost", REFUSED))
+    assert line.startswith("1 of 2 nodes ready, 1 slots: localhost")
+
+
+def test_nodes_with_the_same_reason_are_listed_together():
+    reasons = {"ada": "node ada: no route", "bob": "node bob: no route", "eve": ""}
+    assert startup._group_by_reason(reasons) == "ada, bob (no route); eve (it has not answered)"
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------
+
+FLOW = """
+    rule all:
+        input: "a", "b"
+
+    rule small:
+        output: "a"
+        shell: "touch {output}"
+
+    rule big:
+        output: "b"
+        resources: {resource}
+        shell: "touch {output}"
+"""
+
+
+@pytest.fixture
+def read(load):  # noqa: F811
+    """Reads the workflow with a resource of rule `big`. Its jobs are for harbor's nodes."""
+
+    def workflow(resource):
+        found = load(FLOW.replace("{resource}", resource))
+        found._executor_plugin = SimpleNamespace(common_settings=common_settings)
+        found.dag._finished.clear()  # the dry run has "finished" all jobs
+        return found
+
+    return workflow
+
+
+def capacity():
+    facts = NodeFacts(cores=2, mem_mb=8000, boot_id="x")
+    return Capacity([NodeView(NodeSpec("ada", "ada", tags=frozenset({"fast"})), NodeState.READY, facts=facts)])
+
+
+@pytest.mark.parametrize("resource", ["mem_mb=1000", "constraint='fast'", "mem_mb=lambda wildcards: 7000"])
+def test_jobs_that_may_fit_pass(read, resource):
+    check_jobs(read(resource), capacity())
+
+
+@pytest.mark.parametrize(
+    ("resource", "reason"),
+    [
+        ("mem_mb=9000", "ada"),
+        ("gpu=1", "ada"),
+        ("constraint='slow'", "slow"),
+        ("node='grace'", "grace"),
+        ("progress='one group (x)'", "two, done and total"),
+    ],
+)
+def test_a_job_that_fits_nowhere_is_an_error_with_its_rule(read, resource, reason):
+    with pytest.raises(HarborError, match="rule big: ") as caught:
+        check_jobs(read(resource), capacity())
+    assert reason in str(caught.value)
