@@ -1,4 +1,4 @@
-"""The options of a Snakemake on a node: whatever Snakemake's own form of them would lose."""
+"""The options of a Snakemake on a node that Snakemake's own form would lose."""
 
 import base64
 import os
