@@ -1,12 +1,13 @@
-# Two commands: `make demo` runs the example sweep on this machine, `make test` runs every test.
-# Everything lands in .venv; nothing else on the machine changes, but `make test` installs openssh-server if it may.
+# Three commands: `make demo` runs the example sweep on this machine, `make test` runs every test, and `make versions`
+# tests every minor release of Snakemake that harbor supports. Everything lands in .venv and .venv-versions; nothing else on
+# the machine changes, but `make test` and `make versions` install openssh-server if they may.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test clean
+.PHONY: demo test versions clean
 
 demo: $(VENV)/demo-ready
 	@rm -rf $(DEMO) && cp -r examples/mat_mul $(DEMO)
@@ -20,8 +21,12 @@ test: $(VENV)/test-ready
 	@tests/need_sshd
 	$(BIN)/python -m pytest -n 8 --dist worksteal
 
+versions:
+	@tests/need_sshd
+	PYTHON="$(PYTHON)" tests/versions
+
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) .venv-versions $(DEMO)
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "harbor needs Python 3.11 or newer on this machine; type: make $(MAKECMDGOALS) PYTHON=python3.12")'

@@ -189,12 +189,8 @@ class Agent:
         """Return (job, attempt) of a message. ValueError is raised if they could lead out of the spool."""
         job, attempt = message["job"], message["attempt"]
         run, _, name = job.partition("/")
-        if (
-            not NAME.match(run)
-            or not NAME.match(name)
-            or isinstance(attempt, bool)
-            or not 0 < int(attempt) <= MAX_ATTEMPT
-        ):
+        is_name = NAME.match(run) and NAME.match(name)
+        if not is_name or isinstance(attempt, bool) or not 0 < int(attempt) <= MAX_ATTEMPT:
             raise ValueError("bad job %r or attempt %r" % (job, attempt))
         return job, int(attempt)
 

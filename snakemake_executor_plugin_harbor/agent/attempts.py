@@ -115,7 +115,8 @@ class Attempts:
         for last in (False, False, True):
             try:
                 if not os.path.isdir(os.path.dirname(record.base)):
-                    private_directory(private_directory(self.scratch) and self.spool)
+                    private_directory(self.scratch)
+                    private_directory(self.spool)
                     os.makedirs(os.path.dirname(record.base), 0o700, exist_ok=True)
                 append_line(record.base + RECORD, record.info, ENDING)
                 return

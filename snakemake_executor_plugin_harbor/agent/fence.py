@@ -11,6 +11,7 @@ import os
 import time
 
 NOTICE = ".word"
+READ_EVERY = 2.0  # seconds
 # Ends with these reasons say nothing about the job, which runs again in any case. So no notice is left.
 NO_NOTICE = ("lost", "fenced", "cancelled", "shutdown", "unshared")
 

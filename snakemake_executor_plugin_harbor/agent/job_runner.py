@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+from harbor_fence import READ_EVERY
 from harbor_job_signals import processes_of, signal_job
 from harbor_job_start import Refused, refusal_of, require_paths, start_script
 from harbor_leftovers import Leftovers
@@ -18,7 +19,6 @@ from harbor_spool import OUTPUT, RECORD, free_bytes, read_record, remove_files
 from harbor_start_message import checked
 from harbor_system import BOOT_ID, oom_count, own_peak_mb
 
-FENCE_EVERY = 2.0
 DISK_FULL = 65536  # bytes: a disk with less free space than that is full
 
 
@@ -48,7 +48,7 @@ class JobRunner:
         spec = checked(message)
         require_paths(spec)
         record = self.attempts.new_record(job, attempt, spec)
-        if self.fence.given_up([record], FENCE_EVERY):
+        if self.fence.given_up([record], READ_EVERY):
             # The network has kept this message while we were cut off, even longer than its sender lived.
             raise Refused("fenced")
         try:

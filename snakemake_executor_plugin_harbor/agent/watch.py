@@ -6,7 +6,7 @@ import time
 
 from harbor_attempts import is_unattended
 from harbor_capacity import memory
-from harbor_job_runner import FENCE_EVERY
+from harbor_fence import READ_EVERY
 from harbor_job_signals import end_job, signal_job
 from harbor_process_control import lower_group_priority
 from harbor_process_table import ProcessTable, resident_mb
@@ -68,7 +68,7 @@ class Watch:
             self.report_progress(running, now)
             self.report_alive(running, now)
         if self.attempts.records and now >= self.next_fence:
-            self.next_fence = now + FENCE_EVERY
+            self.next_fence = now + READ_EVERY
             self.obey_fence()
         if self.attempts.forgotten and now >= self.attempts.delete_at:
             self.attempts.delete_forgotten()

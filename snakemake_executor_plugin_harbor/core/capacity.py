@@ -50,7 +50,7 @@ class Capacity:
         return found
 
     def refusal(self, request: Request) -> Refusal | None:
-        """The reasons why no node can ever hold such a job, or None if one can."""
+        """Return the refusal of a job that no node can ever hold. None means that some node can."""
         return permanent_refusal(request, {node.spec.name: node for node in self._nodes}, self._policy)
 
     def slots(self, names: frozenset[str]) -> int:

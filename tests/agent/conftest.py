@@ -1,4 +1,4 @@
-"""The real agent, streamed into the oldest and the newest Python of this machine: never imported."""
+"""Starts the real agent in the oldest and the newest Python of this machine. It is streamed, and never imported."""
 
 import json
 import os
@@ -19,19 +19,19 @@ import pytest
 from snakemake_executor_plugin_harbor.remote.bootstrap import agent_source, bootstrap_command, bootstrap_input
 
 RUN = f"r-{os.getpid()}"
-"""Tests say `r/1`; on the wire the run has a name of its own, as a job's key finds its processes on all the machine."""
+"""Tests write `r/1`. On the wire the run has this name, because a job's key must be unique on the whole machine."""
 
 
 @cache
 def pythons() -> list[str]:
-    """The oldest and the newest Python from 3.6 on."""
+    """Return the oldest and the newest Python of this machine, from 3.6 on."""
     names = [path for minor in range(6, 20) if (path := shutil.which(f"python3.{minor}"))]
     names += [str(path) for path in Path.home().glob(".pyenv/versions/3.*/bin/python3")]
     names += [path for path in [shutil.which("python3")] if path]
     found: dict[tuple[int, int], str] = {}
     for name in names:
-        said = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)
-        match = re.match(r"Python 3\.(\d+)\.(\d+)", said.stdout)
+        received = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)
+        match = re.match(r"Python 3\.(\d+)\.(\d+)", received.stdout)
         if match and int(match[1]) >= 6:
             found.setdefault((int(match[1]), int(match[2])), name)
     ordered = [found[version] for version in sorted(found)]
@@ -39,7 +39,7 @@ def pythons() -> list[str]:
 
 
 class Agent:
-    """One agent process and what it said."""
+    """One agent process, and the messages that it has sent."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Agent:
             start_new_session=True,
         )
         self._pid = 0
-        self.said: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
         self._rest = b""
         hello = {"t": "welcome", "v": 1, "run": "r", "node": "n", "scratch": str(scratch), "umask": 0o022, "nice": 0}
         self.raw(bootstrap_input({**hello, "load_every": 0.2, **welcome}))
@@ -83,32 +83,32 @@ class Agent:
         }
         self.send(**{**common, "env": {}, "cwd": "/tmp", "hash": "h", "meta": {"m": 1}, "cpus": 1, **more})
 
-    def wait(self, condition: Callable[[dict[str, Any]], bool], timeout: float = 15) -> dict[str, Any]:
-        """The first message, said already or still to come, that fulfils the condition."""
+    def wait(self, condition: Callable[[dict[str, Any]], bool], timeout: float = 40) -> dict[str, Any]:
+        """Return the first message that fulfils the condition, among those received and those to come."""
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         deadline = time.monotonic() + timeout
         seen = 0
         while True:
-            for message in self.said[seen:]:
+            for message in self.received[seen:]:
                 if condition(message):
                     return message
-            seen = len(self.said)
+            seen = len(self.received)
             data = self.process.stdout.read(65536)
             if data:
                 *lines, self._rest = (self._rest + data).split(b"\n")
                 texts = [line.decode().replace(f'"{RUN}/', '"r/') for line in lines if line.startswith(b"{")]
-                self.said += [json.loads(text) for text in texts]
+                self.received += [json.loads(text) for text in texts]
             elif time.monotonic() > deadline or data == b"":
-                told = [message for message in self.said if message["t"] != "load"]
-                raise AssertionError(f"the agent did not say it; it said {told[-20:]}")
+                others = [message for message in self.received if message["t"] != "load"]
+                raise AssertionError(f"the message did not come; the last ones were {others[-20:]}")
             else:
                 time.sleep(0.005)
 
-    def of(self, kind: str, job: str | None = None, timeout: float = 15) -> dict[str, Any]:
+    def wait_for(self, kind: str, job: str | None = None, timeout: float = 40) -> dict[str, Any]:
         return self.wait(lambda m: m["t"] == kind and (job is None or m.get("job") == job), timeout)
 
-    def exited(self, job: str = "r/1", attempt: int = 1, timeout: float = 15) -> dict[str, Any]:
+    def exited(self, job: str = "r/1", attempt: int = 1, timeout: float = 40) -> dict[str, Any]:
         return self.wait(lambda m: m["t"] == "exited" and (m["job"], m["attempt"]) == (job, attempt), timeout)
 
     def run(self, script: str, job: str = "r/1", **more: Any) -> dict[str, Any]:
@@ -117,20 +117,29 @@ class Agent:
 
     @property
     def pid(self) -> int:
-        """The agent's: `process` is its guardian."""
+        """The pid of the agent. `process` is its guardian."""
         if not self._pid:
             children = psutil.Process(self.process.pid).children()
             self._pid = next(p.pid for p in children if p.name() == "harbor-agent")
         return self._pid
 
     def kill(self) -> None:
-        """The agent; its guardian lives on."""
+        """Kill the agent. Its guardian lives on."""
         os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(20)
+
+
+def sleepers(seconds: str) -> list[int]:
+    """Return the processes `sleep SECONDS`, which are found even if their environment is empty."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if process.info["cmdline"] == ["sleep", seconds] and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process.pid)
+    return found
 
 
 def run_beside_modules(python: str, code: str, **env: str) -> str:
@@ -148,7 +157,7 @@ def python(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def agents(python: str, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
-    """Makes agents on one spool; kills what is left of them and of their jobs."""
+    """Makes agents on one spool. At the end of the test the jobs that are left are killed."""
     made: list[Agent] = []
 
     def make(**options: Any) -> Agent:
@@ -160,7 +169,7 @@ def agents(python: str, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
         assert agent.process.stdin is not None
         if not agent.process.stdin.closed:
             with suppress(BrokenPipeError):  # killed: its guardian is left
-                for message in list(agent.said):
+                for message in list(agent.received):
                     if message["t"] == "started":
                         agent.send(t="cancel", job=message["job"], attempt=message["attempt"], grace=0)
             agent.process.stdin.close()
@@ -169,7 +178,7 @@ def agents(python: str, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
 
 @pytest.fixture
 def agent(agents: Callable[..., Agent]) -> Agent:
-    """One agent that is ready."""
+    """An agent that is ready."""
     one = agents()
-    one.of("ready")
+    one.wait_for("ready")
     return one

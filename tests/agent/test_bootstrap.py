@@ -1,4 +1,4 @@
-"""The one line that starts the agent, under every login shell that is here."""
+"""The command line that starts the agent works under every login shell that is installed here."""
 
 import shutil
 import subprocess
@@ -19,8 +19,8 @@ def reply(shell, line, scratch, **options):
 def test_every_login_shell_passes_it_on(shell, tmp_path):
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed here")
-    said = reply(shell, bootstrap_command(), tmp_path / "s")
-    assert b'"t":"hello"' in said.stdout and b'"t":"ready"' in said.stdout, said.stderr
+    received = reply(shell, bootstrap_command(), tmp_path / "s")
+    assert b'"t":"hello"' in received.stdout and b'"t":"ready"' in received.stdout, received.stderr
 
 
 def test_it_is_one_line_that_begins_with_exec():
@@ -29,14 +29,17 @@ def test_it_is_one_line_that_begins_with_exec():
 
 
 def test_setup_runs_first_and_a_python_can_be_named(tmp_path):
-    said = reply("bash", bootstrap_command(setup="export FROM_SETUP='yes it did'; echo noise"), tmp_path / "s")
-    assert said.stdout.startswith(b"noise\n") and b'"t":"ready"' in said.stdout
-    said = reply("sh", bootstrap_command(python="/no/such/python"), tmp_path / "s")
-    assert said.returncode == 127 and b"harbor: no-python: none of /no/such/python was found; PATH is" in said.stderr
+    received = reply("bash", bootstrap_command(setup="export FROM_SETUP='yes it did'; echo noise"), tmp_path / "s")
+    assert received.stdout.startswith(b"noise\n") and b'"t":"ready"' in received.stdout
+    received = reply("sh", bootstrap_command(python="/no/such/python"), tmp_path / "s")
+    assert (
+        received.returncode == 127
+        and b"harbor: no-python: none of /no/such/python was found; PATH is" in received.stderr
+    )
 
 
 def test_no_python_at_all(tmp_path):
     (tmp_path / "sh").symlink_to("/bin/sh")
     line = bootstrap_command().replace("/usr/bin/python3", "/none").replace("/usr/local/bin/python3", "/none")
-    said = reply("/bin/sh", line, tmp_path / "s", env={"PATH": str(tmp_path)})
-    assert said.returncode == 127 and f"PATH is {tmp_path}".encode() in said.stderr
+    received = reply("/bin/sh", line, tmp_path / "s", env={"PATH": str(tmp_path)})
+    assert received.returncode == 127 and f"PATH is {tmp_path}".encode() in received.stderr

@@ -1,4 +1,4 @@
-"""What the agent makes of too much, and of nonsense: bounded memory, an answer, no end but a clean one."""
+"""Floods of output and invalid messages cost the agent bounded memory. It answers them and goes on."""
 
 import base64
 import json
@@ -18,11 +18,11 @@ MARKER = "printf '\\x02'7/8'\\x03'"
 
 
 class Memory:
-    """The most memory that an agent has had since this was made, less what it had then (MiB)."""
+    """Measures by how many MiB the peak memory of an agent has grown since this object was made."""
 
     def __init__(self, agent):
         self.proc = Path(f"/proc/{agent.pid}")
-        (self.proc / "clear_refs").write_text("5")  # the peak begins anew
+        (self.proc / "clear_refs").write_text("5")  # resets the peak
         self.before = self.peak()
 
     def peak(self):
@@ -53,11 +53,11 @@ def test_a_flood_costs_bounded_memory_and_its_last_marker_is_found(agent, flood)
     assert memory.growth() < GROWTH_MB
     for offset in (0, 1, size // 2, size - 3, size, size + 5, size + 6, 10**12):
         agent.send(t="read", job="r/1", attempt=1, offset=offset, size=1000)
-        told = agent.wait(lambda m, at=offset: m["t"] == "output" and m["offset"] == at)
-        data = base64.b64decode(told["data"])
-        assert told["size"] == size + 5
+        answer = agent.wait(lambda m, at=offset: m["t"] == "output" and m["offset"] == at)
+        data = base64.b64decode(answer["data"])
+        assert answer["size"] == size + 5
         assert len(data) == max(0, min(1000, size + 5 - offset))
-        assert told["eof"] == (offset + 1000 >= size + 5)
+        assert answer["eof"] == (offset + 1000 >= size + 5)
         if offset == size:
             assert data == b"\x027/8\x03"
     agent.send(t="read", job="r/1", attempt=1, offset=0, size=1 << 40)
@@ -67,7 +67,7 @@ def test_a_flood_costs_bounded_memory_and_its_last_marker_is_found(agent, flood)
 
 
 def test_a_line_that_never_ends_costs_bounded_memory_while_an_expression_looks_for_progress(agent, tmp_path):
-    """By an expression progress is looked for in whole lines: as long as none ends, there is none."""
+    """An expression for progress is applied to whole lines, so nothing is found while no line ends."""
     memory, go = Memory(agent), tmp_path / "go"
     script = f"until [ -e {go} ]; do head -c 3000000 /dev/zero | tr '\\0' x; sleep 0.1; done; echo; "
     script += "echo step 3 of 9; sleep 60"
@@ -76,8 +76,8 @@ def test_a_line_that_never_ends_costs_bounded_memory_while_an_expression_looks_f
     wait_until(lambda: out.exists() and out.stat().st_size > 60_000_000, 60, "60 MB of one line")
     assert memory.growth() < GROWTH_MB
     go.touch()
-    told = agent.of("progress", "r/1", 30)
-    assert (told["done"], told["total"]) == (3.0, 9.0)
+    answer = agent.wait_for("progress", "r/1", 30)
+    assert (answer["done"], answer["total"]) == (3.0, 9.0)
     agent.send(t="cancel", job="r/1", attempt=1, grace=0)
     done = agent.exited()
     assert done["progress"] == [3.0, 9.0] and len(done["tail"]) <= 4096
@@ -89,7 +89,7 @@ def test_lines_of_a_controller_that_never_end_cost_bounded_memory(agent):
     for _ in range(1000):
         agent.raw(b"x" * 65536)
     agent.raw(b'\n{"t":"ping","n":7}\n')
-    assert agent.of("pong")["n"] == 7
+    assert agent.wait_for("pong")["n"] == 7
     assert memory.growth() < GROWTH_MB
 
 
@@ -97,7 +97,7 @@ def test_lines_of_a_controller_that_never_end_cost_bounded_memory(agent):
 
 
 def noise(seed):
-    """Random bytes, then random pieces of JSON: that gets further."""
+    """Return random bytes, and then random pieces of JSON, which get further into the parser."""
     chance = random.Random(seed)
     data = bytes(chance.randrange(256) for _ in range(20_000))
     pieces = ["{", "}", "[", "]", '"t"', ":", ",", '"start"', '"job"', '"r/1"', '"attempt"', "1", "null", "1e999", "\n"]
@@ -105,7 +105,7 @@ def noise(seed):
 
 
 def finish(agent):
-    """Its end, and what it wrote to stderr."""
+    """Close the agent. Returns its exit code, and what it wrote to stderr."""
     agent.close()
     return agent.process.returncode, agent.process.stderr.read().decode("utf-8", "replace")
 
@@ -113,7 +113,7 @@ def finish(agent):
 @pytest.mark.parametrize("seed", range(4))
 def test_after_random_bytes_a_ping_is_answered(agent, seed):
     agent.raw(noise(seed) + b'\n{"t":"ping","n":7}\n')
-    assert agent.of("pong")["n"] == 7
+    assert agent.wait_for("pong")["n"] == 7
     assert agent.run("echo fine")["tail"] == "fine\n"
     code, stderr = finish(agent)
     assert code == 0 and stderr == ""
@@ -126,7 +126,7 @@ def test_after_random_bytes_a_ping_is_answered(agent, seed):
 )
 def test_without_a_valid_welcome_the_agent_ends_and_says_why(python, tmp_path, first):
     env = {**os.environ, "HOME": str(tmp_path)}
-    said = subprocess.run(
+    received = subprocess.run(
         ["/bin/sh", "-c", bootstrap_command(python)],
         input=b"%d\n%b%b" % (len(agent_source()), agent_source(), first),
         capture_output=True,
@@ -134,14 +134,14 @@ def test_without_a_valid_welcome_the_agent_ends_and_says_why(python, tmp_path, f
         env=env,
         check=False,
     )
-    assert said.stderr == b""
-    told = [json.loads(line) for line in said.stdout.splitlines()]
-    if not told:
-        assert said.returncode == 0 and b"\n" not in first
-    elif told[0]["t"] == "fatal":
-        assert len(told) == 1 and said.returncode == 1
+    assert received.stderr == b""
+    answer = [json.loads(line) for line in received.stdout.splitlines()]
+    if not answer:
+        assert received.returncode == 0 and b"\n" not in first
+    elif answer[0]["t"] == "fatal":
+        assert len(answer) == 1 and received.returncode == 1
     else:
-        assert first == b'{"v":1}\n' and said.returncode == 0, "all else has a default"
+        assert first == b'{"v":1}\n' and received.returncode == 0, "all else has a default"
 
 
 WRONG = [None, True, -1, 1.5, "", "x/../y", "a b/1", [], {}, [["r/1"]], {"a": 1}, "\0/1", "r/" + "9" * 300, 10**400]
@@ -154,13 +154,13 @@ def test_a_job_or_attempt_of_a_wrong_type_is_refused(agent):
             for kind, answer in (("start", "refused"), ("cancel", "error"), ("forget", "error"), ("read", "error")):
                 if message["attempt"] in (1.5, True):
                     continue
-                before = sum(m["t"] == answer for m in agent.said)
+                before = sum(m["t"] == answer for m in agent.received)
                 agent.send(t=kind, scripts=["true"], cwd="/", **message)
                 answers += 1
                 agent.send(t="ping", n=answers)
                 agent.wait(lambda m, n=answers: m["t"] == "pong" and m["n"] == n)
-                assert sum(m["t"] == answer for m in agent.said) == before + 1, (kind, message)
-    assert not any(m["t"] == "started" for m in agent.said)
+                assert sum(m["t"] == answer for m in agent.received) == before + 1, (kind, message)
+    assert not any(m["t"] == "started" for m in agent.received)
     assert agent.run("echo fine", "r/2")["tail"] == "fine\n"
 
 
@@ -181,14 +181,14 @@ def test_a_start_with_a_field_of_a_wrong_type_is_refused_and_the_agent_goes_on(a
             agent.start("true", f"r/{number}", **{name: value})
             agent.send(t="ping", n=number)
             agent.wait(lambda m, n=number: m["t"] == "pong" and m["n"] == n)
-            told = {m["t"] for m in agent.said if m.get("job") == f"r/{number}"}
-            assert "refused" in told and "started" not in told, (name, value, told)
+            answer = {m["t"] for m in agent.received if m.get("job") == f"r/{number}"}
+            assert "refused" in answer and "started" not in answer, (name, value, answer)
     assert agent.run("echo fine", "r/999")["tail"] == "fine\n"
     agent.start("sleep 60", "r/1000")
-    agent.of("started", "r/1000")
+    agent.wait_for("started", "r/1000")
     for grace in ("x", None, [1]):
         agent.send(t="cancel", job="r/1000", attempt=1, grace=grace)
         agent.wait(lambda m: m["t"] == "error" and "not understood" in m["message"])
-        agent.said = [m for m in agent.said if m["t"] != "error"]
+        agent.received = [m for m in agent.received if m["t"] != "error"]
     agent.send(t="cancel", job="r/1000", attempt=1, grace=0)
     assert agent.exited("r/1000")["reason"] == "cancelled"

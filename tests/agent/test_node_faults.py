@@ -1,4 +1,4 @@
-"""Ends that are the node's fault: it has lost the working directory, or it is being shut down."""
+"""Jobs fail because of the node: it has lost the working directory, or it is shutting down."""
 
 import os
 import shutil
@@ -39,15 +39,15 @@ def restore(place):
 @pytest.mark.parametrize("how", ["empty", "another", "gone"])
 def test_a_job_that_fails_while_the_directory_is_missing_is_the_nodes_fault(agents, place, how):
     agent = agents(**asked(place))
-    agent.of("ready")
-    assert agent.of("hello")["shared"] is True
-    sample = agent.of("load")
+    agent.wait_for("ready")
+    assert agent.wait_for("hello")["shared"] is True
+    sample = agent.wait_for("load")
     free = os.statvfs(place)
     assert sample["shared"] is True and 0 < sample["workdir_free_mb"] <= free.f_blocks * free.f_frsize >> 20
     assert agent.run("exit 3", "r/0", cwd=str(place))["reason"] is None
     agent.start("until [ -e ../go ]; do sleep 0.05; done; cat input", cwd=str(place))
     agent.start("until [ -e ../go ]; do sleep 0.05; done; true", "r/2", cwd=str(place))
-    agent.of("started", "r/2")
+    agent.wait_for("started", "r/2")
     if how == "another":
         (place / "harbor/probe").write_text("of another controller")
     else:
@@ -58,7 +58,7 @@ def test_a_job_that_fails_while_the_directory_is_missing_is_the_nodes_fault(agen
     assert agent.exited()["reason"] == "unshared"
     assert (agent.exited("r/2")["code"], agent.exited("r/2")["reason"]) == (0, None), "what succeeded is believed"
     agent.start("true", "r/3", cwd=str(place))
-    assert agent.of("refused", "r/3")["reason"] == "unshared"
+    assert agent.wait_for("refused", "r/3")["reason"] == "unshared"
     sample = agent.wait(lambda m: m["t"] == "load" and m["shared"] is False)
     assert sample["workdir_free_mb"] is None
     if how == "another":
@@ -68,21 +68,21 @@ def test_a_job_that_fails_while_the_directory_is_missing_is_the_nodes_fault(agen
             place.mkdir()
         restore(place)
     agent.start("exit 3", "r/4", cwd=str(place))
-    agent.of("started", "r/4")
-    count = len(agent.said)
-    agent.wait(lambda m: m["t"] == "load" and m["shared"] is True and agent.said.index(m) >= count - 1)
+    agent.wait_for("started", "r/4")
+    count = len(agent.received)
+    agent.wait(lambda m: m["t"] == "load" and m["shared"] is True and agent.received.index(m) >= count - 1)
 
 
 def test_a_failure_soon_after_the_directory_was_missing_is_the_nodes_fault(agents, place):
-    """It is back when the job ends, but it was away while the job ran."""
+    """The directory is back when the job ends, but it was missing while the job ran."""
     agent = agents(**asked(place))
-    agent.of("ready")
+    agent.wait_for("ready")
     agent.start("until [ -e ../go ]; do sleep 0.05; done; exit 3", cwd=str(place))
-    agent.of("started")
+    agent.wait_for("started")
     lose(place)
     agent.wait(lambda m: m["t"] == "load" and m["shared"] is False)
     restore(place)
-    agent.wait(lambda m: m["t"] == "load" and m["shared"] is True and m["at"] > agent.said[-1].get("at", 0) - 0.5)
+    agent.wait(lambda m: m["t"] == "load" and m["shared"] is True and m["at"] > agent.received[-1].get("at", 0) - 0.5)
     (place.parent / "go").touch()
     assert agent.exited()["reason"] == "unshared"
     assert agent.run("exit 4", "r/2", cwd=str(place))["reason"] is None, "this one began later"
@@ -90,9 +90,9 @@ def test_a_failure_soon_after_the_directory_was_missing_is_the_nodes_fault(agent
 
 def test_a_log_is_not_written_into_an_empty_mount_point(agents, place):
     agent = agents(**asked(place))
-    agent.of("ready")
+    agent.wait_for("ready")
     agent.start("until [ -e ../go ]; do sleep 0.05; done; exit 3", cwd=str(place), log=str(place / "logs/1.log"))
-    agent.of("started")
+    agent.wait_for("started")
     lose(place)
     (place.parent / "go").touch()
     done = agent.exited()
@@ -102,13 +102,13 @@ def test_a_log_is_not_written_into_an_empty_mount_point(agents, place):
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_without_a_controller_the_directory_itself_tells(agents, place, lost):
-    """The probe goes with its controller: that does not make every end the node's fault."""
+def test_without_a_controller_the_directory_itself_decides(agents, place, lost):
+    """The controller removes its probe when it ends. A missing probe alone must not make failures the node's fault."""
     fence = place.parent / "fence"
     agent = agents(**asked(place), fence=str(fence), node="ada")
-    agent.of("load")
+    agent.wait_for("load")
     agent.start("until [ -e ../go ]; do sleep 0.05; done; exit 3", cwd=str(place))
-    agent.of("started")
+    agent.wait_for("started")
     agent.process.stdin.close()
     (place / "harbor/probe").unlink()
     if lost:
@@ -120,25 +120,25 @@ def test_without_a_controller_the_directory_itself_tells(agents, place, lost):
     assert (fence / f"{RUN}.1.1.word").exists() is not lost
     (place / "harbor/probe").write_text("token")
     second = agents(**asked(place))
-    exit = second.of("known")["exit"]
+    exit = second.wait_for("known")["exit"]
     assert (exit["code"], exit["reason"]) == (3, "unshared" if lost else None)
 
 
 def test_a_node_that_never_had_the_directory_says_so(agents, place):
     agent = agents(**asked(place, "another token"))
-    assert agent.of("hello")["shared"] is False
-    assert agent.of("load")["shared"] is False
+    assert agent.wait_for("hello")["shared"] is False
+    assert agent.wait_for("load")["shared"] is False
     agent.start("true", cwd=str(place))
-    assert agent.of("refused")["reason"] == "unshared"
+    assert agent.wait_for("refused")["reason"] == "unshared"
     without = agents()
-    assert without.of("load")["shared"] is True, "no probe, nothing to lose"
+    assert without.wait_for("load")["shared"] is True, "no probe, nothing to lose"
 
 
-def test_a_path_that_is_missing_is_told_from_a_directory_that_is(agents, place):
+def test_a_missing_path_is_not_taken_for_a_missing_directory(agents, place):
     agent = agents(**asked(place))
-    agent.of("ready")
+    agent.wait_for("ready")
     agent.start("true", cwd=str(place / "no/such"))
-    assert agent.of("refused")["reason"] == "missing"
+    assert agent.wait_for("refused")["reason"] == "missing"
 
 
 # --- shutdown ---------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ while :; do wait; sleep 0.2; done
 
 @pytest.fixture
 def boot(python, tmp_path):
-    """Boots a machine, which is a PID namespace, with an agent: `boot("first")`. `other` runs there as well."""
+    """Boots a machine with an agent: `boot("first")`. The machine is a PID namespace. `other` runs there as well."""
     if os.geteuid() != 0 or not shutil.which("unshare"):
         pytest.skip("needs root and unshare")
     booted = []
@@ -169,7 +169,7 @@ def boot(python, tmp_path):
         script = HOST.format(boot_id=boot_id, other=other)
         prefix = [*NAMESPACES, "sh", "-c", script, "sh"]
         booted.append(Agent(python, tmp_path / "scratch", prefix=prefix, **options))
-        booted[-1].of("ready")
+        booted[-1].wait_for("ready")
         return booted[-1]
 
     yield make
@@ -179,7 +179,7 @@ def boot(python, tmp_path):
 
 
 def send(agent, number, spare=()):
-    """A signal for all processes of a machine but those that it cannot do without."""
+    """Send a signal to all processes of a machine, except to those that keep it up."""
     for process in psutil.Process(agent.process.pid).children(recursive=True)[::-1]:
         with suppress(psutil.NoSuchProcess):
             first = process.ppid() == agent.process.pid
@@ -191,7 +191,7 @@ JOB = "trap 'echo ending; exit {code}' TERM; touch {go}; while :; do sleep 0.1; 
 
 
 def begin(agent, tmp_path, code):
-    """A job that TERM ends with this code; 143: of itself."""
+    """Start a job that ends with this code after TERM. With code 143 the signal itself ends it."""
     go = tmp_path / "started"
     agent.start(f"touch {go}; exec sleep 1000" if code == 143 else JOB.format(code=code, go=go))
     wait_until(go.exists, 10, "the job")
@@ -202,7 +202,7 @@ def begin(agent, tmp_path, code):
 
 @pytest.mark.parametrize("code", [143, 1])
 def test_a_node_that_is_shut_down_says_so_when_it_is_back(boot, tmp_path, code):
-    """TERM to all, then KILL: what is on disk by then has to do."""
+    """All processes get TERM and then KILL. The facts that are on disk by then must be enough."""
     first = boot("first", "sleep 1000")
     record = begin(first, tmp_path, code)
     send(first, signal.SIGTERM)
@@ -210,9 +210,9 @@ def test_a_node_that_is_shut_down_says_so_when_it_is_back(boot, tmp_path, code):
     noted = '"code": 143' if code == 143 else '"termed"'
     wait_until(lambda: noted in record.read_text(), 10, "its end on record")
     send(first, signal.SIGKILL)
-    assert not any(m["t"] == "exited" for m in first.said)
+    assert not any(m["t"] == "exited" for m in first.received)
     second = boot("second")
-    exit = second.of("known")["exit"]
+    exit = second.wait_for("known")["exit"]
     assert (exit["code"], exit["reason"]) == (code, "shutdown")
 
 
@@ -226,7 +226,7 @@ def test_a_shutdown_is_known_before_the_node_is_off(boot, tmp_path):
 @pytest.mark.parametrize("python", pythons()[-1:], indirect=True)
 @pytest.mark.parametrize("code", [143, 1])
 def test_a_pkill_is_no_shutdown(boot, tmp_path, code):
-    """It reaches agent, guardian and job, but not everybody: the job has failed."""
+    """It reaches agent, guardian and job, but not every process. So the job has failed."""
     first = boot("first", "sleep 100000")
     record = begin(first, tmp_path, code)
     time.sleep(0.5)  # what is spared has to be older than the signal
@@ -234,30 +234,30 @@ def test_a_pkill_is_no_shutdown(boot, tmp_path, code):
     wait_until(lambda: '"exit"' in record.read_text(), 20, "its end on record")
     send(first, signal.SIGKILL)
     second = boot("second")
-    exit = second.of("known")["exit"]
+    exit = second.wait_for("known")["exit"]
     assert (exit["code"], exit["reason"]) == (code, None), "a boot that comes later changes nothing"
 
 
 def test_a_kill_of_a_job_is_no_shutdown(agent, tmp_path):
-    """Neither by its user nor by itself; and its end is told within seconds."""
+    """The user or the job itself may kill it. Its end is reported within seconds."""
     agent.start("exec sleep 1000")
-    os.kill(agent.of("started")["pid"], signal.SIGTERM)
+    os.kill(agent.wait_for("started")["pid"], signal.SIGTERM)
     began = time.monotonic()
     done = agent.exited()
     assert (done["code"], done["reason"]) == (143, None) and time.monotonic() - began < 5
     assert done["end"] - done["start"] < 3
-    assert sum(m["t"] == "exited" for m in agent.said) == 1
+    assert sum(m["t"] == "exited" for m in agent.received) == 1
     agent.start("exec sleep 1000", "r/2")
-    agent.of("started", "r/2")
+    agent.wait_for("started", "r/2")
     agent.send(t="cancel", job="r/2", attempt=1, grace=5)
     assert agent.exited("r/2")["reason"] == "cancelled"
 
 
-def test_an_end_that_was_told_stays_what_it_was_after_a_boot(boot, tmp_path):
+def test_an_end_that_was_reported_stays_what_it_was_after_a_boot(boot, tmp_path):
     first = boot("first")
     first.start("kill -TERM $$")
     assert first.exited()["code"] == 143
     send(first, signal.SIGKILL)
     second = boot("second")
-    exit = second.of("known")["exit"]
+    exit = second.wait_for("known")["exit"]
     assert (exit["code"], exit["reason"]) == (143, None)

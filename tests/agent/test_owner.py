@@ -1,4 +1,4 @@
-"""Jobs that were started from the same directory when that had another id, and the id file as a fence for all jobs."""
+"""A directory may get another id. Jobs of its former id are listed, and the new id is a fence for all of them."""
 
 import json
 import os
@@ -31,11 +31,11 @@ def options(work: Path, owner: str, fence: bool = False) -> dict[str, str]:
 
 
 def begin(agents, work: Path, **more: object):
-    """An agent with a job that runs; its process."""
+    """Start an agent with a job. Returns the agent and the pid of the job."""
     agent = agents(**options(work, "one", **more))
-    agent.of("ready")
+    agent.wait_for("ready")
     agent.start("echo $$ > pid; sleep 60", cwd=str(work))
-    agent.of("started")
+    agent.wait_for("started")
     wait_until(lambda: (work / "pid").exists() and (work / "pid").read_text().strip(), 15)
     return agent, int((work / "pid").read_text())
 
@@ -45,8 +45,8 @@ def alive(pid: int) -> bool:
 
 
 def listed(agent) -> list[dict]:
-    agent.of("ready")
-    return [message for message in agent.said if message["t"] == "known"]
+    agent.wait_for("ready")
+    return [message for message in agent.received if message["t"] == "known"]
 
 
 @pytest.mark.parametrize("spelling", ["typed", "link"])
@@ -63,7 +63,7 @@ def test_what_runs_of_another_id_of_the_directory_is_listed_and_can_be_ended(age
 
 def test_what_has_ended_of_another_id_is_not_listed(agents, work):
     first = agents(**options(work, "one"))
-    first.of("ready")
+    first.wait_for("ready")
     first.run("true", cwd=str(work))
     assert listed(agents(**options(work, "two"))) == []
     assert [record["foreign"] for record in listed(agents(**options(work, "one")))] == [False]
@@ -77,8 +77,8 @@ def test_a_copy_elsewhere_and_no_directory_at_all_are_others(agents, work, tmp_p
     assert alive(pid)
 
 
-def test_a_directory_that_was_made_anew_at_the_same_path_is_the_same(agents, work, tmp_path):
-    """What runs may write there by absolute paths."""
+def test_a_new_directory_at_the_same_path_is_the_same(agents, work, tmp_path):
+    """The jobs may write there by absolute paths."""
     begin(agents, work)
     work.rename(tmp_path / "aside")
     work.mkdir()
@@ -96,7 +96,7 @@ def test_another_id_in_the_directory_is_a_fence_for_all_jobs(agents, work, conne
     if connected:
         assert agent.exited()["reason"] == "fenced"
         agent.start("touch never", job="r/2", cwd=str(work))
-        assert agent.of("refused")["reason"] == "fenced"
+        assert agent.wait_for("refused")["reason"] == "fenced"
     assert not (work / "never").exists()
 
 
@@ -108,7 +108,7 @@ def test_an_id_that_is_missing_torn_or_the_same_is_no_fence(agents, work, conten
         (work / ".snakemake/harbor/id").write_bytes(content)
     # The fence of another job is seen in a look at the directory that comes after the change.
     agent.start("sleep 60", job="r/2", cwd=str(work))
-    agent.of("started", "r/2")
+    agent.wait_for("started", "r/2")
     (work / ".snakemake/harbor/fence").mkdir()
     (work / ".snakemake/harbor/fence" / f"{RUN}.2.1").touch()
     assert agent.exited("r/2")["reason"] == "fenced"

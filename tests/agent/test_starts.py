@@ -1,4 +1,4 @@
-"""Starts that cannot be: the answer says whether that is the job's fault or the node's, and nothing of them stays."""
+"""A job that cannot be started is refused because of the job or because of the node, and leaves no files."""
 
 import json
 import os
@@ -15,9 +15,9 @@ MAX_LINE = 1 << 20
 
 
 def refused(agent, job="r/1"):
-    told = agent.wait(lambda m: m["t"] in ("refused", "started") and m["job"] == job)
-    assert told["t"] == "refused", told
-    return told
+    answer = agent.wait(lambda m: m["t"] in ("refused", "started") and m["job"] == job)
+    assert answer["t"] == "refused", answer
+    return answer
 
 
 UNFIT = {
@@ -42,7 +42,7 @@ UNFIT = {
     "a list as value": {"env": {"A": ["a"]}},
     "a number as log": {"log": 7},
     "a number as cwd": {"cwd": 7},
-    "a word as runtime": {"runtime": "long"},
+    "text as runtime": {"runtime": "long"},
     "no scripts": {"scripts": []},
 }
 
@@ -50,8 +50,8 @@ UNFIT = {
 @pytest.mark.parametrize("what", UNFIT)
 def test_what_no_node_could_start_is_the_jobs_fault(agent, tmp_path, what):
     agent.start("true", **UNFIT[what])
-    told = refused(agent)
-    assert told["reason"] == "job" and told["message"], told
+    answer = refused(agent)
+    assert answer["reason"] == "job" and answer["message"], answer
     assert not list((tmp_path / "scratch/spool").rglob("*.*")), "nothing of it stays"
     assert agent.run("echo fine", "r/2")["tail"] == "fine\n"
 
@@ -71,10 +71,10 @@ def test_a_shell_that_is_none_is_the_jobs_fault(agent, tmp_path, kind):
         shell.write_text(f"#!/{'x' * 200}\n")
         shell.chmod(0o755)
     agent.start("true", shell=str(shell))
-    told = refused(agent)
-    assert told["reason"] == ("missing" if kind == "long" else "job"), told
+    answer = refused(agent)
+    assert answer["reason"] == ("missing" if kind == "long" else "job"), answer
     if kind != "long":
-        assert str(shell) in told["message"]
+        assert str(shell) in answer["message"]
     assert not list((tmp_path / "scratch/spool").rglob("*.*"))
 
 
@@ -87,7 +87,7 @@ def test_a_later_script_that_cannot_be_started_fails_the_job_and_says_why(agent,
 
 
 def test_what_only_this_node_lacks_is_the_nodes_fault(agent, tmp_path):
-    """Each of these works on another node, or later."""
+    """Such a job could start on another node, or later."""
     locked = tmp_path / "scratch/spool" / RUN
     locked.write_text("a file where a directory has to be")
     agent.start("true")
@@ -97,12 +97,12 @@ def test_what_only_this_node_lacks_is_the_nodes_fault(agent, tmp_path):
 
 
 def test_a_node_that_has_run_out_of_something_is_at_fault(agent):
-    """It can open no more files; a full process table is of the same kind, but root knows no such limit."""
+    """It cannot open more files. A full process table is of the same kind, but does not limit root."""
     resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (1, 1024))
     agent.start("true")
-    told = refused(agent)
-    assert told["reason"] == "fork", told
-    agent.of("load")
+    answer = refused(agent)
+    assert answer["reason"] == "fork", answer
+    agent.wait_for("load")
     resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (1024, 1024))
     assert agent.run("true", "r/2")["code"] == 0
 
@@ -113,8 +113,8 @@ def test_a_start_is_as_long_as_a_line_may_be_or_is_answered(agent, over):
     size = len(json.dumps({**message, "env": {}, "hash": ""}))
     agent.raw(json.dumps({**message, "env": {}, "hash": "h" * (MAX_LINE - size + over)}).encode() + b"\n")
     if over:
-        told = refused(agent)
-        assert (told["reason"], told["attempt"]) == ("job", 3) and "1048576" in told["message"]
+        answer = refused(agent)
+        assert (answer["reason"], answer["attempt"]) == ("job", 3) and "1048576" in answer["message"]
     else:
         assert agent.exited("r/1", 3)["code"] == 7
     assert agent.run("echo fine", "r/2")["tail"] == "fine\n"
@@ -127,31 +127,31 @@ def test_a_start_of_many_megabytes_is_answered_once(agent):
     for _ in range(100):
         agent.raw(b"x" * 65536)
     agent.raw(b'\n{"t":"ping","n":1}\n')
-    agent.of("pong")
-    assert [(m["job"], m["attempt"]) for m in agent.said if m["t"] == "refused"] == [("r/1", 2)]
+    agent.wait_for("pong")
+    assert [(m["job"], m["attempt"]) for m in agent.received if m["t"] == "refused"] == [("r/1", 2)]
     agent.raw(b'{"t":"cancel","job":"r/1","attempt":1,"x":"' + b"x" * (2 << 20) + b'"}\n{"t":"ping","n":2}\n')
     agent.wait(lambda m: m["t"] == "pong" and m["n"] == 2)
-    assert sum(m["t"] == "refused" for m in agent.said) == 1 and sum(m["t"] == "error" for m in agent.said) == 1
+    assert sum(m["t"] == "refused" for m in agent.received) == 1 and sum(m["t"] == "error" for m in agent.received) == 1
 
 
 def test_an_expression_that_takes_ages_is_given_up(agents, tmp_path):
-    """It would hold the agent, and each that comes after it."""
+    """It would block the agent, and each later agent."""
     first = agents()
-    first.of("ready")
+    first.wait_for("ready")
     first.start(f"echo {'a' * 60}; until [ -e {tmp_path}/go ]; do sleep 0.05; done; exit 3", progress="(a+)+(b)")
-    first.of("started")
+    first.wait_for("started")
     record = tmp_path / f"scratch/spool/{RUN}/1.1.job"
     wait_until(lambda: '"progress": null' in record.read_text(), 10, "that it is given up")
     assert first.run("echo fine", "r/2")["tail"] == "fine\n"
     first.kill()
     second = agents()
-    second.of("ready")
+    second.wait_for("ready")
     (tmp_path / "go").touch()
     assert second.exited()["code"] == 3
 
 
 def write_records(scratch, count, **facts):
-    """Records as an agent that was killed at the worst instant leaves them."""
+    """Write records as an agent leaves them that was killed before it could write the pids."""
     spool = scratch / "spool" / RUN
     spool.mkdir(parents=True)
     for path in (scratch, scratch / "spool", spool):
@@ -165,24 +165,24 @@ def write_records(scratch, count, **facts):
 def ready_after(agents):
     began = time.monotonic()
     agent = agents()
-    agent.of("ready", timeout=60)
+    agent.wait_for("ready", timeout=60)
     return agent, time.monotonic() - began
 
 
 @pytest.mark.parametrize("age", [0, 3600])
 def test_records_without_a_process_cost_no_time(agents, tmp_path, age):
-    """Once a second each, which after an hour of such refusals was longer than the controller waits for."""
+    """Each of them cost a second once. After an hour of refusals that was longer than the controller waits."""
     write_records(tmp_path / "scratch", 200, start=time.time() - age)
     first, seconds = ready_after(agents)
     assert seconds < 10, "200 s once"
-    known = [m for m in first.said if m["t"] == "known"]
+    known = [m for m in first.received if m["t"] == "known"]
     assert len(known) == 200 and {m["exit"]["reason"] for m in known} == {"lost"}
     record = tmp_path / f"scratch/spool/{RUN}/7.1.job"
     assert '"lost"' in record.read_text(), "the next agent need not conclude that again"
     before = record.read_text()
     first.close()
     second, _ = ready_after(agents)
-    known = [m for m in second.said if m["t"] == "known"]
+    known = [m for m in second.received if m["t"] == "known"]
     assert len(known) == 200 and {m["exit"]["reason"] for m in known} == {"lost"}
     assert record.read_text() == before
     for number in range(200):
@@ -201,22 +201,22 @@ def test_a_record_of_nonsense_does_not_stop_an_agent(agents, tmp_path):
     for number, path in enumerate(sorted(tmp_path.glob("keep-*"))):
         path.rename(spool / f"{number}.1.job")
     agent = agents()
-    agent.of("ready")
+    agent.wait_for("ready")
     assert agent.run("true", "r/999")["code"] == 0
 
 
 def test_a_process_is_found_by_its_key_when_its_pid_was_not_noted(agents, tmp_path):
-    """Its agent was killed between the start and the note: nothing else is killed, and the job itself is known."""
+    """Its agent was killed between the start and the note of the pid. The job is found, and nothing is killed."""
     first = agents()
-    first.of("ready")
+    first.wait_for("ready")
     first.start(f"until [ -e {tmp_path}/go ]; do sleep 0.05; done; exit 5")
-    first.of("started")
+    first.wait_for("started")
     record = tmp_path / f"scratch/spool/{RUN}/1.1.job"
     wait_until(lambda: '"pid"' in record.read_text(), 5, "the note")
     record.write_text(record.read_text().splitlines()[0] + "\n")
     first.kill()
     second = agents()
-    assert second.of("known")["state"] == "running"
+    assert second.wait_for("known")["state"] == "running"
     (tmp_path / "go").touch()
     assert second.exited()["code"] == 5
     assert os.path.exists(record)

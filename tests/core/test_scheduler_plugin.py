@@ -123,7 +123,7 @@ def test_what_was_handed_over_counts_until_it_has_ended():
     jobs = [Job(f"j{i}", PLAIN) for i in range(10)]
     assert select(pool, jobs) == ["j0", "j1", "j2", "j3"]
     assert select(pool, jobs[4:]) == []
-    pool.handed[PLAIN] -= 1
+    pool.handed_over[PLAIN] -= 1
     assert select(pool, jobs[4:]) == ["j4"]
 
 

@@ -82,7 +82,7 @@ def test_the_environment_of_this_process_is_untouched(capture, monkeypatch):
     assert os.environ["HERE"] == "1" and sys.modules["snakemake.shell"].os.environ["HERE"] == "1"
 
 
-def test_ways(load):
+def test_the_dispatch_mode_follows_the_setting_and_the_kind_of_job(load):
     workflow = load(RULES)
     jobs = {job.rule.name: job for job in workflow.dag.jobs}
     assert cmd.dispatch_mode(workflow, jobs["one"], "auto") == "direct"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.jobs.launch_context import LaunchContext, load_factory, log_path
+from snakemake_executor_plugin_harbor.jobs.launch_context import LaunchContext, apply_factory, load_factory, log_path
 
 CONTEXT = LaunchContext(
     node_name="ada",
@@ -107,3 +107,19 @@ def test_so_is_the_directory_of_a_rule_or_group(rule):
     """Names of groups are the user's, and hold their rules' names."""
     path = log_path(LOGS, rule, {}, "12", 1)
     assert path.parent.parent == LOGS and len(path.parent.name) <= 200
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        (lambda context: 1 / 0, "raised ZeroDivisionError: division by zero"),
+        (lambda context: exit(3), "raised SystemExit: 3"),
+        (lambda context: None, "returned None for job align"),
+        (lambda context: "  ", "returned '  ' for job align"),
+    ],
+)
+def test_a_factory_that_returns_no_command_fails_the_job_in_one_sentence(factory, said):
+    with pytest.raises(HarborError) as raised:
+        apply_factory(factory, "launch.py:command", CONTEXT)
+    assert said in str(raised.value) and "--harbor-command-factory launch.py:command" in str(raised.value)
+    assert "job align" in str(raised.value)

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 import snakemake_executor_plugin_harbor as harbor
 from snakemake_executor_plugin_harbor.errors import HarborError
 from snakemake_executor_plugin_harbor.snakemake_internals import capture, verify
-from snakemake_executor_plugin_harbor.snakemake_internals.contract import NAMES, Feature, Kind, Name
+from snakemake_executor_plugin_harbor.snakemake_internals.contract import NAMES, NEWEST, OLDEST, Feature, Kind, Name
+from tests.snakemake_internals.releases import supported
 
 PACKAGE = Path(harbor.__file__).parent
 CODE_NAMES = [name for name in NAMES if name.kind is not Kind.TEXT]
@@ -64,6 +66,12 @@ def test_a_method_with_other_parameters_is_found(name):
     stand_in = type("StandIn", (), {name.name: lambda something, else_: None})
     found = verify.missing_names(lambda wanted: stand_in if wanted == name.owner else verify.NOT_IMPORTED, [])
     assert name.shown in shown(list(found))
+
+
+def test_the_oldest_release_is_the_one_that_pip_accepts():
+    requirements = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert f"snakemake>={OLDEST[0]}.{OLDEST[1]},<10" in requirements
+    assert supported()[0] == f"{OLDEST[0]}.{OLDEST[1]}" and supported()[-1] == f"{NEWEST[0]}.{NEWEST[1]}"
 
 
 def test_a_class_or_module_that_is_gone_is_found():

@@ -1,0 +1,103 @@
+"""Rules of single modules of the agent, which a run of a job does not reach on purpose."""
+
+import json
+
+import pytest
+
+from tests.agent.conftest import run_beside_modules
+
+
+@pytest.fixture
+def evaluate(python, tmp_path):
+    """Run statements beside the agent's modules. Returns the value of `result` as JSON."""
+
+    def run(code: str) -> object:
+        return json.loads(
+            run_beside_modules(python, f"path = {str(tmp_path / 'x')!r}\n{code}\nprint(json.dumps(result))")
+        )
+
+    return run
+
+
+def test_a_record_leaves_room_for_the_end_of_its_job_in_the_last_block(evaluate):
+    code = """
+import json, os
+from harbor_spool import BLOCK, ENDING, append_line, read_record
+result = []
+for size in range(BLOCK - 700, BLOCK + 20, 13):
+    if os.path.exists(path):
+        os.unlink(path)
+    value = {"hash": "h" * size}
+    append_line(path, value, ENDING)
+    result.append([-os.stat(path).st_size % BLOCK, read_record(path) == value])
+"""
+    for room, is_whole in evaluate(code):
+        assert room >= 512 and is_whole
+
+
+def test_lines_that_are_not_whole_and_values_of_a_wrong_type_count_as_absent(evaluate):
+    code = """
+import json
+from harbor_spool import append_line, read_record
+append_line(path, {"code": 1, "pid": 5, "x": [1]})
+append_line(path, {"code": "none", "reason": 3, "keepers": 7})
+append_line(path, [1])
+with open(path, "a") as f:
+    f.write('\\n{"pid": 6')
+result = read_record(path)
+"""
+    assert evaluate(code) == {"pid": 5, "x": [1]}
+
+
+@pytest.mark.parametrize(("kernel", "seen", "own", "expected"), [(50, 20, 60, 20), (90, 20, 60, 90), (50, 0, 60, 50)])
+def test_the_memory_of_the_agent_is_not_counted_as_that_of_a_job(evaluate, kernel, seen, own, expected):
+    code = f"""
+import json
+from harbor_steps import Steps
+class Usage:
+    ru_maxrss, ru_utime, ru_stime, ru_inblock, ru_oublock = {kernel} * 1024, 1.0, 0.5, 0, 0
+steps = Steps([], 0.0)
+steps.note_memory({seen})
+steps.end(0, Usage, {own})
+result = steps.ended
+"""
+    (step,) = evaluate(code)
+    assert (step["max_rss_mb"], step["cpu_s"]) == (expected, 1.5)
+
+
+def test_a_start_is_recognised_by_the_beginning_of_its_line(evaluate):
+    heads = [
+        b'{"t":"start","job":"r/1","attempt":2,"meta":{"t":"cancel","job":"r/7"},"scripts":["xx',
+        b'{"job": "r/1", "attempt": 2, "t": "start", "x": "',
+        b'{"t":"cancel","job":"r/1","attempt":2,"x":"',
+        b'{"t":"start","job":"r/1","x":"',
+    ]
+    found = evaluate(
+        f"import json\nfrom harbor_wire import attempt_in_head\nresult = list(map(attempt_in_head, {heads!r}))"
+    )
+    assert found == [["r/1", 2], ["r/1", 2], None, None]
+
+
+def test_only_one_agent_of_an_owner_is_the_latest(evaluate):
+    code = """
+import json, os
+from harbor_latest_agent import LatestAgent
+os.mkdir(path)
+first, other = LatestAgent(path, ("o", "n"), "1 1"), LatestAgent(path, ("p", "n"), "1 1")
+result = [first.is_another()]
+second = LatestAgent(path, ("o", "n"), "2 1")
+result += [first.is_another(), second.is_another(), other.is_another()]
+second.leave()
+result += [first.is_another(), len(os.listdir(path))]
+first.leave()
+other.leave()
+result.append(len(os.listdir(path)))
+"""
+    assert evaluate(code) == [False, True, False, False, True, 2, 0]
+
+
+def test_a_shell_is_the_controllers_or_the_nodes_own_of_that_name(evaluate):
+    code = "import json\nfrom harbor_start_message import shell_of\n"
+    found = evaluate(code + "result = list(map(shell_of, ['/bin/sh', '/no/such/place/sh', 'sh', '/no/such/shell']))")
+    assert found[0] == "/bin/sh" and found[1].endswith("/sh") and found[1] != "/no/such/place/sh"
+    assert found[2:] == ["sh", "/no/such/shell"]
