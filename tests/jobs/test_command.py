@@ -1,4 +1,4 @@
-"""What a capture finds out: the exact command, and what Snakemake sets in its environment, whatever is set here."""
+"""The captured command, what Snakemake sets in its environment, and the dispatch mode of a job."""
 
 import os
 import sys
@@ -46,7 +46,7 @@ def test_the_command_is_the_one_that_snakemake_would_run(capture):
     assert command.shell == "/usr/bin/bash" or command.shell.endswith("bash")
 
 
-def test_what_snakemake_sets_is_there_even_where_the_controller_has_the_same(capture, monkeypatch):
+def test_what_snakemake_sets_is_found_even_if_the_controller_has_the_same(capture, monkeypatch):
     for name in THREADS:
         monkeypatch.setenv(f"{name}_NUM_THREADS", "1")
     for name in ("TMPDIR", "TMP", "TEMP", "TEMPDIR"):

@@ -1,4 +1,4 @@
-"""The environment of a job: what wins over what, and what of the controller's own is valid on a node."""
+"""The environment of a job: the order of precedence, and the part of the controller's that is valid on a node."""
 
 import os
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What a node returns about an adopted job counts only if it is plausible: the node may be compromised."""
+"""Values that a node returns about an adopted job count only if they are plausible, because it may be compromised."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The jobs in flight, by every id that they have."""
+"""The jobs in flight: their ids, attempts and numbers."""
 
 import time
 from types import SimpleNamespace

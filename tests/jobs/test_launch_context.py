@@ -1,4 +1,4 @@
-"""What a job is told of its place, the command factory, and names of logs."""
+"""The place of an attempt, the command factory, and the names of logs."""
 
 from pathlib import Path
 
@@ -96,14 +96,14 @@ def test_the_log_of_an_attempt():
 @pytest.mark.parametrize(
     "value", ["a/b", "../../etc", "a b", "ä\n\x00", "x" * 5000, "\udcff", "'\"$(rm)`", ".", "..", "-", ""]
 )
-def test_a_log_s_name_is_one_that_every_filesystem_takes(value):
+def test_the_name_of_a_log_is_valid_on_every_filesystem(value):
     path = log_path(LOGS, "align", {"sample": value}, "12", 1)
     assert path.parent.parent == LOGS / "align" and path.name == "12.1.log"
     assert path.parent.name.isascii() and len(path.parent.name) <= 150 and path.parent.name.isprintable()
 
 
 @pytest.mark.parametrize("rule", ["group_a_b", "../up", "a/b", "x" * 400, ".."])
-def test_so_is_the_directory_of_a_rule_or_group(rule):
+def test_the_directory_of_a_rule_or_group_is_valid_on_every_filesystem(rule):
     """Names of groups are the user's, and hold their rules' names."""
     path = log_path(LOGS, rule, {}, "12", 1)
     assert path.parent.parent == LOGS and len(path.parent.name) <= 200
