@@ -1,1 +1,1 @@
-"""A Snakemake job on its way in (request, command, start message) and out (report, adoption)."""
+"""A Snakemake job before its attempts (request, command, start message) and after them (report, adoption)."""

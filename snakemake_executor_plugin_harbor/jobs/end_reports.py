@@ -62,10 +62,10 @@ class LatencyWait:
 class EndReports:
     """Its methods run on the report thread. Only `report_error` and `result_recorded` run on Snakemake's."""
 
-    def __init__(self, executor: Any, entries: InFlight, dispatcher: Dispatcher, notes: AttemptNotes) -> None:
+    def __init__(self, executor: Any, in_flight: InFlight, dispatcher: Dispatcher, notes: AttemptNotes) -> None:
         self._executor = executor
         self._workflow = executor.workflow
-        self._entries = entries
+        self._in_flight = in_flight
         self._dispatcher = dispatcher
         self._notes = notes
         self._latency = LatencyWait(settings.latency_wait(self._workflow))
@@ -76,7 +76,7 @@ class EndReports:
         """Report the end of a job. Return False if it has to be tried again, because outputs are not visible yet or
         are being moved to the between-workflow cache.
         """
-        entry = self._entries.get(outcome.job)
+        entry = self._in_flight.get(outcome.job)
         if entry is None:
             return True
         try:
@@ -170,7 +170,7 @@ class EndReports:
 
     def _close(self, entry: InFlightJob, outcome: Outcome, failed: bool) -> bool:
         """Remove the job from those in flight. Return False if another thread has reported its end."""
-        if not self._entries.remove(entry, outcome, failed):
+        if not self._in_flight.remove(entry, outcome, failed):
             return False
         if settings.removes_scripts(self._workflow):
             entry.remove_temp_files()

@@ -37,7 +37,7 @@ class StartMessages:
         config: PoolConfig,
         factory: CommandFactory | None,
         workdir: str,
-        entries: InFlight,
+        in_flight: InFlight,
         dispatcher: Dispatcher,
         notes: AttemptNotes,
         directory: str,
@@ -53,7 +53,7 @@ class StartMessages:
         self._workflow = executor.workflow
         self._config = config
         self._log_dir = Path(workdir) / config.log_dir
-        self._entries = entries
+        self._in_flight = in_flight
         self._dispatcher = dispatcher
         self._factory = factory
         self._order = {name: index for index, name in enumerate(dispatcher.snapshot.nodes)}
@@ -61,19 +61,19 @@ class StartMessages:
 
     def prepare(self, launch: act.Prepare) -> Message | ev.PrepareFailed:
         """The `start` message of an attempt, or why there is none."""
-        entry = None if self._stopping() else self._entries.get(launch.job)
+        entry = None if self._stopping() else self._in_flight.get(launch.job)
         if entry is None:
             return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
         return self.make(entry, launch)
 
     def rule_of(self, job: JobId) -> str:
         """The rule or the group of a job."""
-        entry = self._entries.get(job)
+        entry = self._in_flight.get(job)
         return "" if entry is None else str(entry.job.name)
 
     def report_slow(self, launch: act.Prepare, seconds: float) -> None:
         """Report to the user that an attempt has been in preparation for this long, and what the preparation does."""
-        entry = self._entries.get(launch.job)
+        entry = self._in_flight.get(launch.job)
         if entry is not None and entry.preparing:
             self._executor.logger.warning(
                 f"harbor: job {entry.job.jobid} ({entry.job.name}): preparing for {seconds:.0f} s: "
@@ -100,7 +100,7 @@ class StartMessages:
             return ev.PrepareFailed(launch.job, launch.attempt, "unprepared", "it could not be started; see above")
         finally:
             entry.preparing = False
-            if self._entries.get(entry.id) is not entry:
+            if self._in_flight.get(entry.id) is not entry:
                 entry.undo_preparation(self._workflow)
 
     def describe_step(self, entry: InFlightJob) -> str:
@@ -237,7 +237,7 @@ class StartMessages:
             node_name=launch.node,
             node_id=node_id,
             local_id=min(launch.reservation.slots, default=0),
-            proc_id=self._entries.assign_proc_id(entry),
+            proc_id=self._in_flight.assign_proc_id(entry),
             nnodes=len(nodes),
             cpus_on_node=nodes[launch.node].slots,
             threads=job.threads,

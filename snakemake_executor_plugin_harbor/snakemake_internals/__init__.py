@@ -1,1 +1,1 @@
-"""The only place that touches what Snakemake's plugin interfaces do not promise."""
+"""The only folder that uses what Snakemake's plugin interfaces do not promise. `contract.py` lists it."""

@@ -1,12 +1,12 @@
 """Shadow directories that do not contain each other.
 
-For `shadow: "full"` Snakemake copies the tree of the working directory. It leaves out `.snakemake`, but walks through
-it, and follows links on the way. Each shallow shadow directory holds a link to `.snakemake`, where all shadow
-directories are: with two of them there are 2 to the 40 paths, as the kernel follows 40 links, and the walk does not
-end. The local executor has the same fault, but seldom as many jobs prepared at once.
+For `shadow: "full"` Snakemake copies the tree of the working directory. It leaves out `.snakemake`, but it walks
+through it and follows links on the way. Each shallow shadow directory contains a link to `.snakemake`, where all shadow
+directories are. With two of them there are 2 to the power of 40 paths, because the kernel follows 40 links, so the walk
+does not end. The local executor has the same fault, but it seldom prepares as many jobs at once.
 
-So the functions `os.walk` and `os.symlink` are replaced for Snakemake's module `jobs`, which calls both only to make
-shadow directories. The shadow directories of local rules are then made in the same way.
+So the functions `os.walk` and `os.symlink` are replaced in Snakemake's module `jobs`, which calls both only to make
+shadow directories. The shadow directories of local rules are made in the same way.
 """
 
 import os
@@ -24,7 +24,7 @@ SHADOW = "shadow"
 
 
 def install(workflow: Any) -> None:
-    """Put the replacements in place, once per process."""
+    """Replace both functions, once per process."""
     if has(Feature.SHADOW):
         _install(str(workflow.persistence.shadow_path))
 
@@ -47,9 +47,9 @@ def _install(shadow_path: str) -> None:
 
 
 def tree(top: str, shadow_path: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk(top, followlinks=True)` without Snakemake's own directories, and without end only if the disk has none.
+    """`os.walk(top, followlinks=True)` without Snakemake's own directories. It always ends.
 
-    A link to a directory that contains it counts as a file: a link to the original is then made in its place.
+    A link to a directory that contains the link counts as a file, so a link to the original is made in its place.
     """
     hidden = {_identity(shadow_path), _identity(os.path.join(top, SNAKEMAKE))}
     waiting: list[tuple[str, tuple[tuple[int, int] | None, ...]]] = [(top, (_identity(top),))]
@@ -90,8 +90,9 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def link(source: Any, target: Any, *args: Any, **options: Any) -> None:
-    """`os.symlink`, but instead of a link to `.snakemake` a directory is made with links to all in it but the shadow
-    directories: nobody who walks through a shallow shadow directory, on a node either, comes to the others.
+    """`os.symlink`, but for `.snakemake` it makes a directory with links to everything except the shadow directories.
+
+    So a walk through a shallow shadow directory, also on a node, does not reach the other shadow directories.
     """
     if Path(target).name != SNAKEMAKE or not os.path.isdir(source):
         os.symlink(source, target, *args, **options)

@@ -1,4 +1,4 @@
-"""What a capture finds out: the exact command, and what Snakemake sets in its environment, whatever is set here."""
+"""The captured command, what Snakemake sets in its environment, and the dispatch mode of a job."""
 
 import os
 import sys
@@ -46,7 +46,7 @@ def test_the_command_is_the_one_that_snakemake_would_run(capture):
     assert command.shell == "/usr/bin/bash" or command.shell.endswith("bash")
 
 
-def test_what_snakemake_sets_is_there_even_where_the_controller_has_the_same(capture, monkeypatch):
+def test_what_snakemake_sets_is_found_even_if_the_controller_has_the_same(capture, monkeypatch):
     for name in THREADS:
         monkeypatch.setenv(f"{name}_NUM_THREADS", "1")
     for name in ("TMPDIR", "TMP", "TEMP", "TEMPDIR"):
@@ -82,7 +82,7 @@ def test_the_environment_of_this_process_is_untouched(capture, monkeypatch):
     assert os.environ["HERE"] == "1" and sys.modules["snakemake.shell"].os.environ["HERE"] == "1"
 
 
-def test_ways(load):
+def test_the_dispatch_mode_follows_the_setting_and_the_kind_of_job(load):
     workflow = load(RULES)
     jobs = {job.rule.name: job for job in workflow.dag.jobs}
     assert cmd.dispatch_mode(workflow, jobs["one"], "auto") == "direct"

@@ -1,4 +1,4 @@
-"""What makes a job the same job: equal in any process, different for anything that the user can change."""
+"""The hash of a job is equal in every process, and differs after any change that the user can make."""
 
 import subprocess
 import sys

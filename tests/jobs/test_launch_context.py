@@ -1,11 +1,11 @@
-"""What a job is told of its place, the command factory, and names of logs."""
+"""The place of an attempt, the command factory, and the names of logs."""
 
 from pathlib import Path
 
 import pytest
 
 from snakemake_executor_plugin_harbor.errors import HarborError
-from snakemake_executor_plugin_harbor.jobs.launch_context import LaunchContext, load_factory, log_path
+from snakemake_executor_plugin_harbor.jobs.launch_context import LaunchContext, apply_factory, load_factory, log_path
 
 CONTEXT = LaunchContext(
     node_name="ada",
@@ -96,14 +96,30 @@ def test_the_log_of_an_attempt():
 @pytest.mark.parametrize(
     "value", ["a/b", "../../etc", "a b", "ä\n\x00", "x" * 5000, "\udcff", "'\"$(rm)`", ".", "..", "-", ""]
 )
-def test_a_log_s_name_is_one_that_every_filesystem_takes(value):
+def test_the_name_of_a_log_is_valid_on_every_filesystem(value):
     path = log_path(LOGS, "align", {"sample": value}, "12", 1)
     assert path.parent.parent == LOGS / "align" and path.name == "12.1.log"
     assert path.parent.name.isascii() and len(path.parent.name) <= 150 and path.parent.name.isprintable()
 
 
 @pytest.mark.parametrize("rule", ["group_a_b", "../up", "a/b", "x" * 400, ".."])
-def test_so_is_the_directory_of_a_rule_or_group(rule):
+def test_the_directory_of_a_rule_or_group_is_valid_on_every_filesystem(rule):
     """Names of groups are the user's, and hold their rules' names."""
     path = log_path(LOGS, rule, {}, "12", 1)
     assert path.parent.parent == LOGS and len(path.parent.name) <= 200
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        (lambda context: 1 / 0, "raised ZeroDivisionError: division by zero"),
+        (lambda context: exit(3), "raised SystemExit: 3"),
+        (lambda context: None, "returned None for job align"),
+        (lambda context: "  ", "returned '  ' for job align"),
+    ],
+)
+def test_a_factory_that_returns_no_command_fails_the_job_in_one_sentence(factory, said):
+    with pytest.raises(HarborError) as raised:
+        apply_factory(factory, "launch.py:command", CONTEXT)
+    assert said in str(raised.value) and "--harbor-command-factory launch.py:command" in str(raised.value)
+    assert "job align" in str(raised.value)

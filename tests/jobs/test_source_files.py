@@ -1,4 +1,4 @@
-"""What Snakemake keeps in the home directory is found in the working directory instead."""
+"""Files that Snakemake keeps in the home directory are copied to the working directory."""
 
 import shlex
 from pathlib import Path

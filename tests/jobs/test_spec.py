@@ -1,4 +1,4 @@
-"""What a job asks of a node: what somebody has stated, and nothing that Snakemake has filled in by itself."""
+"""The request of a job contains what a user has stated, and nothing that Snakemake has filled in by itself."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def one(jobs, resources="a=1", **how):
     return jobs(RULE.format(resources=resources), **how)["one"]
 
 
-def test_what_snakemake_fills_in_binds_nothing(jobs):
+def test_what_snakemake_fills_in_is_no_request(jobs):
     job = one(jobs, default=[])
     assert job.resources.disk_mb == 50000 and job.resources.mem_mb == 1000, "Snakemake's own guesses"
     assert (request(job).mem_mb, request(job).disk_mb) == (0, 0)
@@ -39,18 +39,18 @@ def test_what_snakemake_fills_in_binds_nothing(jobs):
         (["disk=7000 if attempt == 1 else 0"], 0, 7000),
     ],
 )
-def test_a_default_of_the_users_own_binds(jobs, default, mem, disk):
+def test_a_default_of_the_user_is_a_request(jobs, default, mem, disk):
     asked = request(one(jobs, default=default))
     assert (asked.mem_mb, asked.disk_mb) == (mem, disk)
 
 
 @pytest.mark.parametrize("default", [None, []])
-def test_what_the_rule_states_binds(jobs, default):
+def test_what_the_rule_states_is_a_request(jobs, default):
     asked = request(one(jobs, "mem_mb=200, disk_mb=lambda wildcards, attempt: 50 * attempt", default=default))
     assert (asked.mem_mb, asked.disk_mb) == (200, 50)
 
 
-def test_what_set_resources_states_binds(jobs):
+def test_what_set_resources_states_is_a_request(jobs):
     from snakemake.resources import Resources
 
     given = {"one": Resources.parse(["disk_mb=123", "mem=2000+1"], allow_expressions=True)}
@@ -68,7 +68,7 @@ def test_a_resource_that_makes_no_sense_is_named(jobs, resources, text):
     assert "rule one" in str(error.value)
 
 
-def test_place_and_patience(jobs):
+def test_node_constraint_gpus_and_time_limits_are_read(jobs):
     job = one(jobs, "node='ada', constraint='fast & big', gpu=2, stall_after=60, runtime='2h'")
     spec = spec_of(job, "id", 1, 0, ("/bin/x",))
     assert spec.request.node == "ada" and spec.request.constraint == {"fast", "big"} and spec.request.gpus == 2

@@ -1,4 +1,4 @@
-"""Start messages: what is long goes into files, what no node takes is refused with a sentence."""
+"""Start messages: long scripts are moved into files, and messages that no node accepts are refused."""
 
 import subprocess
 
@@ -56,13 +56,13 @@ def test_an_ordinary_message_passes():
         ({"meta": {"litter": ["x" * 4096] * 300}}, "The largest part is `meta`"),
     ],
 )
-def test_what_no_node_takes_is_refused(more, said):
+def test_a_message_that_no_node_accepts_is_refused(more, said):
     with pytest.raises(HarborError) as raised:
         check_size(message(**more))
     assert said in str(raised.value) and "job align" in str(raised.value)
 
 
-def test_whatever_passes_fits_into_a_line():
+def test_every_accepted_message_fits_into_a_line():
     for character in ("x", "\n", "\N{EURO SIGN}", "\N{GRINNING FACE}", "\udcff"):
         for length in (10_000, 60_000, 100_000, 170_000, 300_000):
             start = message(scripts=[character * length])

@@ -1,4 +1,4 @@
-"""Threads are cut down to the largest node before anything is made from them."""
+"""Threads are limited to the largest node before anything is computed from them."""
 
 import logging
 
@@ -59,7 +59,7 @@ def test_the_largest_node_is_known_only_when_no_other_can_be_larger(nodes, expec
 @pytest.mark.parametrize("threads", ["20", "lambda wildcards: 20", "lambda wildcards, attempt: 20 * attempt"])
 @pytest.mark.parametrize("cores", [None, 64])
 @pytest.mark.parametrize("computed", [True, False])
-def test_everything_follows_the_cut(load, caplog, threads, cores, computed, monkeypatch):
+def test_everything_follows_the_limit(load, caplog, threads, cores, computed, monkeypatch):
     workflow = load(RULE.format(threads=threads), cores=cores)
     jobs = {job.rule.name: job for job in workflow.dag.jobs}
     before = {name: job.threads for name, job in jobs.items()}

@@ -27,7 +27,7 @@ class Process:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self.returncode: int | None = None
-        self.pid = int(self._receive(30.0))
+        self.pid = int(self._receive(120.0))
 
     def _receive(self, timeout: float | None) -> bytes:
         self._connection.settimeout(timeout)
