@@ -21,12 +21,17 @@ START_TIMEOUT_S = 10.0
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 10.0, what: str = "the condition") -> None:
-    """Return as soon as `condition()` is true. Raises TimeoutError after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+    """Return as soon as `condition()` is true. Raises TimeoutError after `timeout` seconds.
+
+    A condition that takes long, such as a look at all processes or a run of `harbor`, is checked less often.
+    """
+    begun = checked = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > begun + timeout:
             raise TimeoutError(f"{what} did not come true within {timeout} s")
-        time.sleep(0.01)
+        time.sleep(max(0.01, now - checked))
+        checked = time.monotonic()
 
 
 def free_port(address: str = "127.0.0.1") -> int:

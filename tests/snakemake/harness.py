@@ -38,8 +38,9 @@ class Workdir:
         self._count += 1
         log = self.directory / f"snakemake.{self._count}.log"
         arguments = ["--nocolor", *LIMITS, *options]
-        if env is None:
-            self.runs.append(preloaded.start(arguments, self.directory, log, dict(os.environ), before))
+        if set(env or ()) <= {"HARBOR_TEST"}:
+            variables = {**os.environ, **(env or {})}
+            self.runs.append(preloaded.start(arguments, self.directory, log, variables, before))
             return Run(self.runs[-1], log)
         assert not before
         command = [sys.executable, "-m", "snakemake", *arguments]

@@ -71,7 +71,7 @@ def test_what_waits_says_so_in_the_log_and_explain_answers_for_every_job(project
     options = (*on(pool)[:-2], "--harbor-hostfile", hosts, "--scheduler", "greedy", "--harbor-min-free-mem-mb", "1")
     run = work.start(*options, before=setting("session.waiting_notices.LONG_S", 5.0))
     try:
-        run.until("the host file gives node1 100000000 MiB of memory, but it has", 30)
+        run.until("the host file gives node node1 100000000 MiB of memory, but it has", 30)
         run.until(r"harbor: \d+ jobs wait: node node1 has 0 of 1 slots free, the job needs 1 +# big, one: ", 60)
         jobs = [job for job in json.loads(work.harbor("status", "--json").stdout)["jobs"] if job["state"] == "queued"]
         assert len(jobs) == 124

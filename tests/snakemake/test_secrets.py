@@ -28,7 +28,7 @@ SNAKEFILE = """
 def test_over_ssh(project, pool, dispatch):
     work = project(SNAKEFILE)
     run = work.start(*on(pool, "node1"), "--harbor-dispatch", dispatch, env={**SECRETS, **DECLARED})
-    wait_until((work.directory / "seen").exists, 30, "the job's environment")
+    wait_until((work.directory / "seen").exists, 90, "the job's environment")
     commands = "\0".join(" ".join(_arguments(process)) for process in psutil.process_iter())
     (work.directory / "go").touch()
     run.wait()
