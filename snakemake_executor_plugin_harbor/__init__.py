@@ -18,6 +18,8 @@ common_settings = CommonSettings(
     # Snakemake would put the values into argv, and quote them so that a quote in a value breaks bash. harbor sends them
     # as data.
     pass_envvar_declarations_to_cmd=False,
+    # Not every job gets them (jobs/snakemake_command.py).
+    pass_default_resources_args=False,
     auto_deploy_default_storage_provider=False,
     init_seconds_before_status_checks=0,
 )

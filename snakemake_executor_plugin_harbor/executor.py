@@ -119,7 +119,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def get_job_args(self, job: Any, **kwargs: Any) -> str:
         arguments = super().get_job_args(job, **{"cores": spawned.cores(self.workflow, job), **kwargs})
-        return f"{arguments} {self.session.sources.wait_option(spawned.files_to_wait_for(self.workflow, job))}"
+        defaults = spawned.default_resources(self.workflow, job)
+        wait = self.session.sources.wait_option(spawned.files_to_wait_for(self.workflow, job))
+        return f"{arguments} {defaults} {wait}"
 
     def additional_general_args(self) -> str:
         return spawned.general_arguments(self.workflow)

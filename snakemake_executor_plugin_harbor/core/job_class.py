@@ -77,13 +77,17 @@ class JobClass:
     def first(self, rank: Callable[[Job], JobRank]) -> Job | None:
         """Return the job with the lowest rank."""
         best: Job | None = None
+        best_rank: JobRank | None = None
         for key, line in list(self.lines.items()):
             while line and not line[0][3].valid:
                 heapq.heappop(line)
             if not line:
                 del self.lines[key]
-            elif best is None or rank(line[0][3].job) < rank(best):
-                best = line[0][3].job
+                continue
+            job = line[0][3].job
+            job_rank = rank(job)
+            if best_rank is None or job_rank < best_rank:
+                best, best_rank = job, job_rank
         return best
 
     def forget_node(self, name: str) -> None:

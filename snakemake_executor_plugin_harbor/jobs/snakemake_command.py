@@ -56,6 +56,18 @@ def cores(workflow: Any, job: Any) -> int:
     return max(1, int(job.threads)) if limit is None else limit
 
 
+def default_resources(workflow: Any, job: Any) -> str:
+    """`--default-resources` for a job. It is empty where the job would get resources that it does not have locally.
+
+    With any value of the option, Snakemake adds its built-in defaults, such as 1,000 MB of memory. If the user did not
+    give the option, only `run:` jobs have these locally, because the local executor starts a Snakemake for them too.
+    """
+    if not rule_resources.are_defaults_given(workflow) and (job.is_group() or not job.is_run):
+        return ""
+    options = rule_resources.default_options(workflow)
+    return str(format_cli_arg("--default-resources", options, base64_encode=True))
+
+
 def needs(workflow: Any) -> tuple[str, ...]:
     """The paths that the node must have: the interpreter, and the Snakefile, which is read there again."""
     shared = SharedFSUsage.SOFTWARE_DEPLOYMENT in workflow.storage_settings.shared_fs_usage
@@ -77,7 +89,6 @@ def general_arguments(workflow: Any) -> str:
                 # resolved from inside itself.
                 format_cli_arg("--directory", settings.directory_option(workflow)),
                 format_cli_arg("--configfiles", files),
-                format_cli_arg("--default-resources", rule_resources.default_options(workflow), base64_encode=True),
                 format_cli_arg("--set-resources", rule_resources.overwritten_options(workflow), base64_encode=True),
             ]
         )

@@ -1,4 +1,4 @@
-"""The objects that the dispatcher and its threads call, as interfaces, because the objects lie in higher layers."""
+"""The interfaces of the objects that the dispatcher and its threads call. The objects lie in higher layers."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -35,11 +35,11 @@ class Reporter(Protocol):
         """Report an end. Returns False if an output is not visible yet, so that the call has to be repeated."""
 
     def batch_reported(self) -> None:
-        """A batch of reports is complete."""
+        """Have Snakemake take in the reports, because a batch of them is complete."""
 
 
 class NodeAccess(Protocol):
-    """Which nodes the pool has, how they are reached, and which of them can be used.
+    """Knows which nodes the pool has, how to reach them, and which of them can be used.
 
     A connection's threads call `transport` and `welcome`. The dispatcher's thread calls the others.
     """
@@ -58,7 +58,7 @@ class NodeAccess(Protocol):
 
 
 class JobSource(Protocol):
-    """Where jobs come from. The dispatcher's thread calls it."""
+    """Knows the jobs that Snakemake has handed over. The dispatcher's thread calls it."""
 
     def adopt_waiting(self, jobs: Iterable[JobId]) -> list[ev.Adopted]:
         """Adopt those of the waiting jobs that an earlier run started and that a node has listed by now."""
@@ -68,7 +68,7 @@ class JobSource(Protocol):
 
 
 class Notices(Protocol):
-    """Messages for the user. The dispatcher's thread calls it."""
+    """Writes messages for the user. The dispatcher's thread calls it."""
 
     def notify(self, change: act.NodeChanged | act.JobStalled) -> None:
         """Report a node that comes or goes, or a job that seems to hang."""

@@ -32,9 +32,9 @@ from .wait_recorder import WaitRecorder
 
 TICK_S = 1.0
 DECISION_S = 0.5
-"""How long Snakemake's thread waits for the pool's decision. A decision takes about a millisecond."""
+"""Snakemake's thread waits at most this long for the pool's decision, which takes about a millisecond."""
 JOIN_S = 10.0
-"""How long `close` waits for each thread."""
+"""`close` waits at most this long for each thread."""
 
 
 class Dispatcher:
@@ -91,7 +91,7 @@ class Dispatcher:
             threading.Thread(target=self._guard, args=(target,), name=f"harbor-{name}", daemon=True)
             for name, target in (
                 ("dispatch", self._run),
-                ("launch", self._prepare_threads.run),
+                ("slow-preparations", self._prepare_threads.run),
                 ("report", self._report_thread.run),
             )
         ]

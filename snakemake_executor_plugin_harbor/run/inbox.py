@@ -1,4 +1,4 @@
-"""The queue in front of the dispatcher: other threads put items in, and the dispatcher takes them out in batches.
+"""The queue in front of the dispatcher. Other threads put items in, and the dispatcher takes them out in batches.
 
 Each hand-over between threads costs Python's lock. So under load the dispatcher takes what has arrived at intervals of
 PACE_S. An item that comes alone is taken immediately.
@@ -26,7 +26,7 @@ BACKLOG_CHECK_S = 0.1
 
 @dataclass(frozen=True)
 class JobDescription:
-    """A job as the journal describes it."""
+    """A job with the facts that the journal records about it."""
 
     id: JobId
     jobid: str

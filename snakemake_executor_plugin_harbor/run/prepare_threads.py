@@ -28,9 +28,9 @@ PACE_S = 0.015
 BATCH = 16
 """At most this many results are handed over at once."""
 YIELD_S = 0.25
-"""How long the leader waits for Snakemake's thread, if Snakemake's thread will hand over more jobs."""
+"""The leader waits at most this long for Snakemake's thread, if that will hand over more jobs."""
 DRAIN_S = 0.25
-"""How long Snakemake's thread waits until the jobs that it has handed over are prepared."""
+"""Snakemake's thread waits at most this long until the jobs that it has handed over are prepared."""
 SLOW_S = 0.5
 """A preparation that takes longer than this goes on beside the others."""
 CHECK_S = 0.25
@@ -40,7 +40,7 @@ RULE_THREADS = 4
 """Slow jobs of one rule use at most this many threads, so that other rules' jobs always find one."""
 REPORT_SLOW_S = 30.0
 REPORT_AGAIN_S = 60.0
-"""When the user gets a line about a slow preparation, and the next lines."""
+"""The user gets the first line about a slow preparation after the one, and further lines after the other."""
 
 
 @dataclass(eq=False)

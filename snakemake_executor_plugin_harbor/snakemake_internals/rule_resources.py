@@ -73,6 +73,13 @@ def default_options(workflow: Any) -> list[str]:
     return as_options(workflow.resource_settings._parsed_default_resources)
 
 
+def are_defaults_given(workflow: Any) -> bool:
+    """Whether the user gave --default-resources. Without the option, `tmpdir` is the only default."""
+    from snakemake.resources import Resources
+
+    return default_options(workflow) != [f"{name}={text}" for name, text in Resources.DEFAULTS["bare"].items()]
+
+
 def overwritten_options(workflow: Any) -> list[str]:
     """The values of --set-resources."""
     overwritten = workflow.resource_settings._parsed_overwrite_resources.items()

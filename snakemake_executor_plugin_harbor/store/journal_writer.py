@@ -26,7 +26,7 @@ from ..errors import HarborError
 
 VERSION = 3
 BUSY_S = 0.2
-"""How long a commit waits for another process that has locked the database. The nodes wait as well."""
+"""A commit waits at most this long for another process that has locked the database. The nodes wait as well."""
 RETRY_S = 1.0
 """Pause after a commit that has failed."""
 KEEP_S = 30 * 86400

@@ -1,1 +1,1 @@
-"""What a run looks like from outside. Every face (the command, a dashboard) reads a run through these modules."""
+"""Views of a run from outside. Every face (the command, a dashboard) reads a run through these modules."""

@@ -66,13 +66,13 @@ def test_a_job_ends_whole_without_proc(without_proc, tmp_path, how, with_ps):
     script = f"trap '' TERM; sleep {seconds} & {apart} {end}"
     agent.start(script, **({"runtime": 1} if how == "runtime" else {}))
     agent.wait_for("started")
-    wait_until(lambda: sleepers(seconds), 10, "its processes")
+    wait_until(lambda: sleepers(seconds), 60, "its processes")
     if how == "cancel":
         agent.send(t="cancel", job="r/1", attempt=1, grace=0.2)
     elif how == "fence":
         (tmp_path / "fence" / f"{RUN}.1.1").touch()
-    done = agent.exited(timeout=30)
+    done = agent.exited(timeout=60)
     assert done["reason"] == {"cancel": "cancelled", "runtime": "timeout", "fence": "fenced", "end": None}[how]
-    wait_until(lambda: not sleepers(seconds), 10, "nothing left")
+    wait_until(lambda: not sleepers(seconds), 60, "nothing left")
     assert agent.run("echo fine; exit 3", "r/2")["tail"] == "fine\n"
     agent.wait_for("load")

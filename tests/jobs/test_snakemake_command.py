@@ -12,10 +12,11 @@ from snakemake_executor_plugin_harbor.jobs import snakemake_command as spawned
 RULE = 'rule one:\n    output: "one"\n    threads: 3\n    shell: "touch {output}"\n'
 
 
-def options(workflow):
-    """The options that we add, by name; values decoded."""
+def options(workflow, job=None):
+    """The options that we add, by name; values decoded. With `job`, those of the job."""
     found: dict[str, list[str]] = {}
-    for word in shlex.split(spawned.general_arguments(workflow)):
+    text = spawned.default_resources(workflow, job) if job else spawned.general_arguments(workflow)
+    for word in shlex.split(text):
         if word.startswith("--"):
             name = word
         else:
@@ -39,9 +40,9 @@ def test_default_resources_mean_the_same_on_the_node(load, default, expected):
     from snakemake.resources import Resources
 
     workflow = load(RULE, default=[default])
-    passed = options(workflow)["--default-resources"]
-    assert expected in passed
     job = next(iter(workflow.dag.jobs))
+    passed = options(workflow, job)["--default-resources"]
+    assert expected in passed
     here = job.resources
     there = Resources.parse(passed, allow_expressions=True, defaults="full")
     workflow.get_rule("one").resources = there

@@ -15,6 +15,9 @@ from snakemake_executor_plugin_harbor.session.welcome import Welcome
 from snakemake_executor_plugin_harbor.store import journal_writer
 from snakemake_executor_plugin_harbor.store.journal_writer import Journal
 from snakemake_executor_plugin_harbor.store.workdir import Workdir, boot_id, new_run
+from tests.workflows import jobs, load
+
+__all__ = ["jobs", "load"]
 
 
 class Run:

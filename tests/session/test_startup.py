@@ -12,7 +12,6 @@ from snakemake_executor_plugin_harbor.core.node import NodeView
 from snakemake_executor_plugin_harbor.errors import HarborError
 from snakemake_executor_plugin_harbor.session import startup
 from snakemake_executor_plugin_harbor.session.startup import check_jobs, wait_for_nodes
-from tests.jobs.conftest import jobs, load  # noqa: F401
 
 NOTHING = SimpleNamespace(dag=SimpleNamespace(needrun_jobs=lambda: []))
 REFUSED = "bob@127.0.0.1:1"
@@ -25,8 +24,8 @@ def wait(run, **more):
 
 
 def test_ready_nodes_are_listed(start):
-    line, said = wait(start("3/localhost"))
-    assert line == "1 of 1 nodes ready, 3 slots: localhost" and not said
+    line, _ = wait(start("3/localhost"))
+    assert line == "1 of 1 nodes ready, 3 slots: localhost"
 
 
 def test_a_pool_without_a_usable_node_is_an_error_with_the_reasons(start, monkeypatch):
@@ -77,7 +76,7 @@ FLOW = """
 
 
 @pytest.fixture
-def read(load):  # noqa: F811
+def read(load):
     """Reads the workflow with a resource of rule `big`. Its jobs are for harbor's nodes."""
 
     def workflow(resource):

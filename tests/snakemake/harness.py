@@ -32,20 +32,21 @@ class Workdir:
 
     def start(self, *options: str, env: dict[str, str] | None = None, before: str = "") -> "Run":
         """Start Snakemake; its output goes to a file, as a test that does not read a pipe would block it. With
-        variables or signals of its own, it is a new process from the beginning; otherwise it may run Python code
-        `before` all else.
+        variables of its own, it is a new process from the beginning; otherwise it may run Python code `before` all
+        else.
         """
         self._count += 1
         log = self.directory / f"snakemake.{self._count}.log"
         arguments = ["--nocolor", *LIMITS, *options]
-        if env is None and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        if env is None:
             self.runs.append(preloaded.start(arguments, self.directory, log, dict(os.environ), before))
             return Run(self.runs[-1], log)
         assert not before
         command = [sys.executable, "-m", "snakemake", *arguments]
-        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-            # Tests that run in the background of a script: Snakemake would inherit it, and be deaf to Ctrl-C.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Tests that run in the background of a script, or under nohup: Snakemake would inherit what is ignored.
+        for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+            if signal.getsignal(number) == signal.SIG_IGN:
+                signal.signal(number, handler)
         with log.open("w") as out:
             process = subprocess.Popen(
                 command,

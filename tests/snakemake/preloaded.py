@@ -27,7 +27,7 @@ class Process:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self.returncode: int | None = None
-        self.pid = int(self._receive(30.0))
+        self.pid = int(self._receive(120.0))
 
     def _receive(self, timeout: float | None) -> bytes:
         self._connection.settimeout(timeout)
@@ -106,10 +106,13 @@ def serve(requests: socket.socket) -> None:
 
 
 def become(request: dict[str, Any], log: int) -> None:
-    """What a new process finds."""
+    """Make of this process what a new one would be."""
+    from snakemake.workflow import Workflow
+
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDONLY)
     for fd, source in enumerate((null, log, log)):
         os.dup2(source, fd)
@@ -118,7 +121,7 @@ def become(request: dict[str, Any], log: int) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
-    sys.path[0] = request["cwd"]
+    sys.path[0] = Workflow._rundir = request["cwd"]
     sys.argv[1:] = request["arguments"]
     exec(request["before"], {})
 

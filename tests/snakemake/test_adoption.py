@@ -102,7 +102,7 @@ def test_a_job_is_recognised_and_runs_once(project, pool, kind, ended):
         wait_until(lambda: not processes_in(work.directory), 10, "its end")
     again = work.start(*options)
     if not (ended and kind in ("run", "group")):  # their own Snakemake on the node has told this one that they are done
-        again.until("of an earlier run (runs|has ended) on node1: adopted", 40)
+        again.until("adopted .* of an earlier run, which (is running|has ended) on node1", 40)
     finish(work, again)
     assert len(effects(work)) == 1
     assert (work.directory / "out").read_text() == "done\n"
@@ -271,7 +271,7 @@ def test_a_node_that_answers_late_keeps_its_job(project, tmp_path):
         wait_until(lambda: reason in work.harbor("explain", "one").stdout, 15, "explain")
         assert effects(work) == [effect], "it is not started elsewhere"
         pool[effect[1]].start()
-        run.until(f"runs on {effect[1]}: adopted", 40)
+        run.until(f"adopted .* is running on {effect[1]}", 40)
         assert json.loads(work.harbor("status", "--json").stdout)["counts"] == {"running": 1}
         finish(work, run)
     assert effects(work) == [effect]
@@ -284,7 +284,7 @@ def test_a_node_that_answers_late_had_finished_its_job(project, tmp_path):
         (work.directory / "go").touch()
         wait_until(lambda: work.files("out"), 10, "its output")
         pool[effect[1]].start()
-        run.until(f"(runs|has ended) on {effect[1]}: adopted", 40)
+        run.until(f"adopted .* (is running|has ended) on {effect[1]}", 40)
         finish(work, run)
     assert effects(work) == [effect]
 
@@ -296,7 +296,7 @@ def test_a_node_that_answers_while_its_fence_is_waited_for_had_finished_its_job(
         run, effect, _ = silent_node(work, pool, 2, 40, mute=True)
         wait_until(lambda: "--harbor-fence-wait" in work.harbor("explain", "one").stdout, 20, "the fence")
         pool[effect[1]].start()
-        run.until(f"has ended on {effect[1]}: adopted", 60)
+        run.until(f"adopted .* has ended on {effect[1]}", 60)
         run.wait()
         run.expect(0)
     assert effects(work) == [effect]

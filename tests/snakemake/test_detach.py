@@ -48,10 +48,10 @@ def go(work: Workdir, *names: str) -> None:
         (work.directory / "go" / name).touch()
 
 
-def begin(work: Workdir, options: list[str], running: int, mark: str | None = None) -> Run:
+def begin(work: Workdir, options: list[str], running: int, mark: str | None = None, before: str = "") -> Run:
     (work.directory / "go").mkdir(exist_ok=True)
-    marked = {"env": {"HARBOR_TEST": mark}} if mark else {}
-    run = work.start(*options, *(("--envvars", "HARBOR_TEST") if mark else ()), **marked)
+    marked = ("--envvars", "HARBOR_TEST") if mark else ()
+    run = work.start(*options, *marked, env={"HARBOR_TEST": mark} if mark else None, before=before)
     wait_until(lambda: len(effects(work)) == running, 40, f"{running} running jobs")
     return run
 
@@ -116,11 +116,8 @@ def test_detaching_between_jobs_that_end_loses_none(project, pool):
 def test_a_hangup_that_is_ignored_changes_nothing(project, pool):
     """nohup."""
     work = project(WAITING)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited
-    try:
-        run = begin(work, [*on(pool, "4/node1")], 4)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    ignored = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    run = begin(work, [*on(pool, "4/node1")], 4, before=ignored)
     run.signal(signal.SIGHUP)
     go(work, "all")
     run.wait()

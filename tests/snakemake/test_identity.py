@@ -80,7 +80,7 @@ def test_a_directory_that_is_reached_through_a_link(project, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(work.directory)
     again = in_guise(work, link, options)
-    again.until("on localhost: adopted", 60)
+    again.until("adopted .* on localhost", 60)
     finish(work, again)
     assert len(effects(work)) == 1
 
@@ -95,7 +95,7 @@ def test_a_controller_with_another_host_name_takes_a_stale_lock_over(project, tm
     lock(work, 600, host=socket.gethostname(), boot_id="another")
     shell = 'hostname renamed-for-a-test; exec "$@"'
     again = in_guise(work, work.directory, options, "unshare", "--uts", "sh", "-c", shell, "sh")
-    again.until("on localhost: adopted", 60)
+    again.until("adopted .* on localhost", 60)
     finish(work, again)
     assert len(effects(work)) == 1
 
@@ -119,7 +119,7 @@ def test_a_copy_of_the_directory_is_another_one(project, tmp_path):
         copy.close()
     run.kill()
     again = work.start(*options)
-    again.until("on localhost: adopted", 60)
+    again.until("adopted .* on localhost", 60)
     finish(work, again)
     assert len(effects(work)) == 1
 
@@ -218,7 +218,7 @@ def test_a_job_without_outputs_waits_for_the_silent_node_that_may_run_it(project
         wait_until(lambda: "may still run it" in work.harbor("explain", "one").stdout, 30, "explain")
         assert effects(work) == [effect], "it is not started elsewhere"
         pool[effect[1]].start()
-        again.until(f"runs on {effect[1]}: adopted", 90)
+        again.until(f"adopted .* is running on {effect[1]}", 90)
         finish(work, again)
     assert effects(work) == [effect]
 

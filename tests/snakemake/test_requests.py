@@ -102,6 +102,54 @@ def test_the_same_resources_reach_every_kind_of_job(project, pool):
     assert (work.directory / "shell").read_text() == (work.directory / "ran").read_text() == "1048 1000 it is 3\n"
 
 
+def test_without_default_resources_every_kind_of_job_has_those_that_it_has_locally(project, pool):
+    """Snakemake adds 1,000 MB of memory and 50,000 MB of disk to jobs that it starts with any --default-resources."""
+    kinds = ("shell", "grouped", "piped", "ran")
+    snakefile = f"""
+        def given(wildcards, resources):
+            return [resources.get(name, "none") for name in ("mem_mb", "disk_mb")]
+
+        rule all:
+            input: {kinds}
+
+        rule shell:
+            output: "shell"
+            params: found=given
+            shell: "echo {{params.found}} > {{output}}"
+
+        rule grouped:
+            output: "grouped"
+            params: found=given
+            group: "g"
+            shell: "echo {{params.found}} > {{output}}"
+
+        rule produce:
+            output: pipe("pipe")
+            params: found=given
+            shell: "echo {{params.found}} > {{output}}"
+
+        rule piped:
+            input: "pipe"
+            output: "piped"
+            params: found=given
+            shell: "{{{{ echo {{params.found}}; cat {{input}}; }}}} > {{output}}"
+
+        rule ran:
+            output: "ran"
+            params: found=given
+            run:
+                with open(output[0], "w") as f:
+                    print(*params.found, file=f)
+        """
+    found = []
+    for options in (("--executor", "local", "--cores", "4"), on(pool, "4/node1")):
+        work = project(snakefile)
+        work.run(*options, "--forceall", timeout=250).expect(0)
+        found.append({kind: (work.directory / kind).read_text() for kind in kinds})
+    assert found[1] == found[0]
+    assert found[0]["shell"] == found[0]["grouped"] == "none none\n"
+
+
 def test_an_empty_path_here_stops_nothing(project):
     work = project('rule a:\n    output: "a"\n    shell: "echo x | cat > {output}"\n')
     work.run("--executor", "harbor", "--jobs", "2", "--harbor-max-load", "50", env={"PATH": ""}).expect(0)

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from snakemake_executor_plugin_harbor.snakemake_internals import dag, scheduler
-from tests.jobs.conftest import load  # noqa: F401
 
 FLOW = """
     rule all:
@@ -27,7 +26,7 @@ FLOW = """
 
 
 @pytest.fixture
-def workflow(load):  # noqa: F811
+def workflow(load):
     """A workflow with its scheduler, as after a dry run."""
     found = load(FLOW, cores=4)
     while found.scheduler._open_jobs.acquire(blocking=False):

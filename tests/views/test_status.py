@@ -1,8 +1,11 @@
 """The object of `harbor status --json`."""
 
+import time
+
 import pytest
 
-from snakemake_executor_plugin_harbor.views.status import status
+from snakemake_executor_plugin_harbor.store.workdir import Workdir
+from snakemake_executor_plugin_harbor.views.status import eta, status
 from tests.waiting_scene import Scene, node
 
 
@@ -27,3 +30,29 @@ def test_a_screen_reads_few_rows_and_the_events_of_a_job_have_an_index(scene, tm
     assert [job["id"] for job in shown["jobs"] if job["state"] == "failed"][-1] == "2900"
     plan = reader.rows("EXPLAIN QUERY PLAN UPDATE events SET job = 'x' WHERE job = 'y'")
     assert "USING" in plan[0]["detail"] and "INDEX" in plan[0]["detail"]
+
+
+def test_a_run_runs_as_long_as_its_controller_holds_the_lock(scene, tmp_path):
+    pool = scene(node("ada"))
+    pool.journal.set_facts(state="running")
+    pool.submit(1)
+    pool.journal.commit()
+    reader = pool.reader(tmp_path)
+    workdir = Workdir(tmp_path, "run")
+    workdir.acquire()
+    assert status(reader)["state"] == "running"
+    workdir.release()
+    assert status(reader)["state"] == "detached", "the controller was killed, and a job is unfinished"
+    pool.journal.set_facts(state="detached")
+    pool.journal.commit()
+    assert status(reader)["state"] == "detached"
+    pool.journal.set_facts(state="ended")
+    pool.journal.commit()
+    assert status(reader)["state"] == "ended"
+
+
+def test_the_time_left_follows_the_pace_so_far():
+    started = time.time() - 100
+    assert eta({"total": 50, "started": started}, {"succeeded": 10}) == pytest.approx(400, rel=0.05)
+    assert eta({"total": 50, "started": started}, {}) is None, "no job has ended"
+    assert eta({"total": 50, "started": started, "ended": 1.0}, {"succeeded": 50}) is None
