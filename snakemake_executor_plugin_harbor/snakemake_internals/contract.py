@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-OLDEST, NEWEST = (9, 17), (9, 27)
+OLDEST, NEWEST = (9, 20), (9, 27)
 """The minor releases of Snakemake with which harbor is tested. The lower bound is the one in pyproject.toml."""
 
 
