@@ -62,7 +62,7 @@ def default_resources(workflow: Any, job: Any) -> str:
     With any value of the option, Snakemake adds its built-in defaults, such as 1,000 MB of memory. If the user did not
     give the option, only `run:` jobs have these locally, because the local executor starts a Snakemake for them too.
     """
-    if not rule_resources.are_defaults_given(workflow) and (job.is_group() or not job.is_run):
+    if not rule_resources.are_defaults_given(workflow) and not internals.is_python_code(job):
         return ""
     options = rule_resources.default_options(workflow)
     return str(format_cli_arg("--default-resources", options, base64_encode=True))

@@ -15,6 +15,11 @@ def wildcards(job: Any) -> dict[str, str]:
     return {} if job.is_group() else dict(job.wildcards_dict)
 
 
+def is_python_code(job: Any) -> bool:
+    """Whether the job is one of a rule with `run:`."""
+    return bool(not job.is_group() and job.is_run)
+
+
 def identity(job: Any) -> tuple[tuple[Any, ...], list[tuple[str | None, Any]]]:
     """What the user wrote about the job of one rule: facts that are strings and lists of strings, and its params.
 
