@@ -13,7 +13,7 @@ zero:
   duplicated  attempts that acted after a newer one had started, and jobs that ran again although their end could be
               known (it cannot if the host lost power before it was reported, or if agent and guardian were killed)
   blamed      jobs that harbor counted as failed, although none of these jobs fails by itself (a full disk is excepted)
-  failed      runs that ended with an error (except those that started while every host suffered)
+  failed      runs that ended with an error
   hung        times of three minutes without any output
   left        processes and files of harbor on the hosts in the end
 
@@ -70,8 +70,6 @@ WORK = """
 """
 HUNG_S = 180.0
 PATIENCE = 3
-NO_NODE = "no node of the pool can be used"
-"""If all hosts suffer at once while a run starts, it ends with this error, and its user starts it again."""
 
 
 @dataclass(frozen=True)
@@ -220,13 +218,9 @@ class Controller:
                 continue
             if code == 0:
                 return
-            text = (self._directory / "snakemake.log").read_text(errors="replace")
-            if NO_NODE in text.rpartition("Building DAG of jobs")[2]:
-                self.count["no host"] += 1
-            else:
-                self.failed += 1
-                print(text[-6000:], file=sys.stderr)
-            if self.failed + self.count["no host"] == PATIENCE:
+            self.failed += 1
+            print((self._directory / "snakemake.log").read_text(errors="replace")[-6000:], file=sys.stderr)
+            if self.failed == PATIENCE:
                 self._give_up(f"Snakemake ended with exit code {code}, for the {PATIENCE}rd time")
             process = self._start(number, jobs)
 

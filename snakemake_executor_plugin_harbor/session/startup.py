@@ -34,18 +34,18 @@ def wait_for_nodes(
     node that is lost. `info` gets lines that say what the run waits for. Raises HarborError with each node's reason if
     no node can be used.
     """
+    limit = max(BOOTING_S, lost_after) if unfinished else BOOTING_S
     try:
-        delayed = _wait_for_first(dispatcher, max(BOOTING_S, lost_after) if unfinished else BOOTING_S, info)
+        delayed = _wait_for_first(dispatcher, limit, info)
+        while dispatcher.snapshot.slots:
+            _wait_for_others(dispatcher, workflow, unfinished, delayed)
+            if dispatcher.snapshot.slots:
+                break
+            # The nodes that were ready have been lost meanwhile, so the run waits again for a first one.
+            delayed = _wait_for_first(dispatcher, limit, info)
     except KeyboardInterrupt:
         # Snakemake handles Ctrl-C only while its scheduler runs. Before that it would print a traceback.
         raise HarborError("interrupted while no node was ready yet; no job has been started.") from None
-    # If the first node came late, others that failed may be on their way, too.
-    complete = Snapshot.all_nodes_decided if delayed else Snapshot.all_nodes_answered
-    if dispatcher.snapshot.slots and not complete(dispatcher.snapshot):
-        # A slow node may still run jobs of the earlier run, which must not be started twice. A job with outputs has an
-        # incomplete marker, so it waits for its node by itself. Jobs without outputs have none.
-        unmarked = any(not list(job.output) for job in dag.jobs_for_nodes(workflow))
-        dispatcher.wait(complete, FIRST_ANSWER_S if unfinished and unmarked else STRAGGLER_S)
     now = dispatcher.snapshot
     if not now.slots:
         reasons = "\n".join(f"  {name}: {node.why or node.state.value}" for name, node in now.nodes.items())
@@ -74,6 +74,17 @@ def _wait_for_first(dispatcher: Dispatcher, limit: float, info: Callable[[str], 
             info(f"no node can be used yet. Waiting up to {left:.0f} s more for {text}")
         dispatcher.wait(lambda now: now.slots > 0, min(left, CHECK_INTERVAL_S))
     return bool(reported)
+
+
+def _wait_for_others(dispatcher: Dispatcher, workflow: Any, unfinished: bool, delayed: bool) -> None:
+    """Wait a moment until the other nodes are ready, too. `delayed` means that the first node came late."""
+    # If the first node came late, others that failed may be on their way, too.
+    complete = Snapshot.all_nodes_decided if delayed else Snapshot.all_nodes_answered
+    if not complete(dispatcher.snapshot):
+        # A slow node may still run jobs of the earlier run, which must not be started twice. A job with outputs has an
+        # incomplete marker, so it waits for its node by itself. Jobs without outputs have none.
+        unmarked = any(not list(job.output) for job in dag.jobs_for_nodes(workflow))
+        dispatcher.wait(complete, FIRST_ANSWER_S if unfinished and unmarked else STRAGGLER_S)
 
 
 def _group_by_reason(reasons: Mapping[str, str]) -> str:

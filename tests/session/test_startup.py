@@ -1,8 +1,12 @@
 """The checks before the first job, with real nodes and real workflows."""
 
+import contextlib
+import socket
+import threading
 import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from snakemake_executor_plugin_harbor import common_settings
@@ -51,6 +55,36 @@ def test_one_ready_node_is_enough(start, monkeypatch):
     monkeypatch.setattr(startup, "STRAGGLER_S", 0.2)
     line, _ = wait(start("1/localhost", REFUSED))
     assert line.startswith("1 of 2 nodes ready, 1 slots: localhost")
+
+
+def test_a_first_node_that_is_lost_again_is_waited_for(start, monkeypatch):
+    """Found by the soak: the run ended with an error when its only ready node was lost while it waited for others."""
+    monkeypatch.setattr(startup, "STRAGGLER_S", 1.0)
+
+    def lose():
+        while time.monotonic() < until:
+            if run.dispatcher.snapshot.slots:
+                for process in psutil.Process().children(recursive=True):
+                    with contextlib.suppress(psutil.Error):
+                        if process.name().startswith("harbor-"):
+                            process.kill()
+            time.sleep(0.01)
+
+    with silent_server() as port:
+        run = start("3/localhost", f"bob@127.0.0.1:{port}")
+        until = time.monotonic() + 2.5
+        losing = threading.Thread(target=lose)
+        losing.start()
+        line, _ = wait(run)
+        losing.join()
+        assert time.monotonic() >= until - 0.1 and line.startswith("1 of 2 nodes ready, 3 slots: localhost")
+
+
+@contextlib.contextmanager
+def silent_server():
+    """A server that accepts connections and never sends anything. Yields its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
 def test_nodes_with_the_same_reason_are_listed_together():
