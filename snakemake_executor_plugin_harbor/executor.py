@@ -81,7 +81,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     @property
     def cancelling(self) -> bool:
-        """Whether all jobs are being ended. Snakemake gets no more reports then."""
+        """Return True if all jobs are being ended. Snakemake gets no more reports then."""
         return self.session.cancelling
 
     def submitted(self, job: Any, id: str) -> None:

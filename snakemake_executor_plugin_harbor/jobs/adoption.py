@@ -36,7 +36,7 @@ class Adoption:
         self._by_hash: dict[str, list[FoundRecord]] = {}
 
     def may_have_record(self, job: Any) -> bool:
-        """Whether an earlier run may have started the job. If not, the caller need not compute the job's hash."""
+        """Return True if an earlier run may have started the job. If not, its hash is not needed."""
         with self._lock:
             self._refresh()
             return bool(self._by_hash or self._notes.any or self._earlier_ids(job))
@@ -103,7 +103,7 @@ class Adoption:
         return tuple(sorted({id for id in ids if not id.startswith(self._prefix)}))
 
     def _is_valid(self, found: FoundRecord) -> bool:
-        """Whether the record can be the job's result or its running attempt.
+        """Return True if the record can be the job's result or its running attempt.
 
         It cannot if the attempt still runs and was given up, if a controller ended it, or if Snakemake knows its end.
         """

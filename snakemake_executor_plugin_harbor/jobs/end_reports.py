@@ -47,7 +47,7 @@ class LatencyWait:
         self._since: dict[str, float] = {}
 
     def is_over(self, id: str) -> bool:
-        """Whether the time is over. It begins with the first call for a job."""
+        """Return True if the time is over. It begins with the first call for a job."""
         since = self._since.setdefault(id, time.monotonic())
         if time.monotonic() - since < self.seconds:
             return False

@@ -12,7 +12,7 @@ from ..core.model import Reservation
 
 @dataclass(frozen=True)
 class CheckedMeta:
-    """What an earlier controller stored in the record to go on with the job, as far as it is plausible.
+    """The facts that an earlier controller stored in the record to go on with the job, as far as they are plausible.
 
     It comes back from the node, which may be compromised. So numbers have bounds, and a path counts only if it lies
     where Snakemake and harbor put such files, because these files are deleted in the end.

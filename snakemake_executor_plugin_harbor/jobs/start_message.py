@@ -81,7 +81,7 @@ class StartMessages:
             )
 
     def more_jobs_expected(self) -> bool:
-        """Whether Snakemake is going to hand over more jobs in the round that the last end has started."""
+        """Return True if Snakemake is going to hand over more jobs in the round that the last end has started."""
         return dag.has_ready_jobs(self._workflow)
 
     def make(self, entry: InFlightJob, launch: act.Prepare) -> Message | ev.PrepareFailed:
@@ -104,7 +104,7 @@ class StartMessages:
                 entry.undo_preparation(self._workflow)
 
     def describe_step(self, entry: InFlightJob) -> str:
-        """What the preparation of a job is doing, in words. This may look at files, and so may take long."""
+        """Describe what the preparation of a job is doing. The call looks at files, so it may take long."""
         if entry.step is not None:
             return entry.step
         shadow = internals.shadow_directory(entry.job)
@@ -141,7 +141,7 @@ class StartMessages:
             internals.prepare(self._workflow, entry.job)
 
     def _prepares_here(self, entry: InFlightJob) -> bool:
-        """Whether the job's files are prepared by the controller.
+        """Return True if the job's files are prepared by the controller.
 
         A Snakemake on the node prepares them itself. But it may not know the between-workflow cache, because `--cache`
         without names is not forwarded to it. Outputs that come from the cache need their directories.
@@ -151,7 +151,7 @@ class StartMessages:
         )
 
     def _fetch(self, entry: InFlightJob) -> bool:
-        """Whether the outputs of a `cache:` rule came from the between-workflow cache."""
+        """Return True if the outputs of a `cache:` rule came from the between-workflow cache."""
         entry.step = "its outputs are fetched from the between-workflow cache"
         return self._prepares_here(entry) and output_cache.fetch(self._workflow, entry.job)
 
@@ -213,7 +213,7 @@ class StartMessages:
         return scripts
 
     def _meta(self, entry: InFlightJob, launch: act.Prepare) -> dict[str, Any]:
-        """What the node stores so that another process can adopt the job. It has no command and no environment."""
+        """Return the facts with which another process can adopt the job. They contain no command and no environment."""
         return {
             "snakemake_attempt": entry.job.attempt,
             "shadow_dir": internals.shadow_directory(entry.job),

@@ -101,7 +101,7 @@ class Submission:
         return HandOverLimits(self._dispatcher.snapshot.capacity, self._in_flight.requested_cores())
 
     def request(self, job: Any) -> Request:
-        """What a ready job asks of a node. The paths that it needs there are taken from the last job of its rule."""
+        """Return what a ready job asks of a node. Its paths are those of the last job of its rule."""
         try:
             self._limit_threads(job)
             return spec_of(job, "", 1, 0, self._needs.get(job.name, ())).request

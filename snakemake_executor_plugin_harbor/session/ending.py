@@ -51,7 +51,7 @@ class Ending:
         self._closing = False
 
     def is_stopping(self) -> bool:
-        """Whether no more jobs are to start. If Snakemake has decided so, the pool learns it here."""
+        """Return True if no more jobs are to start. If Snakemake has decided so, the pool learns it here."""
         if self.cancelling or self._closing or self._halted:
             return True
         if not scheduler.is_stopping(self._workflow):
@@ -60,7 +60,7 @@ class Ending:
         return True
 
     def is_cancelling(self) -> bool:
-        """Whether jobs are being ended at the moment."""
+        """Return True if jobs are being ended at the moment."""
         return self.cancelling and not self._cancelled
 
     def halt(self) -> None:

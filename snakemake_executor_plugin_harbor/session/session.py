@@ -130,7 +130,7 @@ class Session:
 
     @property
     def cancelling(self) -> bool:
-        """Whether all jobs are being ended, so that nothing is reported to Snakemake any more."""
+        """Return True if all jobs are being ended, so that nothing is reported to Snakemake any more."""
         return self._ending.cancelling
 
     def install_signal_handlers(self) -> None:
@@ -150,7 +150,7 @@ class Session:
         return self._submission.hand_over_limits()
 
     def request(self, job: Any) -> Request:
-        """What a ready job asks of a node."""
+        """Return what a ready job asks of a node."""
         return self._submission.request(job)
 
     def result_recorded(self, job: Any) -> None:

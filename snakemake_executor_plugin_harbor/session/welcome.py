@@ -1,4 +1,4 @@
-"""How nodes are reached, what a node gets when it connects, and whether it is accepted."""
+"""Connects to nodes, makes the first message for a node, and decides if a node is accepted."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from ..remote.transport import SshSettings, Target, Transport
 from ..store.workdir import Workdir
 
 LOAD_INTERVAL_S = 1.0
-"""How often a node sends its load."""
+"""A node sends its load at this interval."""
 
 
 class Welcome:

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def is_wanted(job: Any) -> bool:
-    """Whether the job has a benchmark file and harbor writes it.
+    """Return True if the job has a benchmark file and harbor writes it.
 
     Snakemake writes no benchmark for `run:`, notebooks and CWL tools here, because the Snakemake on the node does so.
     """
@@ -13,7 +13,7 @@ def is_wanted(job: Any) -> bool:
 
 
 def repeats(job: Any) -> int | None:
-    """How often a job with a benchmark file is run; None for a job without one."""
+    """Return how often a job with a benchmark file is run, or None for a job without one."""
     return (job.benchmark_repeats or 1) if job.benchmark else None
 
 

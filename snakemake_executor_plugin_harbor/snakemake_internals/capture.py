@@ -147,7 +147,7 @@ def install() -> None:
 
 
 def obstacle(job: Any) -> str | None:
-    """Why no command can be captured for the job, or None."""
+    """Return why no command can be captured for the job, or None if one can."""
     if not has(Feature.DIRECT):
         return "this version of Snakemake lacks what harbor needs for it"
     if job.is_group():

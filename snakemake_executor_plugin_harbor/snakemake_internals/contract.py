@@ -14,7 +14,7 @@ OLDEST, NEWEST = (9, 20), (9, 27)
 
 
 class Kind(Enum):
-    """Where a name is found."""
+    """The place where a name is found."""
 
     ATTRIBUTE = "attribute of a class or module"
     INSTANCE = "attribute that the class's own code sets on its instances"
@@ -23,7 +23,7 @@ class Kind(Enum):
 
 
 class Feature(Enum):
-    """What harbor can do without, and what happens then."""
+    """A feature that harbor can do without, and the effect for the user."""
 
     DIRECT = "so a Snakemake on the node runs each job, which takes seconds per job"
     RATE_LIMIT = "so the scheduler runs slower if --max-jobs-per-timespan is high"

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def is_empty(workflow: Any) -> bool:
-    """Whether the run has no jobs at all. Snakemake then prints "Nothing to be done"."""
+    """Return True if the run has no jobs at all. Snakemake then prints "Nothing to be done"."""
     return not len(workflow.dag)
 
 
@@ -20,7 +20,7 @@ def dependencies(workflow: Any, job: Any) -> Iterable[Any]:
 
 
 def has_ready_jobs(workflow: Any) -> bool:
-    """Whether Snakemake is going to hand over more jobs in its next round."""
+    """Return True if Snakemake is going to hand over more jobs in its next round."""
     return bool(workflow.dag._ready_jobs)
 
 

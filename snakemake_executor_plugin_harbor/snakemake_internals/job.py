@@ -16,12 +16,12 @@ def wildcards(job: Any) -> dict[str, str]:
 
 
 def is_python_code(job: Any) -> bool:
-    """Whether the job is one of a rule with `run:`."""
+    """Return True if the job is one of a rule with `run:`."""
     return bool(not job.is_group() and job.is_run)
 
 
 def identity(job: Any) -> tuple[tuple[Any, ...], list[tuple[str | None, Any]]]:
-    """What the user wrote about the job of one rule: facts that are strings and lists of strings, and its params.
+    """Return the text that the user wrote about the job of one rule: strings, lists of strings, and its params.
 
     Only params can be objects of any kind.
     """
@@ -77,7 +77,7 @@ def missing_outputs(job: Any, shadow_dir: str | None = None) -> list[str]:
 
 
 def outputs_are_shared(workflow: Any) -> bool:
-    """Whether the controller sees what jobs write (--shared-fs-usage input-output)."""
+    """Return True if the controller sees what jobs write (--shared-fs-usage input-output)."""
     return SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 
 def is_cached(workflow: Any, job: Any) -> bool:
-    """Whether the job's outputs belong into the cache."""
+    """Return True if the job's outputs belong into the cache."""
     return bool(is_enabled(workflow) and not job.is_group() and job.rule.cache and job.rule.cache.output)
 
 
 def is_enabled(workflow: Any) -> bool:
-    """Whether the run uses the cache (--cache)."""
+    """Return True if the run uses the cache (--cache)."""
     return workflow.workflow_settings.cache is not None
 
 
@@ -28,7 +28,7 @@ def fetch(workflow: Any, job: Any) -> bool:
 
 
 def needs_store(workflow: Any, job: Any) -> bool:
-    """Whether the outputs of a job that has ended still have to be moved into the cache.
+    """Return True if the outputs of a job that has ended still have to be moved into the cache.
 
     A Snakemake on the node that knew the cache has already moved them and has left links.
     """

@@ -26,7 +26,7 @@ class Markers:
         return [id.removeprefix(ID_PREFIX) for id in ids if id.startswith(ID_PREFIX)]
 
     def has_marker(self, job: Any) -> bool:
-        """Whether the job has begun and not ended, under any id. A job without outputs always counts as such.
+        """Return True if the job has begun and not ended, under any id. A job without outputs always counts as such.
 
         The node's own Snakemake removes the marker when it has run the job.
         """
@@ -49,7 +49,7 @@ class Markers:
 
 
 def marker_of(id: str) -> str:
-    """What `Markers.text` contains if a marker has this id of harbor."""
+    """Return the text that `Markers.text` contains if a marker has this id of harbor."""
     return f'"{ID_PREFIX}{id}"'
 
 

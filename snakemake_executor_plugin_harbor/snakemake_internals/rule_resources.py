@@ -26,7 +26,7 @@ def with_tmpdir(job: Any, tmpdir: str) -> Any:
 
 
 def is_builtin_default(job: Any, name: str) -> bool:
-    """Whether Snakemake has filled in the resource with one of its own defaults, which is a guess.
+    """Return True if Snakemake has filled in the resource with one of its own defaults, which is a guess.
 
     With any --default-resources, jobs get these defaults too, such as 50,000 MB of disk.
     """
@@ -74,7 +74,7 @@ def default_options(workflow: Any) -> list[str]:
 
 
 def are_defaults_given(workflow: Any) -> bool:
-    """Whether the user gave --default-resources. Without the option, `tmpdir` is the only default."""
+    """Return True if the user gave --default-resources. Without the option, `tmpdir` is the only default."""
     from snakemake.resources import Resources
 
     return default_options(workflow) != [f"{name}={text}" for name, text in Resources.DEFAULTS["bare"].items()]

@@ -58,23 +58,23 @@ def fail_silently(workflow: Any, job: Any) -> None:
 
 
 def is_last_try(job: Any) -> bool:
-    """Whether Snakemake does not retry the job if this try fails."""
+    """Return True if Snakemake does not retry the job if this try fails."""
     return bool(job.restart_times <= job.attempt - 1)
 
 
 def keeps_going(workflow: Any) -> bool:
-    """Whether the run goes on with independent jobs after a failure (--keep-going)."""
+    """Return True if the run goes on with independent jobs after a failure (--keep-going)."""
     return bool(workflow.execution_settings.keep_going)
 
 
 def is_stopping(workflow: Any) -> bool:
-    """Whether the scheduler starts no more jobs: it was asked to stop, or a job failed without --keep-going."""
+    """Return True if the scheduler starts no more jobs: it was asked to stop, or a job failed without --keep-going."""
     scheduler = workflow.scheduler
     return bool(scheduler._user_kill or (scheduler._errors and not keeps_going(workflow)))
 
 
 def has_unfinished_jobs(workflow: Any) -> bool:
-    """Whether jobs of this run have not ended."""
+    """Return True if jobs of this run have not ended."""
     return bool(workflow.scheduler.remaining_jobs)
 
 
@@ -99,7 +99,7 @@ def stop_with_error(workflow: Any, error: WorkflowError) -> None:
 
 
 def is_built(workflow: Any) -> bool:
-    """Whether the scheduler exists, so that its main loop can be asked to do something."""
+    """Return True if the scheduler exists, so that its main loop can be asked to do something."""
     return workflow.scheduler is not None
 
 

@@ -1,4 +1,4 @@
-"""What the user asked for on Snakemake's command line or in the Snakefile, and the plugin interfaces do not promise."""
+"""Reads settings of the command line and the Snakefile that the plugin interfaces do not promise."""
 
 import os
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ def latency_wait(workflow: Any) -> float:
 
 
 def removes_scripts(workflow: Any) -> bool:
-    """Whether the files that Snakemake makes for `script:` are removed. --skip-script-cleanup keeps them."""
+    """Return True if the files that Snakemake makes for `script:` are removed. --skip-script-cleanup keeps them."""
     return bool(workflow.execution_settings.cleanup_scripts)
 
 

@@ -62,7 +62,7 @@ def limit_group_threads(group: Any, threads: int) -> None:
 
 
 def runs_side_by_side(group: Any) -> bool:
-    """Whether jobs of the group are connected by pipes or services, so that they cannot run one after the other."""
+    """Return True if jobs of the group are connected by pipes or services, so that they run at the same time."""
     return any(job.is_pipe or job.is_service for job in group.jobs)
 
 

@@ -38,7 +38,7 @@ def verify(workflow: Any, warn: Callable[[str], object]) -> None:
 
 
 def has(feature: Feature) -> bool:
-    """Whether `verify` has found all names that the feature needs."""
+    """Return True if `verify` has found all names that the feature needs."""
     return feature not in _missing
 
 

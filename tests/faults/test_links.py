@@ -69,7 +69,7 @@ def test_an_end_that_only_word_tells_of_counts_once(lab, scene):
 
 
 def test_a_partition_that_heals_in_time_is_not_a_failure(lab, scene):
-    """Whether it ends before anybody has noticed it, or after."""
+    """Return True if it ends before anybody has noticed it, or after."""
     play = scene("a b")
     run = play.start("1/host1 1/host2", before=SOONER)
     hosts = [play.await_start(job) for job in play.jobs]
