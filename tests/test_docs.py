@@ -1,5 +1,6 @@
 """What the docs say is what the code says."""
 
+import re
 import runpy
 from dataclasses import fields
 from pathlib import Path
@@ -33,3 +34,12 @@ def test_the_help_of_every_setting_shows_its_choices_and_its_default():
         assert shown, field.name
         if isinstance(field.default, (int, float, str, Path)):
             assert f"Default: {field.default}." in told, field.name
+
+
+def test_files_that_the_docs_name_exist():
+    root = DOCS.parent
+    package = root / "snakemake_executor_plugin_harbor"
+    for page in (root / "CONTRIBUTING.md", DOCS / "architecture.md", DOCS / "further.md"):
+        for name in re.findall(r"`([\w/.]+(?:\.(?:py|md|yaml|yml)|/))`", page.read_text()):
+            found = name.startswith(".snakemake/") or any((place / name).exists() for place in (root, package))
+            assert found, f"{page.name}: {name}"
