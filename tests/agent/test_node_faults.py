@@ -194,9 +194,9 @@ def begin(agent, tmp_path, code):
     """Start a job that ends with this code after TERM. With code 143 the signal itself ends it."""
     go = tmp_path / "started"
     agent.start(f"touch {go}; exec sleep 1000" if code == 143 else JOB.format(code=code, go=go))
-    wait_until(go.exists, 10, "the job")
+    wait_until(go.exists, 30, "the job")
     record = tmp_path / f"scratch/spool/{RUN}/1.1.job"
-    wait_until(lambda: '"born"' in record.read_text(), 10, "its record")
+    wait_until(lambda: '"born"' in record.read_text(), 30, "its record")
     return record
 
 
@@ -208,7 +208,7 @@ def test_a_node_that_is_shut_down_says_so_when_it_is_back(boot, tmp_path, code):
     send(first, signal.SIGTERM)
     # KILL comes after seconds; an end by TERM itself needs not even a moment.
     noted = '"code": 143' if code == 143 else '"termed"'
-    wait_until(lambda: noted in record.read_text(), 10, "its end on record")
+    wait_until(lambda: noted in record.read_text(), 30, "its end on record")
     send(first, signal.SIGKILL)
     assert not any(m["t"] == "exited" for m in first.received)
     second = boot("second")
@@ -220,7 +220,7 @@ def test_a_shutdown_is_known_before_the_node_is_off(boot, tmp_path):
     first = boot("first", "sleep 1000")
     record = begin(first, tmp_path, 1)
     send(first, signal.SIGTERM)
-    wait_until(lambda: '"shutdown"' in record.read_text(), 10, "the reason on record")
+    wait_until(lambda: '"shutdown"' in record.read_text(), 30, "the reason on record")
 
 
 @pytest.mark.parametrize("python", pythons()[-1:], indirect=True)
@@ -231,7 +231,7 @@ def test_a_pkill_is_no_shutdown(boot, tmp_path, code):
     record = begin(first, tmp_path, code)
     time.sleep(0.5)  # what is spared has to be older than the signal
     send(first, signal.SIGTERM, spare=[["sleep", "100000"]])
-    wait_until(lambda: '"exit"' in record.read_text(), 20, "its end on record")
+    wait_until(lambda: '"exit"' in record.read_text(), 30, "its end on record")
     send(first, signal.SIGKILL)
     second = boot("second")
     exit = second.wait_for("known")["exit"]
