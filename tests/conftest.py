@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Settings for all tests."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# Tests start hundreds of processes, most of which import harbor; and each worker of pytest imports all tests.
+# Tests start hundreds of processes, most of which import harbor, and each worker of pytest imports all tests.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -17,8 +17,10 @@ SLOW = {"faults", "lab", "snakemake", "test_rules", "test_sweep"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow tests. Each worker of pytest-xdist gets an equal stretch of the list, and one that is done
-    takes from the ends of the others' stretches: so each stretch begins with some of the slow modules.
+    """Order the tests so that the slow ones begin.
+
+    Each worker of pytest-xdist gets an equal part of the list. A worker that has finished its part takes tests from the
+    ends of other parts. So each part begins with some of the slow modules.
     """
     modules: dict[Path, list[pytest.Item]] = defaultdict(list)
     quick: list[pytest.Item] = []

@@ -54,7 +54,7 @@ class Scene:
         return self.handle(ev.Submitted(tuple(specs)))
 
     def wait(self, seconds, *events):
-        """Let time pass, with these events each second; the new lines."""
+        """Let time pass with these events in each second. Return the new lines."""
         before = len(self.lines)
         for _ in range(int(seconds)):
             self.now += 1

@@ -16,7 +16,7 @@ Load = Callable[..., Any]
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """Reads a Snakefile in a directory of its own and works out its jobs. `default` stands for --default-resources."""
+    """Read a Snakefile in a directory of its own and determine its jobs. `default` stands for --default-resources."""
     with ExitStack() as stack:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
         api = stack.enter_context(SnakemakeApi(settings.OutputSettings(quiet={settings.Quietness.ALL})))
@@ -59,5 +59,5 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
 
 @pytest.fixture
 def jobs(load: Load) -> Callable[..., dict[str, Any]]:
-    """The jobs of a Snakefile, by rule."""
+    """Return the jobs of a Snakefile by rule."""
     return lambda text, **how: {job.rule.name: job for job in load(text, **how).dag.jobs}

@@ -1,7 +1,7 @@
-"""A lab for each module, and scenes on it: jobs that tell what happens to them, and what has to be true in the end.
+"""A lab per module, and scenes on it, whose jobs write down what they do. A scene checks the result in the end.
 
-A job appends a line to told/JOB for everything it does: `start HOST ATTEMPT`, then `tick` several times a second until
-go/JOB or go/all is there, then `end`. All hosts see the same file, so the order of its lines is the order of events.
+A job appends lines to told/JOB: `start HOST ATTEMPT`, then `tick` several times per second until go/JOB or go/all
+exists, then `end`. All hosts see the same file, so the order of its lines is the order of events.
 """
 
 import textwrap
@@ -42,7 +42,7 @@ RULES = """
 
 
 class Line(NamedTuple):
-    """What a job said, where, and in which attempt."""
+    """A line of a job, with its host and attempt."""
 
     what: str
     host: str
@@ -50,7 +50,7 @@ class Line(NamedTuple):
 
 
 class Scene:
-    """A project in the directory that a lab's hosts share, with `jobs`, and the check of what became of them."""
+    """A project with `jobs` in the directory that a lab's hosts share, and the checks of their results."""
 
     def __init__(self, lab: Lab, directory: Path, jobs: str, rules: str) -> None:
         self.lab = lab
@@ -65,23 +65,23 @@ class Scene:
         return self.work.start(*on(self.lab, *hosts.split()), *OPTIONS, *options, before=before)
 
     def settle(self, before: str = "") -> tuple[Run, list[str], list[str]]:
-        """Start a run with one job on a host: the run, the hosts of the jobs, and all other hosts."""
+        """Start a run with one job on a host. Return the run, the hosts of the jobs, and all other hosts."""
         run = self.start("1/host1 1/host2 1/host3", before=before)
         hosts = [self.await_start(job) for job in self.jobs]
         return run, hosts, [host for host in self.lab.hosts if host not in hosts]
 
     def told(self, job: str) -> list[Line]:
-        """All that a job has said, in order."""
+        """Return all lines of a job, in order."""
         path = self.directory / "told" / job
         words = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
         return [Line(what, host, int(attempt)) for what, host, attempt in words]
 
     def starts(self, job: str) -> list[str]:
-        """The hosts on which a job started, in order."""
+        """Return the hosts on which a job started, in order."""
         return [line.host for line in self.told(job) if line.what == "start"]
 
     def await_start(self, job: str, number: int = 1, timeout: float = 30) -> str:
-        """The host of a job's `number`th start, when it has come."""
+        """Wait for a job's `number`th start, and return its host."""
         wait_until(lambda: len(self.starts(job)) >= number, timeout, f"start {number} of {job}")
         return self.starts(job)[number - 1]
 
@@ -89,7 +89,7 @@ class Scene:
         wait_until(lambda: any(line.what == "end" for line in self.told(job)), timeout, f"the end of {job}")
 
     def await_news(self, job: str, timeout: float = 10) -> None:
-        """The job lives: it says something more."""
+        """Wait until the job writes another line, so that it is known to run."""
         heard = len(self.told(job))
         wait_until(lambda: len(self.told(job)) > heard, timeout, f"news of {job}")
 
@@ -98,19 +98,20 @@ class Scene:
             (self.directory / "go" / job).touch()
 
     def fences(self) -> list[str]:
-        """Of attempts that were given up. (Nodes leave word of ends in the same directory.)"""
+        """Return the fences of attempts that were given up. (Exit notices are in the same directory.)"""
         return [name for name in self.work.files(".snakemake/harbor/fence/*") if ".word" not in name]
 
     def finish(self, run: Run, code: int = 0, timeout: float = 60) -> None:
-        """All jobs may end now: the run does, and left nothing on the hosts that are up."""
+        """Let all jobs end. Check that the run ends and leaves nothing on the hosts that are up."""
         self.go()
         run.wait(timeout)
         run.expect(code)
         self.nothing_left()
 
     def ran_once(self, *jobs: str, attempts: int = 1, cut: Collection[str] = ()) -> None:
-        """Each job (all, if none are named) ended once, after that many starts, of which no two overlapped. On a host
-        that was `cut` off its power an end may not have been written down, and the job runs again.
+        """Check that each job (all jobs, if none are named) ended once, after that many starts that did not overlap.
+
+        On a host that was `cut` off its power, an end may not be recorded, and then the job runs again.
         """
         for job in jobs or self.jobs:
             told = self.told(job)
@@ -122,7 +123,7 @@ class Scene:
             assert (self.directory / "out" / job).read_text() == f"{job}\n"
 
     def nothing_left(self, timeout: float = 15) -> None:
-        """No process but the host's own, and no file in scratch, on every host that is up."""
+        """Check that each host that is up has only its own processes, and no file in scratch."""
         for host in self.lab.hosts:
             try:
                 wait_until(lambda host=host: not self.leftovers(host), timeout)
@@ -130,16 +131,16 @@ class Scene:
                 raise AssertionError(f"left on {host}: {self.leftovers(host)}") from None
 
     def leftovers(self, host: str) -> list[object]:
-        """Processes and files on a host that were not there at the start."""
+        """Return processes and files on a host that did not exist at the start."""
         if not self.lab.processes(host):
-            return []  # it is off
+            return []  # the host is off
         own = (["sleep", "infinity"], [""])
         processes = [(pid, argv) for pid, argv in self.lab.processes(host) if argv not in own]
         found = self.lab.exec(host, ["find", SCRATCH, "!", "-type", "d"]).stdout.split()
         return [*(pair for pair in processes if "[listener]" not in pair[1][0]), *found]
 
     def agents(self, host: str) -> list[int]:
-        """Pids inside a host."""
+        """Return the pids of agents and guardians inside a host."""
         return self._named(host, "harbor-agent")
 
     def guardians(self, host: str) -> list[int]:
@@ -149,18 +150,18 @@ class Scene:
         return [int(pid) for pid in self.lab.exec(host, ["pgrep", "-x", name]).stdout.split()]
 
     def workers(self, host: str) -> list[int]:
-        """Processes of jobs."""
+        """Return the processes of jobs."""
         return [pid for pid, argv in self.lab.processes(host) if argv[:2] == ["sh", "work"]]
 
     def kill(self, host: str, pids: list[int]) -> None:
-        """kill -9, inside the host."""
+        """Kill (-9) a process inside the host."""
         assert pids, f"nothing to kill on {host}"
         self.lab.exec(host, ["kill", "-9", *map(str, pids)], check=True)
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory that all hosts share."""
+    """Return the directory that all hosts share."""
     return tmp_path_factory.mktemp("shared")
 
 
@@ -175,7 +176,7 @@ def hosts(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
 
 @pytest.fixture
 def lab(hosts: Lab) -> Iterator[Lab]:
-    """The module's lab; all hosts are well, idle and empty before and after a test."""
+    """Return the module's lab. All hosts are healthy, idle and empty before and after a test."""
     yield hosts
     for host in hosts.hosts:
         hosts.fault(host, "crash")
@@ -188,7 +189,7 @@ def lab(hosts: Lab) -> Iterator[Lab]:
 
 @pytest.fixture
 def scene(lab: Lab, shared: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Scene]]:
-    """Makes the scene of a test: `scene("a b")` has the jobs a and b."""
+    """Return a function that makes a scene: `scene("a b")` has the jobs a and b."""
     made: list[Scene] = []
 
     def make(jobs: str, rules: str = RULES) -> Scene:

@@ -38,7 +38,7 @@ def status(play):
 
 
 def waits_for(play, reason):
-    """Until a job waits for `reason`, by `harbor status`."""
+    """Wait until `harbor status` shows that a job waits for `reason`."""
 
     def said():
         return any(job["state"] == "queued" and reason in job["reason"] for job in status(play)["jobs"])
@@ -47,8 +47,8 @@ def waits_for(play, reason):
 
 
 def test_a_disk_that_fills_up_under_a_job_is_named_and_avoided(lab, scene):
-    """The job fails with that reason, its output up to there is kept, and its retry runs on the other host. The full
-    one gets jobs again when there is room.
+    """The job fails with that reason, its output so far is kept, and its retry runs on the other host. The full host
+    gets jobs again when it has room.
     """
     play = scene("flood host1 host2", FLOOD)
     run = play.start("1/host1 1/host2")
@@ -105,7 +105,7 @@ data = bytearray(b"x") * (90 << 20)
 
 @pytest.fixture
 def group():
-    """A control group of version 1 in which a job may limit its own memory."""
+    """Make a control group of version 1 in which a job may limit its own memory."""
     path = Path("/sys/fs/cgroup/memory") / f"harbor-lab-{uuid.uuid4().hex[:6]}"
     try:
         path.mkdir()
@@ -117,7 +117,7 @@ def group():
 
 
 def test_a_job_that_runs_out_of_memory_is_told_so_and_retried_with_more(lab, scene, group):
-    """The kernel kills it. Unlike a lost node that is the job's own failure: it uses up a retry, `attempt` grows."""
+    """The kernel kills the job. This is the job's own failure and not that of its node, so it uses up a retry."""
     play = scene("a", MEMORY)
     (play.directory / "hungry").write_text(HUNGRY % group)
     play.go()
@@ -135,7 +135,7 @@ time.time = lambda: real() + int({seconds})
 
 
 def test_clocks_that_are_an_hour_off_confuse_nobody(lab, scene):
-    """One host is an hour ahead, one behind: durations, time left and benchmarks are what they are."""
+    """One host is an hour ahead, one an hour behind. Durations, time left and benchmarks are right all the same."""
     timed = RULES.replace("    shell", "    benchmark: 'bench/{job}'\n        shell")
     play = scene("a b c d e", timed)
     hosts = {}

@@ -1,4 +1,4 @@
-"""Nodes that stay silent: their jobs run elsewhere, after whatever may still run there has been ended."""
+"""Jobs of silent nodes run elsewhere, after everything that may still run there has been ended."""
 
 import time
 
@@ -17,13 +17,13 @@ def test_a_power_cut_for_good_costs_only_time(lab, scene):
 
 
 def test_a_job_that_was_cut_off_ends_before_it_runs_elsewhere(lab, scene):
-    """Two hosts are cut off for longer than --harbor-lost-after. One is back while the run lasts, one after its end."""
+    """Two hosts are cut off for longer than --harbor-lost-after. One comes back during the run, one after it."""
     play = scene("a b")
     run, (back, late), (free,) = play.settle()
     lab.fault(back, "partition")
     lab.fault(late, "partition")
     wait_until(lambda: len(play.fences()) == 2, 45, "two fences")
-    # One slot is free, for one of the two jobs; the other one waits for it, or for the host that is back.
+    # One slot is free for one of the two jobs. The other job waits for it, or for the host that comes back.
     wait_until(lambda: len(play.starts("a") + play.starts("b")) == 3, 20, "a job elsewhere")
     assert not play.workers(back) and not play.workers(late)
     lab.fault(back, "heal")
@@ -40,7 +40,7 @@ def test_a_job_that_was_cut_off_ends_before_it_runs_elsewhere(lab, scene):
 
 
 def test_a_fence_that_is_seen_late_is_still_seen_in_time(lab, scene):
-    """As NFS may have it: for some seconds the host that is cut off sees the directory of the fences as it was."""
+    """As with NFS, the host that is cut off sees the old content of the fence directory for some seconds."""
     play = scene("a")
     run, (host,), _ = play.settle(SOONER)
     fences = play.directory / ".snakemake/harbor/fence"
@@ -49,7 +49,7 @@ def test_a_fence_that_is_seen_late_is_still_seen_in_time(lab, scene):
     lab.exec(host, ["mount", "--bind", "/tmp/old", str(fences)], check=True)
     lab.fault(host, "partition")
     wait_until(play.fences, 45, "the fence")
-    time.sleep(FENCE_WAIT / 2)  # the cache's time
+    time.sleep(FENCE_WAIT / 2)  # the time that the cache lasts
     assert play.workers(host)
     lab.exec(host, ["umount", str(fences)], check=True)
     wait_until(lambda: not play.workers(host), FENCE_WAIT / 2, "the end of the fenced job")

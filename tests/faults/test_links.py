@@ -1,4 +1,4 @@
-"""Connections that break, stall or crawl: jobs go on, each once, and nobody is asked for help."""
+"""When connections break, stall or are slow, each job goes on and runs once, without help of the user."""
 
 import time
 
@@ -20,7 +20,7 @@ def test_connections_that_drop_twice_are_not_a_failure(lab, scene):
 
 
 def test_a_server_that_is_killed_and_started_again_is_not_a_failure(lab, scene):
-    """What ends while nobody can log in is taken in afterwards."""
+    """The results of jobs that end while no login is possible are reported afterwards."""
     play = scene("a b c d")
     run = play.start("2/host1 2/host2")
     for job in play.jobs:
@@ -48,8 +48,8 @@ WITHOUT_OUTPUT = """
 
 
 def test_an_end_that_only_word_tells_of_counts_once(lab, scene):
-    """A run ends while the node of its last job cannot be reached. What that node still knows is not taken for the end
-    of the same job in the next run: one without outputs is run every time.
+    """A run ends while the node of its last job cannot be reached. The record on that node does not count for the same
+    job in the next run, because a job without outputs runs every time.
     """
     play = scene("a", WITHOUT_OUTPUT)
     (play.directory / "out").mkdir()
@@ -69,14 +69,14 @@ def test_an_end_that_only_word_tells_of_counts_once(lab, scene):
 
 
 def test_a_partition_that_heals_in_time_is_not_a_failure(lab, scene):
-    """Return True if it ends before anybody has noticed it, or after."""
+    """The partition ends before or after harbor has noticed it."""
     play = scene("a b")
     run = play.start("1/host1 1/host2", before=SOONER)
     hosts = [play.await_start(job) for job in play.jobs]
     brief, noticed = hosts
     lab.fault(noticed, "partition")
     lab.fault(brief, "partition")
-    time.sleep(3)  # shorter than any silence that is noticed
+    time.sleep(3)  # shorter than a silence that harbor notices
     lab.fault(brief, "heal")
     run.until(rf"node {noticed} is not used")
     lab.fault(noticed, "heal")
@@ -89,7 +89,7 @@ def test_a_partition_that_heals_in_time_is_not_a_failure(lab, scene):
 
 
 def test_a_slow_link_is_only_slow(lab, scene):
-    """256 kbit/s from the start: the agent comes through, and a job's flood of output stays away from the link."""
+    """With 256 kbit/s from the start, the agent still arrives, and a job's large output does not use the link."""
     flood = RULES.replace('shell: "', 'shell: "head -c 3000000 /dev/zero | tr \\\\\\\\0 x; ')
     play = scene("a b c d", flood)
     lab.fault("host1", "slow")

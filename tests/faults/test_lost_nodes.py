@@ -1,11 +1,11 @@
-"""Nodes that go in an orderly way, and nodes that lose the working directory: both cost an attempt, never a retry."""
+"""An orderly shutdown of a node, or the loss of its working directory, costs an attempt but never a retry."""
 
 from tests.faults.conftest import SOONER
 from tests.sshd import wait_until
 
 
 def test_an_orderly_shutdown_costs_one_attempt(lab, scene):
-    """TERM reaches the job before anybody: that is no failure of its own."""
+    """TERM reaches the job first, but this is not the job's own failure."""
     play = scene("a b")
     run = play.start("1/host1 1/host2", "--harbor-lost-after", "100")
     host = play.await_start("a")
@@ -32,7 +32,7 @@ def test_a_node_that_is_shut_down_for_good_costs_only_time(lab, scene):
 
 
 def test_a_users_pkill_of_everything_that_has_to_do_with_a_job_is_its_failure(lab, scene):
-    """Agent, guardian and job get TERM, as in a shutdown; but sshd, say, does not."""
+    """Agent, guardian and job get TERM as in a shutdown, but other processes such as sshd do not."""
     play = scene("a")
     run = play.start("1/host1")
     host = play.await_start("a")
@@ -47,7 +47,7 @@ def test_a_users_pkill_of_everything_that_has_to_do_with_a_job_is_its_failure(la
 
 
 def test_a_node_that_loses_the_directory_gets_no_job_until_it_is_back(lab, scene):
-    """What fails there meanwhile runs elsewhere, without a retry."""
+    """Jobs that fail there meanwhile run elsewhere, and no retry is used up."""
     play = scene("a b c")
     run = play.start("1/host1 1/host2")
     wait_until(lambda: sum(len(play.starts(job)) for job in play.jobs) == 2, 30, "two jobs")
@@ -81,7 +81,7 @@ def test_a_node_that_boots_before_its_mount_is_back_as_soon_as_that(lab, scene):
 
 
 def test_a_directory_that_is_away_at_a_reconnect_costs_nothing(lab, scene):
-    """A job has ended there meanwhile: its end is taken in."""
+    """The end of a job that has ended there meanwhile is reported."""
     play = scene("a")
     run = play.start("1/host1")
     host = play.await_start("a")

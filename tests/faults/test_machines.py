@@ -1,4 +1,4 @@
-"""Machines that reboot, and programs of ours on them that are killed."""
+"""Machines reboot, and harbor's programs on them are killed."""
 
 import time
 
@@ -7,7 +7,7 @@ from tests.snakemake.harness import setting
 
 
 def test_a_reboot_costs_one_attempt(lab, scene):
-    """A node that is back says so itself: nobody waits for --harbor-lost-after, and no retry is used up."""
+    """A node that is back reports this itself, so harbor does not wait for --harbor-lost-after and uses up no retry."""
     play = scene("a b")
     run = play.start("1/host1 1/host2", "--harbor-lost-after", "100")
     host = play.await_start("a")
@@ -23,8 +23,8 @@ def test_a_reboot_costs_one_attempt(lab, scene):
 
 
 def test_jobs_outlive_their_agent_and_keep_their_limits(lab, scene):
-    """The agent is killed twice: its jobs go on, the next agent knows how they ended, also meanwhile, and ends the one
-    whose `runtime` is over.
+    """The agent is killed twice. Its jobs go on, the next agent knows how they ended, also meanwhile, and it ends the
+    job whose `runtime` is over.
     """
     limit = "lambda wildcards, attempt: 1 if (wildcards.job, attempt) == ('slow', 1) else None"
     play = scene(
@@ -51,7 +51,7 @@ def test_jobs_outlive_their_agent_and_keep_their_limits(lab, scene):
 
 
 def test_a_guardian_that_is_killed_costs_nothing(lab, scene):
-    """Its agent is a part of the connection that ends: it sees its jobs off, the next serves the node."""
+    """Its agent stays until its jobs have ended, without the connection. The next agent serves the node."""
     play = scene("a b")
     run = play.start("2/host1")
     play.await_start("a")
@@ -63,7 +63,7 @@ def test_a_guardian_that_is_killed_costs_nothing(lab, scene):
 
 
 def test_a_job_whose_agent_and_guardian_are_killed_runs_again(lab, scene):
-    """Nobody will know how it ends: the next agent ends it at once, and no retry is used up."""
+    """The job's end cannot be known, so the next agent ends it at once, and no retry is used up."""
     play = scene("a")
     run = play.start("1/host1 1/host2")
     host = play.await_start("a")
@@ -74,7 +74,7 @@ def test_a_job_whose_agent_and_guardian_are_killed_runs_again(lab, scene):
 
 
 def test_a_job_that_takes_its_machines_down_fails_alone(lab, scene):
-    """Each host on which it starts loses power. The third time it is given up; all other jobs succeed."""
+    """Each host on which the job starts loses power. After the third time, it is given up. All other jobs succeed."""
     others = [f"j{number}" for number in range(8)]
     play = scene(" ".join(["killer", *others]))
     play.go(*others)

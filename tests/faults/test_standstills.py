@@ -1,4 +1,4 @@
-"""Hosts and controllers that stand still for a while and go on as if nothing had been."""
+"""Hosts and controllers stand still for a while and then go on."""
 
 import signal
 import time
@@ -11,7 +11,7 @@ SILENCE_S = 6.0
 
 
 def test_a_controller_that_sleeps_loses_nothing(lab, scene):
-    """Suspended for longer than silence and --harbor-lost-after together: what it missed is no fault of the nodes."""
+    """The controller is suspended for longer than --harbor-lost-after. No node is blamed for lost messages."""
     play = scene("a b c d")
     run = play.start("2/host1 2/host2", before=setting("remote.connection.SILENCE_S", SILENCE_S))
     for job in play.jobs:
@@ -43,9 +43,9 @@ def test_a_host_that_stands_still_for_a_moment_loses_nothing(lab, scene):
 def test_a_job_that_stood_still_for_too_long_ends_when_it_wakes(lab, scene):
     """A host is frozen until its job runs elsewhere, then goes on.
 
-    That the old attempt does nothing any more cannot be guaranteed: job and agent wake together, and the agent has to
-    read the fence first. It does so at once, hence a few ticks at most. What is written once at the end is written once
-    unless the end falls into these moments.
+    It cannot be guaranteed that the old attempt does nothing any more, because job and agent wake together, and the
+    agent has to read the fence first. It reads it at once, so the job writes a few ticks at most. A line that is
+    written once at the end is written once unless the end falls into these moments.
     """
     play = scene("a")
     run, (host,), _ = play.settle(SOONER)

@@ -11,7 +11,7 @@ from tests.sshd import SSHD, Pool, hosts
 
 @pytest.fixture(scope="session")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    """Four sshd's on loopback: node1 to node4."""
+    """Run four SSH servers on loopback, node1 to node4."""
     if SSHD is None:
         pytest.skip("sshd is not installed: apt-get install openssh-server")
     with hosts(4, tmp_path_factory.mktemp("sshd")) as pool:
@@ -20,7 +20,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Callable[..., Workdir]]:
-    """Makes projects, and ends what they started."""
+    """Return a function that makes projects. Their processes are ended after the test."""
     made: list[Workdir] = []
 
     def make(snakefile: str, name: str = "project") -> Workdir:

@@ -1,4 +1,4 @@
-"""Real Snakemake runs in a directory of their own, against real nodes."""
+"""Runs of real Snakemake in directories of their own, on real nodes."""
 
 import contextlib
 import os
@@ -31,9 +31,10 @@ class Workdir:
         self._count = 0
 
     def start(self, *options: str, env: dict[str, str] | None = None, before: str = "") -> "Run":
-        """Start Snakemake; its output goes to a file, as a test that does not read a pipe would block it. With
-        variables of its own, it is a new process from the beginning; otherwise it may run Python code `before` all
-        else.
+        """Start Snakemake. Its output goes to a file, because a pipe that the test does not read would block it.
+
+        With environment variables of its own, it is a new process from the beginning. Otherwise it is a fork that runs
+        the Python code `before` first.
         """
         self._count += 1
         log = self.directory / f"snakemake.{self._count}.log"
@@ -44,7 +45,7 @@ class Workdir:
             return Run(self.runs[-1], log)
         assert not before
         command = [sys.executable, "-m", "snakemake", *arguments]
-        # Tests that run in the background of a script, or under nohup: Snakemake would inherit what is ignored.
+        # If the tests run in the background of a script or under nohup, Snakemake would inherit ignored signals.
         for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
             if signal.getsignal(number) == signal.SIG_IGN:
                 signal.signal(number, handler)
@@ -72,13 +73,13 @@ class Workdir:
         return sorted(path.name for path in self.directory.glob(pattern))
 
     def harbor(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The `harbor` command, in this directory."""
+        """Run the `harbor` command in this directory."""
         code = "import sys; from snakemake_executor_plugin_harbor.cli import main; sys.exit(main())"
         command = [sys.executable, "-c", code, *arguments]
         return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, timeout=60, check=False)
 
     def close(self) -> None:
-        """End what a failed test has left: Snakemake, and the jobs that wait for a file which nobody makes any more."""
+        """End the processes of a failed test: Snakemake, and jobs that wait for a file which will not come."""
         for process in self.runs:
             if process.poll() is None:
                 process.kill()
@@ -106,7 +107,7 @@ class Run:
         os.kill(self.process.pid, number)
 
     def kill(self) -> None:
-        """kill -9, as a crash."""
+        """Kill (-9) the process, as in a crash."""
         self.signal(signal.SIGKILL)
         self.process.wait()
 
@@ -130,8 +131,8 @@ class Run:
 
 
 def setting(name: str, value: float) -> str:
-    """Code that gives a constant of harbor another value, for `before`: `session.startup.BOOTING_S`, say. What
-    harbor does after half a minute can be seen in a second or two.
+    """Return code for `before` that gives a constant of harbor another value, such as `session.startup.BOOTING_S`. So a
+    test need not wait half a minute for the effect.
     """
     module, _, constant = f"snakemake_executor_plugin_harbor.{name}".rpartition(".")
     assert hasattr(import_module(module), constant), name
@@ -139,7 +140,7 @@ def setting(name: str, value: float) -> str:
 
 
 def processes_in(directory: Path) -> list[psutil.Process]:
-    """Processes of jobs in a working directory."""
+    """Return the processes of jobs in a working directory."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -151,7 +152,7 @@ def processes_in(directory: Path) -> list[psutil.Process]:
 
 
 def jobs_of(marker: str) -> list[int]:
-    """Processes of jobs whose environment holds `marker` (a unique string of the test)."""
+    """Return processes of jobs whose environment contains `marker`, a unique string of the test."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -163,10 +164,10 @@ def jobs_of(marker: str) -> list[int]:
 
 
 def on(pool: object, *hosts: str) -> Sequence[str]:
-    """Options for a run on these nodes of a pool of test servers.
+    """Return the options for a run on these nodes of a pool of test servers.
 
-    The machine is busy with the tests beside this one, and all nodes are this machine: slots alone shall bound the
-    jobs, and jobs and agents get their share. (tests/snakemake/test_load.py is about load.)
+    The machine is busy with other tests, and all nodes are this machine. So only the slots limit the jobs, and jobs and
+    agents are not nice. (tests/snakemake/test_load.py is about load.)
     """
     config = str(pool.ssh_config)  # type: ignore[attr-defined]
     common = ("--executor", "harbor", "--jobs", "1000", "--harbor-ssh-config", config, "--harbor-max-load", "50")
@@ -175,7 +176,7 @@ def on(pool: object, *hosts: str) -> Sequence[str]:
 
 
 def apart(pool: object, directory: Path, *hosts: str) -> Sequence[str]:
-    """Like `on`, with job records apart as on machines of their own: here, all nodes share one /var/tmp."""
+    """Return options as `on` does, with a scratch directory per node, because all nodes share one /var/tmp here."""
     lines = []
     for host in hosts:
         slots, _, name = host.rpartition("/")

@@ -1,7 +1,7 @@
-"""Starts Snakemake from a process that has imported it: the import is half of the processor time of a small run.
+"""Starts Snakemake from a process that has imported it, because the import takes half of the CPU time of a small run.
 
-Each run is a fork, in a session of its own and with the working directory, environment and log that it is given. From
-there on it is `python -m snakemake` as ever; harbor itself is imported by each run.
+Each run is a fork in a session of its own, with the given working directory, environment and log. Then it runs as
+`python -m snakemake` does. Each run imports harbor itself.
 """
 
 import functools
@@ -22,7 +22,7 @@ REQUEST_MAX = 1 << 20
 
 
 class Process:
-    """A run, with what the tests use of subprocess.Popen."""
+    """A run, with those methods of subprocess.Popen that the tests use."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -57,7 +57,7 @@ class Process:
 
 
 def start(arguments: list[str], cwd: Path, log: Path, env: dict[str, str], before: str = "") -> Process:
-    """Start `python -m snakemake ARGUMENTS`; its output goes to the file `log`. It runs the code `before` first."""
+    """Start `python -m snakemake ARGUMENTS` with its output in the file `log`. It runs the code `before` first."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs, log.open("w") as out:
         request = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": env, "before": before}).encode()
@@ -67,11 +67,11 @@ def start(arguments: list[str], cwd: Path, log: Path, env: dict[str, str], befor
 
 @functools.cache
 def _server() -> socket.socket:
-    """The connection to this process's server. The server ends when the connection does."""
+    """Return the connection to this process's server. The server ends when the connection ends."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, REQUEST_MAX)
     with theirs:
-        env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # numpy's threads would not live on in a fork
+        env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # the threads of numpy would not exist in a fork
         command = [sys.executable, "-m", "tests.snakemake.preloaded"]
         subprocess.Popen(command, cwd=ROOT, stdin=theirs, stdout=subprocess.DEVNULL, env=env, start_new_session=True)
     return ours
@@ -106,7 +106,7 @@ def serve(requests: socket.socket) -> None:
 
 
 def become(request: dict[str, Any], log: int) -> None:
-    """Make of this process what a new one would be."""
+    """Bring this process into the state of a new one."""
     from snakemake.workflow import Workflow
 
     os.setsid()

@@ -1,4 +1,4 @@
-"""What an earlier controller left behind: which jobs are recognised, with which journal, from which nodes."""
+"""A new controller recognises the jobs of an earlier one, with and without its journal, from all nodes."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def effects(work: Workdir) -> list[list[str]]:
 
 
 def crash(work: Workdir, options: Sequence[str], count: int = 1) -> Run:
-    """The run of a controller that is killed while its job waits."""
+    """Start a run and kill its controller while its job waits."""
     run = work.start(*options)
     wait_until(lambda: len(effects(work)) == count, 60, f"{count} executions")
     run.kill()
@@ -114,7 +114,7 @@ def test_a_job_is_recognised_and_runs_once(project, pool, kind, ended):
 
 
 def test_a_benchmark_that_is_repeated_runs_to_its_end(project, pool):
-    """The agent that started it goes on with the repeats; another one tells the new controller."""
+    """The agent that started the job goes on with the repeats. Another agent reports them to the new controller."""
     rule = ONE.replace("params:", 'benchmark: repeat("times", 3)\n    params:').replace(
         "echo done", "sleep 2; echo done"
     )
@@ -129,7 +129,7 @@ def test_a_benchmark_that_is_repeated_runs_to_its_end(project, pool):
 
 
 def test_what_runs_of_a_group_ends_before_the_rest_of_it_starts(project, pool):
-    """Its first job is done, so the next run has a smaller group: not the same job, and not two at once."""
+    """Its first job is done, so the group of the next run is smaller and is another job. The two do not run at once."""
     first = 'rule first:\n    output: "first"\n    group: "both"\n    shell: "touch {output}"\n'
     params = 'input: "first"\n    group: "both"\n    params:'
     work = make(project, first + ONE.replace("params:", params))
@@ -157,7 +157,7 @@ def test_a_record_of_a_finished_run_is_no_result_for_a_forced_one(project, pool)
 
 @pytest.mark.parametrize("retries", [1, 2])
 def test_an_adopted_job_keeps_its_attempt_number(project, pool, retries):
-    """The controller is killed in the second of retries + 1 attempts, which then fails."""
+    """The controller is killed during the second attempt of retries + 1, and that attempt then fails."""
     shell = EFFECT + "[ {resources.tried} != 1 ] || exit 1; " + WAIT + "[ {resources.tried} = 3 ] && touch {output}"
     work = make(project, ONE.replace("params:", f"retries: {retries}\n    params:").split("    shell:")[0])
     snakefile = work.directory / "Snakefile"
@@ -171,7 +171,7 @@ def test_an_adopted_job_keeps_its_attempt_number(project, pool, retries):
 
 
 def test_all_rules_at_once_after_two_crashes(project, pool):
-    """Many jobs, two controllers that are killed, a third that takes all of it over."""
+    """Two controllers with many jobs are killed, and a third one takes all jobs over."""
     rule = ONE.replace('"out"', '"outs/{i}"').replace("echo {resources.tried}", "echo {wildcards.i}")
     work: Workdir = project(f"{HEAD}\nrule all:\n    input: expand('outs/{{i}}', i=range(12))\n{rule}")
     options = [*apart(pool, work.directory, "3/node1", "3/node2", "3/node3", "3/node4"), *AGAIN]
@@ -202,7 +202,7 @@ def spoil(work: Workdir, how: str) -> None:
         case "torn":
             for file in path.parent.glob("journal.sqlite*"):
                 scramble(file)
-        case "half":  # the first page is whole
+        case "half":  # the first page of the database is complete
             sqlite3.connect(path).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             whole = path.read_bytes()
             path.write_bytes(whole[:4096] + random.Random(1).randbytes(len(whole) - 4096))
@@ -290,7 +290,7 @@ def test_a_node_that_answers_late_had_finished_its_job(project, tmp_path):
 
 
 def test_a_node_that_answers_while_its_fence_is_waited_for_had_finished_its_job(project, tmp_path):
-    """Found by the soak: the job ran again although its end was known before it started."""
+    """Found by the soak: the job ran again although its end was known before that."""
     work = make(project, ONE)
     with hosts(2, tmp_path / "sshd") as pool:
         run, effect, _ = silent_node(work, pool, 2, 40, mute=True)
@@ -314,7 +314,7 @@ def test_a_node_that_never_answers_is_fenced_before_its_job_runs_elsewhere(proje
 
 
 def lock(work: Workdir, age: float, **changes: object) -> Path:
-    """A lock of another controller, whose last heartbeat is `age` seconds ago."""
+    """Return a lock of another controller, whose last heartbeat was `age` seconds ago."""
     path = work.directory / ".snakemake/harbor/lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = {"host": "elsewhere", "pid": 4711, "born": time.time() - 99, "boot_id": "b", "run": "250101-000000-abcdef"}

@@ -1,4 +1,4 @@
-"""A user's mistake is a clear error before any job runs: exit code 1, no traceback, nothing lost."""
+"""A user's mistake is a clear error before any job runs, with exit code 1 and without a traceback."""
 
 import os
 import re
@@ -17,7 +17,7 @@ SNAKEFILE = 'rule all:\n    output: "x"\n    shell: "touch {output}"\n'
 
 @pytest.fixture
 def refused(project, pool):
-    """Run with options; the run must be refused with every text."""
+    """Run with options, and check that the run is refused with every text."""
 
     def check(options: list[str], *texts: str, snakefile: str = SNAKEFILE, env: dict[str, str] | None = None) -> str:
         work = project(snakefile)
@@ -46,7 +46,7 @@ def test_unknown_host_name(refused):
 
 
 def test_refused_port(refused):
-    """It is waited for: the machine may be booting."""
+    """The run waits for the node, because the machine may be booting."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -83,7 +83,7 @@ def test_no_python_there(refused, tmp_path):
 
 def test_python_too_old_there(refused, tmp_path):
     old = tmp_path / "python3"
-    # The loader asks sys.version_info; this one answers as Python 3.5 would.
+    # The loader reads sys.version_info, which shows Python 3.5 here.
     old.write_text('#!/bin/sh\nfor last; do :; done\nexec /usr/bin/env python3 -c "import sys,binascii; '
                    'sys.version_info=(3,5); exec(binascii.unhexlify(sys.argv[1]))" "$last"\n')  # fmt: skip
     old.chmod(0o755)
@@ -132,7 +132,7 @@ def test_one_bad_node_among_good_ones_is_a_warning(project, pool):
 
 
 def test_paths_of_a_profile_are_found_from_another_directory(project, pool):
-    """`--profile REL --directory DIR`: Snakemake names the profile's host file relative to where it was started."""
+    """With `--profile REL --directory DIR`, the host file's path is relative to the directory of the start."""
     work = project(SNAKEFILE)
     (work.directory / "profile").mkdir()
     (work.directory / "profile/hosts").write_text("node1\n")
@@ -145,7 +145,7 @@ def test_paths_of_a_profile_are_found_from_another_directory(project, pool):
 
 
 def test_a_working_directory_that_nodes_do_not_have(project, pool, tmp_path):
-    """The probe is looked for under the controller's path; a node that cannot see it is refused by name."""
+    """The node looks for the probe under the controller's path. A node that does not see it is refused by name."""
     if os.getuid() != 0:
         pytest.skip("needs root for a mount namespace of its own")
     work = project(SNAKEFILE)

@@ -16,7 +16,7 @@ WAITING = r"no node can be used yet. Waiting up to \d+ s more for "
 
 @pytest.fixture
 def booting(tmp_path: Path):
-    """node1 and node2 without their servers."""
+    """Return node1 and node2 without their servers."""
     made = Pool(tmp_path / "pool")
     for name in ("node1", "node2"):
         made.add(name).stop()
@@ -64,7 +64,7 @@ def test_reasons_that_change_are_told_again(project, booting):
 
 
 def test_a_host_key_that_is_repaired_brings_the_node_back_by_itself(project, booting):
-    """The user adds the key in another terminal, and types nothing else."""
+    """The user adds the key in another terminal and types nothing else."""
     work = project(SNAKEFILE.replace("touch {output}", "until [ -e go ]; do sleep 0.1; done; touch {output}"))
     for name in booting.names:
         booting[name].start()
@@ -106,7 +106,7 @@ def test_a_login_that_worked_and_is_refused_is_tried_once_a_minute_and_not_rejec
     booting.authorized.write_text("")
     server.drop()
     run.until(r"node node1 is not used \(backoff\): .*was refused", 15)
-    time.sleep(5)  # a second attempt would be seen by now: the pauses begin with a second
+    time.sleep(5)  # a second attempt would have happened by now, because the pauses begin with one second
     assert server.log().count("Failed publickey") == 1
     booting.authorized.write_text(public_key(booting.key) + "\n")
     assert work.harbor("resume", "node1").returncode == 0

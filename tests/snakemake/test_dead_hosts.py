@@ -1,4 +1,4 @@
-"""Forty hosts that are off, hang or swallow packets: the others wait for them neither at the start nor later."""
+"""Forty hosts are off, hang or drop packets. The other hosts do not wait for them, at the start or later."""
 
 import json
 import time

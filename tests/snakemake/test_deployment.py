@@ -7,7 +7,7 @@ import pytest
 
 from tests.snakemake.harness import on
 
-pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node is slow on a busy machine
 
 SNAKEFILE = """
     rule all:
@@ -72,7 +72,7 @@ MODULES = 'module() { if [ "$1" = load ]; then shift; LOADED="$LOADED+$*"; expor
 
 @pytest.fixture(scope="module")
 def equipped(pool, tmp_path_factory):
-    """A node where `module` is a function of the shell, as on clusters."""
+    """Return a node where `module` is a function of the shell, as on clusters."""
     functions = tmp_path_factory.mktemp("modules") / "init.sh"
     functions.write_text(MODULES)
     pool.add("equipped", options=[f"SetEnv SHLVL=1 BASH_ENV={functions}"])

@@ -1,4 +1,4 @@
-"""`harbor detach`, a closed terminal, a second SIGTERM, an impatient Ctrl-C: what goes on, and what ends."""
+"""`harbor detach`, a closed terminal, a second SIGTERM and repeated Ctrl-C: some jobs go on, others end."""
 
 import ctypes
 import json
@@ -57,7 +57,7 @@ def begin(work: Workdir, options: list[str], running: int, mark: str | None = No
 
 
 def signal_aside(run: Run, number: int) -> None:
-    """Send a signal that does not wake the main thread, as one does not that comes the moment before it waits."""
+    """Send a signal that does not wake the main thread, as if it came just before the thread waits."""
     main, other = sorted(map(int, os.listdir(f"/proc/{run.process.pid}/task")))[:2]
     assert main == run.process.pid and ctypes.CDLL(None).tgkill(main, other, int(number)) == 0
 
@@ -98,7 +98,7 @@ def test_detached_jobs_go_on_and_the_same_command_takes_them_over(project, pool,
 
 
 def test_detaching_between_jobs_that_end_loses_none(project, pool):
-    """Short jobs end at the very moment: whatever Snakemake had not heard of is taken over, nothing runs twice."""
+    """Short jobs end at this moment. The next run takes over ends that Snakemake has not recorded. None runs twice."""
     work = project(WAITING.replace("range(6)", "range(500)"))
     go_on = work.directory / "go"
     go_on.mkdir()
@@ -114,7 +114,7 @@ def test_detaching_between_jobs_that_end_loses_none(project, pool):
 
 
 def test_a_hangup_that_is_ignored_changes_nothing(project, pool):
-    """nohup."""
+    """nohup ignores SIGHUP."""
     work = project(WAITING)
     ignored = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     run = begin(work, [*on(pool, "4/node1")], 4, before=ignored)
@@ -127,7 +127,7 @@ def test_a_hangup_that_is_ignored_changes_nothing(project, pool):
 
 
 def ended(work: Workdir, run: Run, mark: str, within: float) -> None:
-    """The run is over, and no process of it is left anywhere."""
+    """Check that the run has ended and none of its processes is left."""
     began = time.monotonic()
     run.wait(within)
     wait_until(lambda: not jobs_of(mark), max(1.0, within - (time.monotonic() - began)), "no process left")
@@ -148,7 +148,7 @@ def test_a_second_sigterm_is_ctrl_c(project, pool):
 
 
 def test_a_signal_that_does_not_wake_the_main_thread_is_heeded_all_the_same(project, pool):
-    """While no job ends, nothing else wakes it."""
+    """No job ends meanwhile, so nothing else wakes the main thread."""
     work, mark = project(STUBBORN), uuid.uuid4().hex
     run = begin(work, [*on(pool, "2/node1")], 2, mark)
     signal_aside(run, signal.SIGTERM)
@@ -163,7 +163,7 @@ def test_a_signal_that_does_not_wake_the_main_thread_is_heeded_all_the_same(proj
     ids=lambda value: getattr(value, "name", value),
 )
 def test_an_impatient_user_orphans_nothing(project, pool, number, gap):
-    """The second and the third Ctrl-C (or the third and fourth SIGTERM) come while stubborn jobs are being ended."""
+    """The second and third Ctrl-C (or the third and fourth SIGTERM) come while jobs that ignore TERM are ended."""
     work, mark = project(STUBBORN), uuid.uuid4().hex
     run = begin(work, [*on(pool, "2/node1", "1/node2")], 3, mark)
     wait_until(lambda: len(jobs_of(mark)) >= 6, 10, "the jobs' processes")

@@ -1,6 +1,6 @@
 """Every kind of job gives the same files as on the local executor, dispatched directly or by Snakemake on the node.
 
-This holds command.py, which takes the exact command from Snakemake's inside, to the Snakemake that is installed.
+It tests `snakemake_internals/capture.py`, which captures the command, with the Snakemake that is installed.
 """
 
 import os
@@ -139,7 +139,7 @@ rule hello:
 
 @pytest.fixture
 def kinds(project):
-    """The project above, under a name."""
+    """Make the project above under a name."""
 
     def make(name):
         work = project(SNAKEFILE, name)
@@ -156,7 +156,7 @@ def kinds(project):
 
 
 def files(work):
-    """Contents of everything that the workflow made, but for times."""
+    """Return the contents of all files that the workflow made, without times."""
     skip = (".snakemake", "bench.tsv")
     paths = [
         p for p in work.directory.rglob("*") if p.is_file() and not str(p.relative_to(work.directory)).startswith(skip)

@@ -1,4 +1,4 @@
-"""Hosts come and go while a run lasts: the host file is edited, nodes are drained and resumed."""
+"""Hosts join and leave during a run: the host file is edited, and nodes are drained and resumed."""
 
 import json
 import re
@@ -24,7 +24,7 @@ WAITING = """
 
 
 class Elastic:
-    """A run with a host file, and what the test asks of it."""
+    """A run with a host file, and the questions of the tests about it."""
 
     def __init__(self, project: Callable[..., Workdir], pool: Pool, lines: str, count: int) -> None:
         self.work = project(WAITING.replace("COUNT", str(count)))
@@ -36,13 +36,13 @@ class Elastic:
         self.run: Run = self.work.start(*options)
 
     def edit(self, lines: str) -> None:
-        """As editors do: a new file takes the old one's place."""
+        """Replace the file by a new one, as editors do."""
         new = self.list.with_suffix(".new")
         new.write_text(lines.replace(" ", "\n") + "\n" * bool(lines))
         new.replace(self.list)
 
     def effects(self) -> dict[str, str]:
-        """The node of each started job."""
+        """Return the node of each started job."""
         path = self.work.directory / "effects"
         lines = path.read_text().splitlines() if path.exists() else []
         assert len({line.split()[0] for line in lines}) == len(lines), f"a job ran twice: {lines}"

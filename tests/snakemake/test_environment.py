@@ -1,4 +1,4 @@
-"""The environment of a job on a node whose own one differs: what Snakemake sets wins, and nothing else changes."""
+"""On a node with another environment, the variables that Snakemake sets win, and nothing else changes."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import pytest
 
 from tests.snakemake.harness import on
 
-pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node is slow on a busy machine
 
 THREADS = ("OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 NODE = "PYTHONPATH=/nodes/own R_LIBS=/nodes/r MKL_NUM_THREADS=7 OMP_NUM_THREADS=7 TMPDIR=/nodes/t ONLY_NODE=1 POPPED=1"
@@ -44,7 +44,7 @@ SNAKEFILE = """
 
 @pytest.fixture(scope="module")
 def other(pool):
-    """A node with an environment of its own, as a profile or `SetEnv` makes it."""
+    """Return a node with an environment of its own, as a profile or `SetEnv` makes it."""
     if "other" not in pool.names:
         pool.add("other", options=[f"SetEnv SHLVL=1 {NODE}"])
     return pool
@@ -55,7 +55,7 @@ def environment(path):
 
 
 def fake_conda(directory):
-    """A `conda` that knows one environment, and an `activate` that changes nothing."""
+    """Make a `conda` that has one environment, and an `activate` that changes nothing."""
     base = directory / "conda"
     (base / "bin").mkdir(parents=True)
     (base / "bin" / "activate").write_text("export CONDA_FAKE=$1\n")

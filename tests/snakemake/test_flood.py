@@ -1,4 +1,4 @@
-"""Jobs that print too much: Snakemake's memory does not grow with it, and every byte is in the log."""
+"""Jobs print too much. Snakemake's memory does not grow with the output, and every byte is in the log."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from tests.snakemake.harness import Run, Workdir, on
 from tests.sshd import wait_until
 
 GROWTH_MB = 80
-LOG_MB = 60  # of a `harbor log`: 30 for Python and our modules, the rest for what it prints
+LOG_MB = 60  # MiB of a `harbor log`: 30 for Python and our modules, the rest for the output
 LOG = "import sys; from snakemake_executor_plugin_harbor.cli import main; sys.exit(main())"
 
 FLOODS = """
@@ -48,7 +48,7 @@ LIVE = """
 
 
 def peak_mb(process: "subprocess.Popen[str]") -> float:
-    """The most memory that a running process has had so far; 0 once it has ended."""
+    """Return the largest memory of a running process so far (MiB), or 0 if it has ended."""
     try:
         lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     except OSError:
@@ -57,7 +57,7 @@ def peak_mb(process: "subprocess.Popen[str]") -> float:
 
 
 def watch(process: "subprocess.Popen[str]", timeout: float = 90) -> float:
-    """Wait for a process to end; the most memory that it had (MiB)."""
+    """Wait for a process to end, and return its largest memory (MiB)."""
     peak = 0.0
 
     def ended() -> bool:
@@ -102,7 +102,7 @@ def test_a_flood_of_a_job_that_fails_is_told_by_its_end(project, pool):
 
 
 class Follower:
-    """`harbor log JOB -f`, its output in a file."""
+    """Runs `harbor log JOB -f` with its output in a file."""
 
     def __init__(self, work: Workdir) -> None:
         (job,) = json.loads(work.harbor("status", "--json").stdout)["jobs"]
@@ -119,7 +119,7 @@ class Follower:
 
 @pytest.fixture
 def followed(project, pool):
-    """A job that has printed 60 MB and waits, followed; and the controller's memory before."""
+    """Follow a job that has printed 60 MB and waits. Return also the controller's memory before that."""
     work = project(LIVE)
     run = work.start(*on(pool, "node1"))
     run.until("rule all", 30)

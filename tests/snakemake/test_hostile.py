@@ -1,4 +1,4 @@
-"""A node that has been taken over: what it says harms nobody but itself, and a run with an honest node succeeds."""
+"""Messages of a compromised node harm only that node, and a run with an honest node succeeds."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ JOBS = """
         shell: "echo $HARBOR_NODE_NAME >> effects; sleep 0.5; echo {wildcards.i} > {output}"
 """
 
-# In place of the node's Python: takes the agent's program from stdin, and is no agent. `mode` comes from the test.
+# This replaces the node's Python. It reads the agent's program from stdin but is no agent. The test sets `mode`.
 EVIL = r'''#!PYTHON
 import itertools, json, os, sys, threading, time
 
@@ -184,7 +184,7 @@ elif kind == "records":
 
 
 class Evil:
-    """The hostile program in a directory of its own, and the host list in which node1 runs it beside an honest one."""
+    """The hostile program, and a host list in which node1 runs it and another node is honest."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
@@ -217,13 +217,13 @@ def evil(tmp_path: Path) -> Evil:
 
 
 def tree(directory: Path) -> dict[str, bytes | None]:
-    """All files below a directory, with what is in them."""
+    """Return all files below a directory with their contents."""
     found = sorted(directory.rglob("*"))
     return {str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None for path in found}
 
 
 def precious(directory: Path) -> Path:
-    """Something that nobody asked to have touched."""
+    """Make a file that must not be touched."""
     (directory / "a/b").mkdir(parents=True)
     for name in ("file", "a/file", "a/b/file"):
         (directory / name).write_text("precious")
@@ -231,7 +231,7 @@ def precious(directory: Path) -> Path:
 
 
 def assert_plain(text: str) -> None:
-    """No control character in what Snakemake printed."""
+    """Check that Snakemake has printed no control character."""
     for line in text.splitlines():
         assert printable(line) == line, repr(line)
 
@@ -245,7 +245,7 @@ def assert_done(work: Workdir, count: int = 6, also: frozenset[str] = frozenset(
 
 @pytest.fixture(scope="module")
 def usual(pool, tmp_path_factory) -> float:
-    """The memory of a run without the hostile node (MiB)."""
+    """Return the memory (MiB) of a run without the hostile node."""
     directory = tmp_path_factory.mktemp("usual")
     run = Workdir(directory / "project", JOBS).start(*Evil(directory / "evil").options(pool, evil=False))
     peak = watch(run.process)
@@ -292,7 +292,7 @@ WAITING = """
 
 
 def record_of(spool: Path) -> dict[str, object]:
-    """What an honest agent wrote down of the one job that it was given."""
+    """Return the record that an honest agent made of its only job."""
     (path,) = spool.glob("*/*.job")
     record: dict[str, object] = {"job": f"{path.parent.name}/{path.name.split('.')[0]}", "attempt": 1}
     for line in path.read_text().splitlines():
@@ -301,7 +301,7 @@ def record_of(spool: Path) -> dict[str, object]:
 
 
 def poisoned(meta: dict[str, object], work: Path, outside: Path) -> list[dict[str, object]]:
-    """What a node was given to keep, and what it may make of it."""
+    """Return facts that a node was given to store, as a hostile node may change them."""
     escape = "\x1b]0;owned\x07"
     targets = [
         str(outside / "file"),
@@ -356,7 +356,7 @@ def test_what_a_node_says_of_an_earlier_runs_job_touches_nothing_else(
     evil.mode("records", known=[known], exited=[{**names, "code": -9, "reason": "lost"}])
     options = [*evil.options(pool), "--rerun-incomplete", "--nolock"]
     second = work.start(*options)
-    # What is no attempt is dropped. Then the notice counts that the honest agent left of the job's end.
+    # A record that is no attempt is dropped. Then the honest agent's exit notice of the job counts.
     second.until("adopted .* of an earlier run, .* on node1", 60)
     (evil.directory / "end").touch()
     peak = watch(second.process)

@@ -1,5 +1,6 @@
-"""A controller is killed, and the same command comes again in another guise: by another path, under another host name,
-with another host list or scratch directory, in a copy, or without the old `.snakemake`. No job runs twice at once.
+"""A controller is killed, and the same command runs again, but something has changed. No job runs twice at once.
+
+Changed are the path, the host name, the host list, the scratch directory, or `.snakemake`, or the directory is a copy.
 """
 
 import json
@@ -19,7 +20,7 @@ from tests.snakemake.harness import Run, Workdir, on, processes_in
 from tests.snakemake.test_adoption import AGAIN, effects, lock
 from tests.sshd import hosts, wait_until
 
-# The same effects wherever the directory is: relative paths only.
+# The paths are relative, so that the effects are the same wherever the directory is.
 PLAIN = """
 rule all:
     input: "out"
@@ -36,7 +37,7 @@ UNMARKED = (
 
 
 def local(directory: Path, *options: str) -> list[str]:
-    """Options for a run on this machine alone, with records of its own."""
+    """Return the options for a run on this machine alone, with records of its own."""
     scratch = ("--harbor-scratch", str(directory / "scratch"))
     return ["--executor", "harbor", "--jobs", "9", "--harbor-max-load", "50", "--harbor-hosts", "2/localhost", *scratch,
             *AGAIN, *options]  # fmt: skip
@@ -86,7 +87,7 @@ def test_a_directory_that_is_reached_through_a_link(project, tmp_path):
 
 
 def test_a_controller_with_another_host_name_takes_a_stale_lock_over(project, tmp_path):
-    """A laptop whose name changes, or another machine on the same directory, 60 s after the controller died."""
+    """The name of a laptop changes, or another machine uses the directory, 60 s after the controller was killed."""
     if subprocess.run(["unshare", "--uts", "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("no UTS namespaces here")
     work = project(PLAIN)
@@ -101,7 +102,7 @@ def test_a_controller_with_another_host_name_takes_a_stale_lock_over(project, tm
 
 
 def test_a_copy_of_the_directory_is_another_one(project, tmp_path):
-    """Also while the controller of the original runs."""
+    """This holds while the controller of the original runs, too."""
     work = project(PLAIN)
     options = local(tmp_path)
     run = work.start(*options)
@@ -145,7 +146,7 @@ def test_what_runs_ends_before_the_jobs_of_a_deleted_snakemake_start_again(proje
 
 
 def test_a_deleted_snakemake_while_its_controller_runs(project, tmp_path):
-    """What is needed of it is put back, so a second controller is refused."""
+    """The controller restores the files that it needs, so a second controller is refused."""
     work = project(PLAIN)
     options = local(tmp_path)
     run = work.start(*options)
@@ -200,7 +201,7 @@ def test_an_end_is_worth_nothing_once_its_outputs_were_deleted(project, pool, tm
 
 
 def silent(work: Workdir, tmp_path: Path, pool, *options: str) -> tuple[list[str], list[str]]:
-    """Options for node1 and node2 with records apart, and the targets."""
+    """Return the options for node1 and node2 with a scratch directory each, and the targets."""
     text = "".join(f"{name}: {{scratch: {tmp_path / name}, slots: 1}}\n" for name in ("node1", "node2"))
     (tmp_path / "hosts.yaml").write_text(text)
     return [*on(pool)[:-2], "--harbor-hostfile", str(tmp_path / "hosts.yaml"), *AGAIN, *options]

@@ -1,4 +1,4 @@
-"""What a controller leaves behind when it ends, or cannot write: fences, notices of ends, the journal."""
+"""Fences, exit notices and the journal, when a controller ends or cannot write."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.sshd import hosts, wait_until
 
 
 def sessions(pool, name: str) -> list[psutil.Process]:
-    """The processes of a node's SSH connections, without those of jobs."""
+    """Return the processes of a node's SSH connections, without those of jobs."""
     server = psutil.Process(pool[name].pid)
     return [one for one in server.children(recursive=True) if "sshd" in one.name()]
 
@@ -26,7 +26,7 @@ def fences(work: Workdir) -> list[str]:
 
 
 def test_ctrl_c_fences_what_it_cannot_reach(project, tmp_path):
-    """The node was cut off a moment ago, so nobody knows of that yet."""
+    """The node was cut off just before, so the controller has not noticed it yet."""
     work = project(PLAIN)
     with hosts(2, tmp_path / "sshd") as pool:
         options = silent(work, tmp_path, pool, "--harbor-lost-after", "600", "--harbor-fence-wait", "5")
@@ -52,7 +52,7 @@ def test_ctrl_c_fences_what_it_cannot_reach(project, tmp_path):
 
 
 def test_a_fence_that_cannot_be_written_is_tried_again_and_the_job_waits(project, tmp_path):
-    """As on a full shared filesystem."""
+    """The shared filesystem is full."""
     work = project(PLAIN)
     with hosts(2, tmp_path / "sshd") as pool:
         options = silent(work, tmp_path, pool, "--harbor-lost-after", "3", "--harbor-fence-wait", "5")
@@ -103,7 +103,7 @@ def test_an_edited_job_waits_for_its_old_version_on_a_node_that_answers_late(pro
 
 
 def test_an_old_version_that_does_not_end_is_waited_for(project, tmp_path):
-    """It cannot be ended at once: the job that follows is not started beside it, and the log says why it waits."""
+    """The old version cannot be ended at once. The new job is not started beside it, and the log says why it waits."""
     deaf = PLAIN.replace('shell: "', "shell: \"trap '' TERM; ")
     work = project(deaf)
     options = local(tmp_path)
@@ -133,7 +133,7 @@ def test_an_old_version_that_does_not_end_is_waited_for(project, tmp_path):
 
 
 def test_a_torn_notice_loses_no_other(project, pool, tmp_path):
-    """Two jobs have ended while nobody listened. One notice is torn for a while."""
+    """Two jobs have ended without a controller. One of the notices is incomplete for a while."""
     rules = PLAIN.replace('"out"', 'expand("out{i}", i=[1, 2])', 1).replace('"out"', '"out{i}"')
     work = project(rules)
     first = [*on(pool, "2/node1"), *AGAIN, "--harbor-scratch", str(tmp_path / "one")]

@@ -1,4 +1,4 @@
-"""Jobs that hang, take too long, fail or are lost: what is charged to `retries`, and what is not."""
+"""Jobs hang, take too long, fail or are lost. Only their own failures use up `retries`."""
 
 import os
 import time
@@ -24,7 +24,7 @@ COMMON = """
 
 @dataclass(frozen=True)
 class Effect:
-    """What one execution left behind at its start."""
+    """The line that one execution wrote at its start."""
 
     rule: str
     tried: int
@@ -40,7 +40,7 @@ def effects(work: Workdir) -> list[Effect]:
 
 
 def lose(effect: Effect) -> None:
-    """kill -9 of the job's agent and of the agent's guardian: nobody will know how it ends."""
+    """Kill (-9) the job's agent and its guardian, so that the job's end cannot be known."""
     agent = psutil.Process(effect.shell).parent()
     assert agent is not None and agent.name() == "harbor-agent"
     guardian = agent.parent()
@@ -77,7 +77,7 @@ def test_a_silent_job_is_warned_of_once_and_a_chatty_one_never(project, pool):
     run = work.start(*on(pool, "2/node1", "2/node2"), "--harbor-stall-after", "5", "--harbor-on-stall", "warn")
     begun = until(work, 3)
     run.until(TOLD)
-    time.sleep(7)  # long enough for another warning
+    time.sleep(7)  # this is long enough for another warning
     (work.directory / "go").touch()
     run.wait()
     run.expect(0)
@@ -117,7 +117,7 @@ def test_a_stalled_job_is_ended_and_runs_elsewhere_uncharged(project, pool):
 
 
 def test_runtime_ends_a_job_is_charged_and_may_be_raised_by_attempt(project, pool):
-    """One minute is the least that Snakemake can say; here it has ten seconds."""
+    """Snakemake's smallest runtime is one minute, which lasts ten seconds here."""
     slow = "[ {resources.tried} = 2 ] || sleep 300; echo {resources.runtime} > {output}"
     limits = "resources: tried=tried, runtime=lambda wildcards, attempt: attempt"
     work = project(
@@ -146,7 +146,7 @@ def test_an_exit_code_is_charged_to_retries(project, pool, scheduler):
 
 
 def test_a_job_that_is_lost_is_not_charged(project, pool):
-    """Agent and guardian are killed: the job's processes are ended by the next agent, and it runs again."""
+    """Agent and guardian are killed. The next agent ends the job's processes, and the job runs again."""
     work = project(
         flow(rule("lost", "sleep 1000 & echo $! > {params.top}/child.$HARBOR_ATTEMPT; " + WAIT, "retries: 0"))
     )

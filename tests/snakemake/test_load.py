@@ -1,4 +1,4 @@
-"""Placement follows what nodes really measure: foreign load in their /proc sends jobs elsewhere, in proportion."""
+"""Placement follows the load that nodes measure. Other load in their /proc sends jobs to other nodes in proportion."""
 
 import collections
 import os
@@ -15,7 +15,7 @@ CPUS = sorted(os.sched_getaffinity(0))
 
 
 class FakeProc:
-    """A node whose /proc/stat shows `busy` cores, and whose boot id is its own: bind mounts in a mount namespace."""
+    """A node with its own boot id, whose /proc/stat shows `busy` cores, by bind mounts in a mount namespace."""
 
     def __init__(self, directory: Path, name: str, busy: float) -> None:
         self.busy = busy
@@ -30,7 +30,7 @@ class FakeProc:
         self.python.chmod(0o755)
 
     def advance(self, seconds: float) -> None:
-        """Let the counters go on. In place and in one write of equal length, as readers have the file open."""
+        """Advance the counters, in place and in one write of equal length, because readers have the file open."""
         self.ticks += seconds * os.sysconf("SC_CLK_TCK")
         share = self.busy / len(CPUS)
         lines = [
@@ -44,7 +44,7 @@ class FakeProc:
 
 @pytest.fixture
 def loaded(tmp_path) -> Iterator[list[FakeProc]]:
-    """Three nodes: idle, half busy and fully busy with other people's work."""
+    """Return three nodes that are idle, half busy and fully busy with other people's work."""
     if os.getuid() != 0:
         pytest.skip("needs root for mount namespaces")
     nodes = [FakeProc(tmp_path, f"n{i}", len(CPUS) * share) for i, share in enumerate((0.0, 0.5, 1.0), 1)]

@@ -113,7 +113,7 @@ def test_what_no_node_takes_fails_with_a_sentence(project, pool, rules, said):
     run = work.run(*on(pool, "node1"), "--retries", "1").expect(1)
     assert said in run.text, run.text[-3000:]
     assert "Traceback" not in run.text
-    assert "node node1" not in run.text  # it is none of the node's business
+    assert "node node1" not in run.text  # the node does not need it
 
 
 def test_huge_params(project, pool):

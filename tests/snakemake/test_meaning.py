@@ -1,4 +1,4 @@
-"""Snakemake's meaning of things holds although jobs queue with harbor, as on its local executor with as many slots."""
+"""Snakemake behaves with jobs in harbor's queue as with its local executor and as many slots."""
 
 import threading
 import time
@@ -80,7 +80,7 @@ CHAINS = """
 
 
 def most_alive(work: Workdir, *options: str) -> int:
-    """The most temp() files that were there at once."""
+    """Return the largest number of temp() files that existed at once."""
     most, ended = 0, threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""One job's slow preparation holds up nobody else, and a run that ends does not wait for it."""
+"""One job's slow preparation does not delay other jobs, and a run that ends does not wait for it."""
 
 import signal
 import textwrap
@@ -169,7 +169,7 @@ def test_ctrl_c_does_not_wait_for_a_preparation(project, pool, kind):
         let_go(work)
     assert run.code == 1 and "Traceback" not in run.text, run.text
     assert not processes_in(work.directory) and not work.files("slow/*")
-    # What was begun is no obstacle.
+    # Files of the interrupted preparation do no harm.
     work.run(*on(pool, "40/node1"), *options, "--config", "count=30", "--rerun-incomplete", "--nolock").expect(0)
     assert len(work.files("slow/*")) == 30
 
@@ -235,7 +235,7 @@ def test_a_function_that_exits_fails_its_job(project, pool, where):
     run = work.run(*on(pool, "node1"), *options, "--keep-going").expect(1)
     assert "SystemExit: no such" in run.text and "internal error" not in run.text, run.text
     assert not work.files("out")
-    if where == "command factory":  # Snakemake's own thread evaluates params again for a failed job, and ends
+    if where == "command factory":  # Snakemake's own thread evaluates params again for a failed job, and then ends
         assert work.files("other")
 
 

@@ -1,10 +1,10 @@
-"""What jobs ask for, against what there is: as the local executor, which runs on what there is, would have it."""
+"""Requests of jobs that exceed the nodes are handled as by the local executor."""
 
 import pytest
 
 from tests.snakemake.harness import on
 
-pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node is slow on a busy machine
 
 THREADS = """
     rule all:

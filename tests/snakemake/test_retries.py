@@ -1,4 +1,4 @@
-"""`--retries`: the next try of a job that failed on a node goes to another one."""
+"""With `--retries`, the next try of a job that failed on a node goes to another node."""
 
 import pytest
 

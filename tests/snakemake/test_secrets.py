@@ -79,7 +79,7 @@ def _arguments(process: psutil.Process) -> list[str]:
 
 
 def _files(directory: Path) -> list[Path]:
-    """Everything that the run wrote: the working directory, its journal, the nodes' spool."""
+    """Return all files of the run: the working directory, its journal, the nodes' spool."""
     roots = [directory, Path(f"/var/tmp/harbor-{os.getuid()}")]
     return [path for root in roots for path in root.rglob("*") if path.is_file()]
 
@@ -88,7 +88,7 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes() if path.stat().st_mtime > _since else b""
     except FileNotFoundError:
-        return b""  # another test's, and gone
+        return b""  # it belonged to another test and is removed
 
 
 _since = psutil.Process().create_time()

@@ -1,4 +1,4 @@
-"""Shadow directories: a full one beside shallow ones, and the same contents as the local executor's."""
+"""A full shadow directory beside shallow ones, with the same contents as under the local executor."""
 
 import os
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_a_shallow_one_does_not_lead_to_the_others(project, pool):
 
 
 def plant(work):
-    """Files of every kind."""
+    """Make files of every kind."""
     here: Path = work.directory
     for name in ("a/b/c", "empty", ".hidden", "with blanks"):
         (here / name).mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_links_to_a_parent_and_nested_directories_of_snakemake_do_not_matter(pro
 
 
 def test_shadow_directories_inside_the_working_directory(project, pool):
-    """`--shadow-prefix`: the walk comes to the directory that it makes."""
+    """With `--shadow-prefix`, the walk reaches the directory that it makes."""
     work = project(BESIDE.replace(', "here"', ""))
     work.run(*on(pool, "8/node1"), "--shadow-prefix", "scratch", timeout=40).expect(0)
     assert len(work.files("full/*")) == 2

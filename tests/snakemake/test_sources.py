@@ -8,7 +8,7 @@ import pytest
 from tests.lab import Lab
 from tests.snakemake.harness import Workdir, on
 
-pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node is slow on a busy machine
 
 MODULE = """
 rule given:
@@ -78,7 +78,7 @@ def test_sources_scripts_and_wrappers_from_elsewhere(tmp_path):
     (elsewhere / "wrapper" / "environment.yaml").write_text("")
     shared.mkdir()
     work = Workdir(shared / "project", SNAKEFILE.format(elsewhere=elsewhere))
-    # Hosts have homes and a /tmp of their own; Snakemake itself they shall have.
+    # Hosts have homes and a /tmp of their own, but they need Snakemake itself.
     software = {Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]}
     with Lab(2, [shared, *software], tmp_path / "lab") as lab:
         try:

@@ -1,4 +1,4 @@
-"""Files in a storage, under every kind of --shared-fs-usage: what jobs make is in the storage in the end."""
+"""Under every kind of --shared-fs-usage, the outputs of jobs are in the storage in the end."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.snakemake.harness import on
 
-pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node is slow on a busy machine
 
 PLUGINS = Path(__file__).parent / "storage"
 SNAKEFILE = """

@@ -1,4 +1,4 @@
-"""kill -9 of the controller, Ctrl-C, SIGTERM: nothing is lost, nothing runs twice, nothing is left."""
+"""After kill -9 of the controller, Ctrl-C or SIGTERM, no job is lost or runs twice, and no process is left."""
 
 import signal
 import time
@@ -34,11 +34,11 @@ EVERY = [str(i) for i in range(20)]
 
 
 def test_after_kill_9_every_job_is_adopted_and_ran_once(project, pool):
-    """20 jobs run on four nodes, some end while nobody looks: the same command again takes all of them over."""
+    """20 jobs run on four nodes, and some end without a controller. The same command takes all of them over."""
     work = project(WAITING)
     (work.directory / "go").mkdir()
     options = [*on(pool, "5/node1", "5/node2", "5/node3", "5/node4"), "--rerun-incomplete", "--nolock"]
-    # A set is in another order in another process: to Snakemake alone, params of finished jobs would have changed.
+    # A set has another order in another process, so Snakemake would see changed params of finished jobs.
     options += ["--scheduler", "harbor", "--rerun-triggers", "mtime"]
     first = work.start(*options)
     wait_until(lambda: effects(work.directory) == EVERY, 40, "20 started jobs")
@@ -104,8 +104,8 @@ STUBBORN = """
 
 @pytest.mark.parametrize("nodes", [("2/localhost",), ("1/node1", "1/node2")], ids=["localhost", "ssh"])
 def test_ctrl_c_leaves_no_process_and_no_old_output_is_lost(project, pool, nodes):
-    """Jobs that ignore TERM and put children into other sessions are gone within 10 s; jobs that never started
-    under --forceall still have their outputs."""
+    """Jobs that ignore TERM and start children in other sessions end within 10 s. Jobs that never started under
+    --forceall still have their outputs."""
     work = project(STUBBORN)
     (work.directory / "out").mkdir()
     for i in range(12):
@@ -139,7 +139,7 @@ def test_sigterm_starts_nothing_more_and_ends_cleanly(project, pool):
 
 
 def test_an_exception_of_ours_ends_the_run_with_its_traceback(project, pool):
-    """A bug on one of harbor's threads must neither hang nor pass silently."""
+    """A bug on one of harbor's threads does not let the run hang, and is not silent."""
     bug = (
         "from snakemake_executor_plugin_harbor.core import attempt_events\n"
         "def broken(self, event, now):\n    raise RuntimeError('a bug of ours')\n"
@@ -151,7 +151,7 @@ def test_an_exception_of_ours_ends_the_run_with_its_traceback(project, pool):
 
 
 def test_an_unreachable_node_is_fenced_before_its_job_starts_elsewhere(project, tmp_path):
-    """The SSH server is gone for good: the job ends there and runs once to its end on another node."""
+    """The SSH server does not come back. The job ends there and runs once to its end on another node."""
     work = project(
         """
         rule all:
@@ -178,7 +178,7 @@ def test_an_unreachable_node_is_fenced_before_its_job_starts_elsewhere(project, 
 
 
 def test_a_dropped_connection_is_not_a_failure(project, tmp_path):
-    """Every connection is cut twice while jobs run: they go on, and harbor takes their ends in."""
+    """Every connection is cut twice while jobs run. The jobs go on, and harbor reports their ends."""
     work = project(WAITING.replace("range(20)", "range(6)"))
     (work.directory / "go").mkdir()
     with hosts(2, tmp_path / "sshd") as pool:

@@ -1,10 +1,10 @@
-"""A Snakemake on a node works in the directory that ours works in, however that one was named."""
+"""A Snakemake on a node works in the controller's working directory, in whatever way that is given."""
 
 import pytest
 
 from tests.snakemake.harness import on
 
-pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node takes its time on a busy machine
+pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node is slow on a busy machine
 
 RULES = """
     import os
@@ -53,7 +53,7 @@ def test_jobs_of_every_kind_write_where_the_rules_say(project, pool, workdir, op
     (here / "flow" / "scripts" / "two.py").write_text("open(snakemake.output[0], 'w').write('second')")
     (here / "flow" / "more.smk").write_text('workdir: "out"\n')
     (here / "flow" / "Snakefile").write_text("\n".join(line[4:] for line in RULES.format(workdir=workdir).split("\n")))
-    # Snakemake reads a Snakefile where --directory leads it to.
+    # Snakemake reads the Snakefile in the directory that --directory names.
     started = here / where if options else here
     started.mkdir(exist_ok=True)
     (started / "defaults.yaml").write_text("a: 1\nb: 2\n")

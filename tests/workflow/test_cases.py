@@ -1,4 +1,4 @@
-"""The cases: any text that a cell can hold is a value, and what is not is refused with file and line."""
+"""Any text of a cell can be a value of a case. Everything else is refused with file and line."""
 
 import csv
 import io

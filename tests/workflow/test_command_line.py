@@ -1,4 +1,4 @@
-"""What `{name}` means in a command line: a value arrives as it is at every place, or the line is refused."""
+"""A value in place of `{name}` arrives unchanged at every place of a command line, or the line is refused."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ import sweep_config  # noqa: E402
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-# Every place at which any value can be written; each prints the value and a NUL.
+# These are all places at which every value can be written. Each line prints the value and a NUL.
 PLACES = [
     "printf '%s\\0' {v}",
     'printf "%s\\0" "{v}"',
@@ -101,7 +101,7 @@ WORDS = st.recursive(
 )
 @settings(max_examples=80, deadline=None)
 def test_another_value_changes_nothing_but_itself(word, value):
-    """The line prints the same for a harmless value and for one that is full of quotes, but for the value."""
+    """With a value full of quotes, the line prints the same as with a harmless value, apart from the value."""
     line = f"printf '%s|' {word}"
     try:
         given_line = command_line.substitute(line, {"v": value})

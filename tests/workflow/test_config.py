@@ -1,4 +1,4 @@
-"""The configuration: what is read, and that every mistake names its key."""
+"""The configuration is read, and the error for each mistake names its key."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Results: each value is in the table, or a sentence names the case, the file, and the line or the key."""
+"""Each value of a result is in the table, or an error names the case, the file, and the line or key."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ import csv_table  # noqa: E402
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    """Collects one case with a result file; returns the table's rows, or the sentence."""
+    """Return a function that collects one case with a result file and returns the table's rows or the error."""
     monkeypatch.chdir(tmp_path)
 
     def make(data, name="r.json", params=None, ran="{}"):

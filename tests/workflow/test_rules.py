@@ -1,4 +1,4 @@
-"""The rules beyond the common case: updates of the workflow, modules, names with braces, no matplotlib."""
+"""The rules in special cases: updates of the workflow, modules, names with braces, no matplotlib."""
 
 import shutil
 from pathlib import Path
@@ -109,7 +109,7 @@ def test_a_result_that_is_missing_or_nonsense_says_so_and_runs_no_case_again(pro
 
 
 def test_tables_of_any_size_and_cases_that_are_left_over(project):
-    """Three cases have more values than one argument can hold; two of them are taken out again."""
+    """Three cases have more values than one argument can hold. Two of them are removed again."""
     (project.directory / "config/config.yaml").write_text(
         "sweeps: {s: {template: template, cases: cases.csv, run: \"printf 'y\\n1\\n' > r.csv\", result: r.csv}}"
     )

@@ -1,4 +1,4 @@
-"""step.py as it runs on a node: on the oldest and the newest Python found, without Snakemake."""
+"""step.py runs as on a node, on the oldest and the newest Python that are found, without Snakemake."""
 
 import json
 import os
@@ -21,7 +21,7 @@ PYTHONS = list(dict.fromkeys([str(PYENV[0]), str(PYENV[-1])] if PYENV else [sys.
 
 @pytest.fixture(params=PYTHONS, ids=lambda path: Path(path).parts[-3])
 def node(request, tmp_path, monkeypatch):
-    """Starts step.py in a project as a node would; returns the process."""
+    """Return a function that starts step.py in a project as a node does, and returns the process."""
     monkeypatch.chdir(tmp_path)
     template = tmp_path / "template"
     (template / "sub").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""step.py when something breaks: full disks, closed outputs, copies that fail, locales, results of somebody else."""
+"""step.py with full disks, closed outputs, copies that fail, odd locales, and files that are no result."""
 
 import json
 import os
@@ -17,7 +17,7 @@ DEV_FULL = Path("/dev/full")
 
 @pytest.fixture(params=PYTHONS, ids=lambda path: Path(path).parts[-3])
 def step(request, tmp_path, monkeypatch):
-    """Starts step.py in a project as a node would; `limit` is the size that files can have, as a full disk would."""
+    """Return a function that starts step.py in a project as a node does. `limit` bounds file sizes."""
     monkeypatch.chdir(tmp_path)
     Path("template/sub").mkdir(parents=True)
     Path("template/base").write_text("1\n")
@@ -46,7 +46,7 @@ def ended(process, code, *texts):
     return out
 
 
-# More than a pipe holds, by a command that would write for ever or that waits for its writer's end.
+# The output is larger than a pipe's buffer. The command writes for ever, or waits until its writer ends.
 WRITERS = ["yes", "yes & wait", "head -c 3000000 /dev/zero; sleep 60", "trap '' TERM; yes & wait; sleep 60"]
 
 
@@ -148,7 +148,7 @@ def test_a_case_may_be_called_like_a_temporary_file(step):
     assert Path("a.part").exists() and Path("a").exists()
 
 
-# What makes the result: commands of run, commands of post; and the reason why it is none.
+# The commands of run, those of post, and the reason why the file is no result.
 OLD = "it is older than the case"
 RESULTS = [
     (["true"], ["true"], OLD),

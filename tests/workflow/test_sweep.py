@@ -1,4 +1,4 @@
-"""The sweep from configuration to table: with real Snakemake, on one machine and on four real SSH nodes."""
+"""A sweep from configuration to table, with real Snakemake, on one machine and on four real SSH nodes."""
 
 import csv
 import os
@@ -30,7 +30,7 @@ sweeps:
 
 @pytest.fixture
 def sweep(tmp_path):
-    """A small sweep; returns a project whose runs use the shipped Snakefile."""
+    """Return a project with a small sweep, whose runs use the shipped Snakefile."""
 
     def make(name="sweep", config=CONFIG):
         work = Workdir(tmp_path / name, "")
@@ -64,7 +64,7 @@ def trace(work):
 
 
 def test_table_and_what_a_change_runs_again(sweep):
-    """A case, the template, a script, a command: each re-runs exactly what it affects."""
+    """A change of a case, the template, a script or a command runs exactly what it affects again."""
     work = sweep()
     here = work.directory
 

@@ -1,5 +1,6 @@
-"""The template: no case writes into it or sees another case's files, whatever links it has; what cannot be copied is
-refused before any job runs."""
+"""No case writes into the template or sees another case's files, whatever links it has.
+
+A template that cannot be copied is refused before any job runs."""
 
 import os
 import socket
@@ -22,7 +23,7 @@ SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A project whose template has a file, a directory and, beside it, something to link to."""
+    """Make a project whose template has a file, a directory and, beside it, a target for links."""
     home = tmp_path / "project"
     (home / "template/sub").mkdir(parents=True)
     monkeypatch.chdir(home)
@@ -38,7 +39,7 @@ def load(template="template"):
 
 
 def copies(template="template"):
-    """The sweep's own copy and that of a case, as the rules make them."""
+    """Make the sweep's own copy and that of a case, as the rules do."""
     os.makedirs("results/s/.steps", exist_ok=True)
     os.makedirs("results/s/cases", exist_ok=True)
     case_files.copy_tree(template, "results/s/.steps/template")
