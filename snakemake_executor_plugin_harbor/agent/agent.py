@@ -127,6 +127,8 @@ class Agent:
                         os.read(wake, 4096)
                     except OSError:
                         pass
+            if not self.wire.closed and self.latest.has_replaced_us(time.monotonic()):
+                self.wire.close()
             if self.wire.closed and not self.disconnected:
                 self.continue_alone()
             self.runner.reap()

@@ -14,6 +14,8 @@ import hashlib
 import os
 
 SIZE = 64
+# Seconds for which an agent keeps its connection after a later agent has come.
+LINGER = 10.0
 
 
 class LatestAgent:
@@ -30,6 +32,7 @@ class LatestAgent:
         self.name = name.encode("ascii").ljust(SIZE)[:SIZE]
         self.fd = None
         self.registered = False
+        self.another_since = None
         try:
             while self.fd is None:
                 self.open()
@@ -52,6 +55,16 @@ class LatestAgent:
     def is_another(self):
         """Return whether a later agent has come."""
         return self.registered and os.pread(self.fd, SIZE, 0) != self.name
+
+    def has_replaced_us(self, now):
+        """Return whether a later agent has been here for LINGER seconds.
+
+        A controller has one connection per node. So ours is dead, although no end of it has arrived: after a long
+        partition that may take minutes, or two hours if the other side has given up.
+        """
+        if self.another_since is None and self.is_another():
+            self.another_since = now
+        return self.another_since is not None and now - self.another_since >= LINGER
 
     def leave(self):
         """Give the file back when this agent ends. The last agent removes it."""

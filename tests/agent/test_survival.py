@@ -156,3 +156,20 @@ def test_a_scratch_directory_that_was_removed_is_made_again(agents, tmp_path):
     agent.received.clear()
     assert agent.wait_for("load")["disk_free_mb"] > 0
     assert agent.run("exit 3")["code"] == 3
+
+
+def test_an_agent_whose_controller_has_a_later_one_ends_with_its_jobs(agents, tmp_path):
+    """Found by the soak: after a long partition no end of the old connection arrives, and the agent stayed."""
+    go = tmp_path / "go"
+    first = agents()
+    first.start(f"until [ -e {go} ]; do sleep 0.05; done")
+    first.wait_for("started")
+    second = agents()
+    assert second.wait_for("known")["state"] == "running"
+    assert second.run("exit 3", "r/2")["code"] == 3
+    wait_until(lambda: first.process.stdout.read(65536) == b"", 30, "the first agent closes its connection")
+    assert first.process.poll() is None, "it stays for its job"
+    go.touch()
+    wait_until(lambda: first.process.poll() is not None, 20, "the end of the first agent, whose connection is open")
+    assert second.exited()["code"] == 0
+    assert second.run("exit 4", "r/3")["code"] == 4
