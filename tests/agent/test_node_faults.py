@@ -178,9 +178,21 @@ def boot(python, tmp_path):
         agent.process.wait(20)
 
 
+def is_job(process):
+    """Return False for an agent or a guardian."""
+    with suppress(psutil.NoSuchProcess):
+        return not process.name().startswith("harbor-")
+    return True
+
+
 def send(agent, number, spare=()):
     """Send a signal to all processes of a machine, except to those that keep it up."""
-    for process in psutil.Process(agent.process.pid).children(recursive=True)[::-1]:
+    processes = psutil.Process(agent.process.pid).children(recursive=True)[::-1]
+    if number == signal.SIGTERM:
+        # The kernel sends TERM to all at once. Here the agent gets it first, because it must not see the end of a job
+        # that has trapped TERM before its own TERM has come.
+        processes.sort(key=is_job)
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
             first = process.ppid() == agent.process.pid
             if (number == signal.SIGKILL or not first) and process.cmdline() not in spare:
