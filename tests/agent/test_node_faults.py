@@ -185,6 +185,12 @@ def is_job(process):
     return True
 
 
+def command_of(process):
+    with suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
+
+
 def send(agent, number, spare=()):
     """Send a signal to all processes of a machine, except to those that keep it up."""
     processes = psutil.Process(agent.process.pid).children(recursive=True)[::-1]
@@ -241,8 +247,10 @@ def test_a_pkill_is_no_shutdown(boot, tmp_path, code):
     """It reaches agent, guardian and job, but not every process. So the job has failed."""
     first = boot("first", "sleep 100000")
     record = begin(first, tmp_path, code)
-    time.sleep(0.5)  # what is spared has to be older than the signal
-    send(first, signal.SIGTERM, spare=[["sleep", "100000"]])
+    spare = ["sleep", "100000"]
+    (spared,) = [p for p in psutil.Process(first.process.pid).children(recursive=True) if command_of(p) == spare]
+    wait_until(lambda: time.time() - spared.create_time() > 0.5, 10, "a spared process that is older than the signal")
+    send(first, signal.SIGTERM, spare=[spare])
     wait_until(lambda: '"exit"' in record.read_text(), 30, "its end on record")
     send(first, signal.SIGKILL)
     second = boot("second")

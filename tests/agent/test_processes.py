@@ -152,7 +152,8 @@ def test_daemons_of_jobs_that_run_side_by_side_are_distinguished(agent, tmp_path
     assert agent.exited()["code"] == 3
     if not quiet:
         wait_until(lambda: not sleepers(mine), 10, "its end")
-    time.sleep(1.5)
+    seen = len(agent.received)
+    agent.wait(lambda _: sum(m["t"] == "load" for m in agent.received[seen:]) >= 8)  # it looks once per second
     assert sleepers(other), "that belongs to a job that goes on"
     (tmp_path / "go").touch()
     assert agent.exited("r/2")["code"] == 0
