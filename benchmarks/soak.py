@@ -31,16 +31,14 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from soak_faults import Weather
+from soak_verdict import left_on, verdict
 
 from tests.lab import Lab, LabError
 
@@ -70,115 +68,6 @@ WORK = """
 """
 HUNG_S = 180.0
 PATIENCE = 3
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A fault of a host, the action that ends it after `least` to `most` seconds, and how often it is drawn.
-
-    `begin` returns True if the fault excuses that jobs of the host run again.
-    """
-
-    begin: Callable[[Lab, str], bool]
-    end: Callable[[Lab, str], object] | None
-    least: float
-    most: float
-    weight: int = 2
-
-
-def inflict(kind: str, excuse: bool = False) -> Callable[[Lab, str], bool]:
-    def begin(lab: Lab, host: str) -> bool:
-        lab.fault(host, kind)
-        return excuse
-
-    return begin
-
-
-def kill(*victims: str) -> Callable[[Lab, str], bool]:
-    """Kill (-9) the newest process of each name on a host. Return True if no other process knows how jobs end."""
-
-    def begin(lab: Lab, host: str) -> bool:
-        told = lab.exec(host, ["sh", "-c", KILL, "kill", *victims]).stdout.split()
-        return "alone" in told or len(victims) > 1
-
-    return begin
-
-
-KILL = """
-    for name; do
-        pid=$(pgrep -n -x $name) || continue
-        parent=$(ps -o comm= -p $(ps -o ppid= -p $pid))
-        [ "$parent" = harbor-guardian ] || pgrep -P $pid -x harbor-agent >/dev/null || echo alone
-        kill -9 $pid
-    done
-"""
-
-FAULTS = {
-    "power cut": Fault(inflict("crash", excuse=True), inflict("reboot"), 3, 25, 3),
-    "shutdown": Fault(inflict("shutdown", excuse=True), inflict("reboot"), 3, 25),
-    "boot before the mount": Fault(inflict("reboot-unshared", excuse=True), inflict("restore-shared"), 2, 12),
-    "lost directory": Fault(inflict("lose-shared"), inflict("restore-shared"), 1, 12),
-    "reboot": Fault(inflict("reboot", excuse=True), None, 0, 0),
-    "short partition": Fault(inflict("partition"), inflict("heal"), 2, 15),
-    "long partition": Fault(inflict("partition"), inflict("heal"), 35, 45),
-    "slow link": Fault(inflict("slow"), inflict("heal"), 5, 15, 1),
-    "no sshd": Fault(inflict("kill-sshd"), inflict("start-sshd"), 3, 15, 1),
-    "dropped connections": Fault(inflict("drop-connections"), None, 0, 0, 3),
-    "freeze": Fault(inflict("freeze"), inflict("thaw"), 1, 6),
-    "full disk": Fault(inflict("disk-full"), inflict("disk-free"), 2, 10),
-    "killed agent": Fault(kill("harbor-agent"), None, 0, 0),
-    "killed guardian": Fault(kill("harbor-guardian"), None, 0, 0),
-    "killed both": Fault(kill("harbor-guardian", "harbor-agent"), None, 0, 0, 1),
-}
-
-
-@dataclass
-class Weather:
-    """Draws faults, ends them in time, and records which ones excuse a second run of a job."""
-
-    lab: Lab
-    random: random.Random
-    healthy: int
-    count: Counter[str] = field(default_factory=Counter)
-    excuses: list[tuple[str, float]] = field(default_factory=list)
-    told: list[tuple[float, str, str]] = field(default_factory=list)
-    _ailing: dict[str, tuple[float, Fault]] = field(default_factory=dict)
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    @contextmanager
-    def raging(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._rage)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            thread.join()
-
-    def _rage(self) -> None:
-        while not self._stop.wait(self.random.uniform(0.3, 3.0)):
-            self._relieve(time.monotonic())
-            well = [host for host in self.lab.hosts if host not in self._ailing]
-            if len(well) > self.healthy:
-                name = self.random.choices(list(FAULTS), [fault.weight for fault in FAULTS.values()])[0]
-                self._strike(self.random.choice(well), name)
-        self._relieve(float("inf"))
-
-    def _strike(self, host: str, name: str) -> None:
-        fault = FAULTS[name]
-        self.count[name] += 1
-        self.told.append((time.time(), host, name))
-        at = time.time()
-        if fault.begin(self.lab, host):
-            self.excuses.append((host, at))
-        if fault.end is not None:
-            self._ailing[host] = (time.monotonic() + self.random.uniform(fault.least, fault.most), fault)
-
-    def _relieve(self, now: float) -> None:
-        for host, (until, fault) in list(self._ailing.items()):
-            if now >= until and fault.end is not None:
-                fault.end(self.lab, host)
-                del self._ailing[host]
 
 
 class Controller:
@@ -254,7 +143,7 @@ class Controller:
             return subprocess.Popen(command, cwd=self._directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def _explain(self) -> None:
-        """Return what `harbor explain` shows of jobs that have not ended."""
+        """Print what `harbor explain` shows of jobs that have not ended."""
 
         def harbor(*words: str) -> str:
             code = "import sys; from snakemake_executor_plugin_harbor.cli import main; sys.exit(main())"
@@ -269,71 +158,6 @@ class Controller:
     def _give_up(self, why: str) -> None:
         print((self._directory / "snakemake.log").read_text(errors="replace")[-6000:], file=sys.stderr)
         raise SystemExit(f"soak: {why}; what was left is in {self._directory}")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a trace."""
-
-    what: str
-    host: str
-    attempt: str
-    at: float
-
-
-def verdict(directory: Path, wanted: list[str], excuses: list[tuple[str, float]]) -> tuple[Counter[str], list[str]]:
-    """Return the counts over all traces, and a text about what is wrong."""
-    counts: Counter[str] = Counter()
-    wrong: list[str] = []
-    for output in wanted:
-        path = directory / output
-        if not path.exists() or path.read_text() != f"{output}\n":
-            counts["lost"] += 1
-            wrong.append(f"lost: {output}")
-        trace = directory / "traces" / output.replace("/", "_")
-        lines = [line_of(text) for text in trace.read_text().splitlines()] if trace.exists() else []
-        attempts = list(dict.fromkeys(line.attempt for line in lines))
-        counts["attempts"] += len(attempts)
-        newest = ""
-        for line in lines:
-            newest = line.attempt if line.what == "start" else newest
-            if line.attempt != newest:
-                counts["duplicated"] += 1
-                wrong.append(f"duplicated: {output}: {line} after the start of {newest}")
-                break
-        ends = [line for line in lines if line.what == "end"]
-        for end, later in pairwise(ends):
-            begun, again = (next(line.at for line in lines if line.attempt == one.attempt) for one in (end, later))
-            if any(host == end.host and begun - 1 < at < again for host, at in excuses):
-                counts["redone"] += 1
-            else:
-                counts["duplicated"] += 1
-                wrong.append(f"duplicated: {output}: ended as {end}, and ran again: {later}")
-    return counts, wrong
-
-
-def line_of(text: str) -> Line:
-    what, host, attempt, at = text.split()
-    return Line(what, host, attempt, float(at))
-
-
-def left_on(lab: Lab) -> list[str]:
-    """Return processes and files of harbor on the hosts, after the time that agents need to end."""
-    deadline = time.monotonic() + 20
-    while True:
-        found = []
-        for host in lab.hosts:
-            found += [f"{host}: {argv}" for _, argv in lab.processes(host) if is_ours(argv)]
-            files = lab.exec(host, ["find", "/var/tmp", "-mindepth", "1"]).stdout.split()
-            found += [f"{host}: {path}" for path in files if "harbor" in path]
-        if not found or time.monotonic() > deadline:
-            return found
-        time.sleep(0.5)
-
-
-def is_ours(argv: list[str]) -> bool:
-    """Return True for the command line of an agent, a guardian or a job."""
-    return any("binascii" in word or "work.sh" in word for word in argv)
 
 
 def main() -> None:
@@ -351,6 +175,7 @@ def main() -> None:
     (directory / "traces").mkdir(parents=True)
     (directory / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
     (directory / "work.sh").write_text(textwrap.dedent(WORK))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, and then controllers would not detach
     os.environ["HOME"] = str(base)  # so that no file of the user is read or written
     with Lab(given.hosts, [directory], base / "lab") as lab:
         code = soak(lab, directory, given)

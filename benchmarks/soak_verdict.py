@@ -1,0 +1,81 @@
+"""The verdict of the soak (`soak.py`): what the traces of all attempts say, and what is left on the hosts."""
+
+import contextlib
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from tests.lab import Lab
+from tests.sshd import wait_until
+
+LEFT_S = 20.0
+"""Agents need up to this time to end after the last run."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a trace."""
+
+    what: str
+    host: str
+    attempt: str
+    at: float
+
+
+def verdict(directory: Path, wanted: list[str], excuses: list[tuple[str, float]]) -> tuple[Counter[str], list[str]]:
+    """Return the counts over all traces, and a text about what is wrong."""
+    counts: Counter[str] = Counter()
+    wrong: list[str] = []
+    for output in wanted:
+        path = directory / output
+        if not path.exists() or path.read_text() != f"{output}\n":
+            counts["lost"] += 1
+            wrong.append(f"lost: {output}")
+        trace = directory / "traces" / output.replace("/", "_")
+        lines = [line_of(text) for text in trace.read_text().splitlines()] if trace.exists() else []
+        attempts = list(dict.fromkeys(line.attempt for line in lines))
+        counts["attempts"] += len(attempts)
+        newest = ""
+        for line in lines:
+            newest = line.attempt if line.what == "start" else newest
+            if line.attempt != newest:
+                counts["duplicated"] += 1
+                wrong.append(f"duplicated: {output}: {line} after the start of {newest}")
+                break
+        ends = [line for line in lines if line.what == "end"]
+        for end, later in pairwise(ends):
+            begun, again = (next(line.at for line in lines if line.attempt == one.attempt) for one in (end, later))
+            if any(host == end.host and begun - 1 < at < again for host, at in excuses):
+                counts["redone"] += 1
+            else:
+                counts["duplicated"] += 1
+                wrong.append(f"duplicated: {output}: ended as {end}, and ran again: {later}")
+    return counts, wrong
+
+
+def line_of(text: str) -> Line:
+    what, host, attempt, at = text.split()
+    return Line(what, host, attempt, float(at))
+
+
+def left_on(lab: Lab) -> list[str]:
+    """Return processes and files of harbor on the hosts, after the time that agents need to end."""
+    found: list[str] = []
+
+    def nothing() -> bool:
+        found.clear()
+        for host in lab.hosts:
+            found.extend(f"{host}: {argv}" for _, argv in lab.processes(host) if is_ours(argv))
+            files = lab.exec(host, ["find", "/var/tmp", "-mindepth", "1"]).stdout.split()
+            found.extend(f"{host}: {path}" for path in files if "harbor" in path)
+        return not found
+
+    with contextlib.suppress(TimeoutError):
+        wait_until(nothing, LEFT_S)
+    return found
+
+
+def is_ours(argv: list[str]) -> bool:
+    """Return True for the command line of an agent, a guardian or a job."""
+    return any("binascii" in word or "work.sh" in word for word in argv)
