@@ -1,4 +1,4 @@
-"""A new controller recognises the jobs of an earlier one, with and without its journal, from all nodes."""
+"""A new controller recognises the jobs of an earlier one, with and without its journal."""
 
 import json
 import os
@@ -6,42 +6,14 @@ import random
 import shutil
 import sqlite3
 import textwrap
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.snakemake.harness import Run, Workdir, apart, on, processes_in
-from tests.sshd import hosts, wait_until
+from tests.snakemake.crashed import AGAIN, EFFECT, HEAD, ONE, PYTHON, WAIT, crash, effects, finish, make
+from tests.snakemake.harness import Workdir, apart, on, processes_in
+from tests.sshd import wait_until
 
-AGAIN = ("--rerun-incomplete", "--nolock")
-WAIT = "until [ -e {params.top}/go ]; do sleep 0.1; done; "
-EFFECT = "echo {resources.tried} $HARBOR_NODE_NAME $$ >> {params.top}/effects; "
-HEAD = """
-import os
-TOP = os.getcwd()
-
-def tried(wildcards, attempt):
-    return attempt
-
-"""
-PYTHON = """
-import os, time
-with open("effects", "a") as file:
-    file.write("{attempt} node 0\\n")
-while not os.path.exists("go"):
-    time.sleep(0.1)
-with open({output}, "w") as file:
-    file.write("done\\n")
-"""
-ONE = f"""
-rule one:
-    output: "out"
-    params: top=TOP
-    resources: tried=tried
-    shell: '{EFFECT}{WAIT} echo done > {{output}}'
-"""
 KINDS = {
     "plain": ONE,
     "sets": ONE.replace("top=TOP", "top=TOP, letters={'a', 'b', 'c', 'd', 'e'}"),
@@ -59,32 +31,6 @@ KINDS = {
     "group": ONE.replace('"out"', '"first"\n    group: "both"')
     + '\nrule last:\n    input: "first"\n    output: "out"\n    group: "both"\n    shell: "cp {input} {output}"\n',
 }
-
-
-def make(project, rules: str) -> Workdir:
-    target = '\nrule all:\n    input: "out"\n' if '"out"' in rules else ""
-    work: Workdir = project(HEAD + target + rules)
-    (work.directory / "one.py").write_text(PYTHON.format(attempt=1, output="snakemake.output[0]"))
-    return work
-
-
-def effects(work: Workdir) -> list[list[str]]:
-    path = work.directory / "effects"
-    return [line.split() for line in path.read_text().splitlines() if line.count(" ") == 2] if path.exists() else []
-
-
-def crash(work: Workdir, options: Sequence[str], count: int = 1) -> Run:
-    """Start a run and kill its controller while its job waits."""
-    run = work.start(*options)
-    wait_until(lambda: len(effects(work)) == count, 60, f"{count} executions")
-    run.kill()
-    return run
-
-
-def finish(work: Workdir, run: Run, code: int = 0) -> None:
-    (work.directory / "go").touch()
-    run.wait()
-    run.expect(code)
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["runs", "ended"])
@@ -243,101 +189,3 @@ def test_without_its_journal_a_run_is_taken_over_all_the_same(project, pool, how
     assert json.loads(work.harbor("status", "--json").stdout)["state"] == "running"
     finish(work, again)
     assert len(effects(work)) == 1
-
-
-def silent_node(work: Workdir, pool, lost_after: int, fence_wait: int = 4, mute=False) -> tuple[Run, list[str], str]:
-    """The run that follows a crash, while the node of the job does not answer; the job's effect; the other node.
-    `mute`: the job has ended by then, and the word that was left of it is gone.
-    """
-    settings = ("--harbor-lost-after", str(lost_after), "--harbor-fence-wait", str(fence_wait))
-    options = [*apart(pool, work.directory, "1/node1", "1/node2"), *AGAIN, *settings]
-    crash(work, options)
-    (effect,) = effects(work)
-    pool[effect[1]].stop()
-    if mute:
-        (work.directory / "go").touch()
-        wait_until(lambda: work.files(".snakemake/harbor/fence/*.word"), 10, "the word of its end")
-        next(work.directory.glob(".snakemake/harbor/fence/*.word")).unlink()
-    run = work.start(*options)
-    run.until(f"node {effect[1]} is not used")
-    return run, effect, {"node1": "node2", "node2": "node1"}[effect[1]]
-
-
-def test_a_node_that_answers_late_keeps_its_job(project, tmp_path):
-    work = make(project, ONE)
-    with hosts(2, tmp_path / "sshd") as pool:
-        run, effect, _ = silent_node(work, pool, 60)
-        reason = "does not answer, and may still run it since an earlier run"
-        wait_until(lambda: reason in work.harbor("explain", "one").stdout, 15, "explain")
-        assert effects(work) == [effect], "it is not started elsewhere"
-        pool[effect[1]].start()
-        run.until(f"adopted .* is running on {effect[1]}", 40)
-        assert json.loads(work.harbor("status", "--json").stdout)["counts"] == {"running": 1}
-        finish(work, run)
-    assert effects(work) == [effect]
-
-
-def test_a_node_that_answers_late_had_finished_its_job(project, tmp_path):
-    work = make(project, ONE)
-    with hosts(2, tmp_path / "sshd") as pool:
-        run, effect, _ = silent_node(work, pool, 60)
-        (work.directory / "go").touch()
-        wait_until(lambda: work.files("out"), 10, "its output")
-        pool[effect[1]].start()
-        run.until(f"adopted .* (is running|has ended) on {effect[1]}", 40)
-        finish(work, run)
-    assert effects(work) == [effect]
-
-
-def test_a_node_that_answers_while_its_fence_is_waited_for_had_finished_its_job(project, tmp_path):
-    """Found by the soak: the job ran again although its end was known before that."""
-    work = make(project, ONE)
-    with hosts(2, tmp_path / "sshd") as pool:
-        run, effect, _ = silent_node(work, pool, 2, 40, mute=True)
-        wait_until(lambda: "--harbor-fence-wait" in work.harbor("explain", "one").stdout, 20, "the fence")
-        pool[effect[1]].start()
-        run.until(f"adopted .* has ended on {effect[1]}", 60)
-        run.wait()
-        run.expect(0)
-    assert effects(work) == [effect]
-
-
-def test_a_node_that_never_answers_is_fenced_before_its_job_runs_elsewhere(project, tmp_path):
-    work = make(project, ONE)
-    with hosts(2, tmp_path / "sshd") as pool:
-        run, effect, other = silent_node(work, pool, 6)
-        wait_until(lambda: len(effects(work)) == 2, 40, "the job's new attempt")
-        assert not os.path.exists(f"/proc/{effect[2]}"), "the old attempt has ended before"
-        finish(work, run)
-    assert effects(work)[1][1] == other and len(effects(work)) == 2
-    assert (work.directory / "out").read_text() == "done\n"
-
-
-def lock(work: Workdir, age: float, **changes: object) -> Path:
-    """Return a lock of another controller, whose last heartbeat was `age` seconds ago."""
-    path = work.directory / ".snakemake/harbor/lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    owner = {"host": "elsewhere", "pid": 4711, "born": time.time() - 99, "boot_id": "b", "run": "250101-000000-abcdef"}
-    path.write_text(json.dumps(owner | changes))
-    os.utime(path, (time.time() - age,) * 2)
-    return path
-
-
-@pytest.mark.parametrize("torn", [False, True])
-def test_a_stale_lock_of_another_machine_is_taken_over(project, pool, torn):
-    work = make(project, ONE)
-    path = lock(work, 600)
-    if torn:
-        path.write_text('{"host": "else')
-    (work.directory / "go").touch()
-    work.run(*on(pool, "node1"), "--nolock").expect(0)
-    assert not path.exists()
-
-
-def test_a_fresh_lock_of_another_machine_refuses(project, pool):
-    work = make(project, ONE)
-    path = lock(work, 5)
-    run = work.run(*on(pool, "node1"), "--nolock").expect(1)
-    assert "another harbor controller (process 4711 on elsewhere" in run.text and "Traceback" not in run.text
-    assert json.loads(path.read_text())["pid"] == 4711, "the lock is still theirs"
-    assert effects(work) == []

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.snakemake.crashed import AGAIN, effects, lock
 from tests.snakemake.harness import Run, Workdir, on, processes_in
-from tests.snakemake.test_adoption import AGAIN, effects, lock
 from tests.sshd import hosts, wait_until
 
 # The paths are relative, so that the effects are the same wherever the directory is.

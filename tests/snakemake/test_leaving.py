@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.snakemake.crashed import AGAIN, effects
 from tests.snakemake.harness import Workdir, on
-from tests.snakemake.test_adoption import AGAIN, effects
 from tests.snakemake.test_identity import PLAIN, alive, crash, finish, local, silent
 from tests.sshd import hosts, wait_until
 
