@@ -48,7 +48,9 @@ def wait_for_nodes(
         raise HarborError("interrupted while no node was ready yet; no job has been started.") from None
     now = dispatcher.snapshot
     if not now.slots:
-        reasons = "\n".join(f"  {name}: {node.why or node.state.value}" for name, node in now.nodes.items())
+        reasons = "\n".join(
+            f"  {name}: {_reason(name, node.why) or node.state.value}" for name, node in now.nodes.items()
+        )
         raise HarborError(f"no node of the pool can be used:\n{reasons}", "harbor doctor")
     ready = [name for name, node in now.nodes.items() if node.state == NodeState.READY]
     shown = ", ".join(ready[:SHOWN_NODES]) + (", ..." if len(ready) > SHOWN_NODES else "")
@@ -87,11 +89,16 @@ def _wait_for_others(dispatcher: Dispatcher, workflow: Any, unfinished: bool, de
         dispatcher.wait(complete, FIRST_ANSWER_S if unfinished and unmarked else STRAGGLER_S)
 
 
+def _reason(name: str, why: str) -> str:
+    """Return the reason without the name of the node, because the name stands before it already."""
+    return why.removeprefix(f"node {name}: ")
+
+
 def _group_by_reason(reasons: Mapping[str, str]) -> str:
     """The nodes with their reasons. Nodes with the same reason are listed together."""
     nodes: dict[str, list[str]] = {}
     for name, why in reasons.items():
-        reason = (why.splitlines() or ["it has not answered"])[0].removeprefix(f"node {name}: ")
+        reason = (_reason(name, why).splitlines() or ["it has not answered"])[0]
         nodes.setdefault(reason, []).append(name)
     lines = [f"{', '.join(names[:10])}{', ...' * (len(names) > 10)} ({reason})" for reason, names in nodes.items()]
     return "; ".join(lines[:10]) + "; ..." * (len(lines) > 10)
