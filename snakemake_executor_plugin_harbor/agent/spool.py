@@ -61,8 +61,11 @@ def read_record(path):
 
 
 def remove_files(base):
-    """Delete all files of an attempt."""
-    for suffix in (RECORD, OUTPUT, SCRIPT):
+    """Delete all files of an attempt.
+
+    The record goes last. If this agent is killed before that, the next agent finds the record and deletes the rest.
+    """
+    for suffix in (OUTPUT, SCRIPT, RECORD):
         try:
             os.unlink(base + suffix)
         except OSError:

@@ -101,3 +101,31 @@ def test_a_shell_is_the_controllers_or_the_nodes_own_of_that_name(evaluate):
     found = evaluate(code + "result = list(map(shell_of, ['/bin/sh', '/no/such/place/sh', 'sh', '/no/such/shell']))")
     assert found[0] == "/bin/sh" and found[1].endswith("/sh") and found[1] != "/no/such/place/sh"
     assert found[2:] == ["sh", "/no/such/shell"]
+
+
+@pytest.mark.parametrize("deleted", [0, 1, 2])
+def test_the_record_of_an_attempt_is_deleted_last(evaluate, deleted):
+    """If the agent is killed meanwhile, the next one finds the record and deletes the rest."""
+    code = f"""
+import json, os
+from harbor_spool import OUTPUT, RECORD, SCRIPT, remove_files
+os.mkdir(path)
+for suffix in (RECORD, OUTPUT, SCRIPT):
+    open(path + "/1.1" + suffix, "w").close()
+if os.fork() == 0:
+    unlink, calls = os.unlink, []
+
+    def counted(name):
+        calls.append(name)
+        if len(calls) > {deleted}:
+            os._exit(0)
+        unlink(name)
+
+    os.unlink = counted
+    remove_files(path + "/1.1")
+os.wait()
+left = [len(os.listdir(path)), os.path.exists(path + "/1.1" + RECORD)]
+remove_files(path + "/1.1")
+result = left + [os.listdir(path)]
+"""
+    assert evaluate(code) == [3 - deleted, True, []]
