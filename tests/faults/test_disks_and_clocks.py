@@ -19,7 +19,7 @@ FLOOD = """
         output: "out/flood"
         retries: 1
         shell:
-            'if [ $HARBOR_ATTEMPT = 1 ]; then echo "start $HARBOR_NODE_NAME 1" >> told/flood; '
+            'if [ $HARBOR_ATTEMPT = 1 ]; then printf "%01000d\\n" 7; echo "start $HARBOR_NODE_NAME 1" >> told/flood; '
             'while printf "%01000d\\n" 7; do sleep 0.01; done; exit 3; fi; sh work flood {output}'
 
     rule pinned:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[2]
@@ -97,8 +97,12 @@ WORDS = st.recursive(
 
 @given(
     word=WORDS,
-    value=st.sampled_from(["a b", "'", '"', "a\\", "\\'", "$u`id`", "*", "x\ny", "3", "#", "}", "--", "a'\"b", "E"]),
+    value=st.sampled_from(
+        ["a b", "'", '"', "a\\", "\\'", "$u`id`", "*", "x\ny", "3", "#", "}", "--", "a'\"b", "E", "x\nE\ny"]
+    ),
 )
+# Here the text after the here-document becomes shorter than the line was.
+@example(word='"$(printf %s "$(cat <<E\n{v} $(printf %s {v})\nE\n)"{v})"', value="E")
 @settings(max_examples=80, deadline=None)
 def test_another_value_changes_nothing_but_itself(word, value):
     """With a value full of quotes, the line prints the same as with a harmless value, apart from the value."""
@@ -191,6 +195,8 @@ def test_a_line_whose_meaning_is_certain_is_taken(here, line):
         ("echo `echo {size}`", "only a plain word"),
         ("echo ${x:-{size}}", "only a plain word"),
         ("cat <<E\n{eof}\nE", "would end the here-document"),
+        ("cat <<E\n$(printf %s {eof})\nE", "would end the here-document"),
+        ('echo "$(cat <<E\n{e} (1)\nE\n) {tab} {eof}"', "would end the here-document"),
         ("cat <<E\n{e}F\nE\ncat <<EF\nx{size}\n{e}F\nEF\n", "would end the here-document"),
         ("cat <<-E\n{tab}\nE", "would take the tabs"),
         ("echo {other}", "the case c (sweeps.s.cases[1]) has no parameter other"),

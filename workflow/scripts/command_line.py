@@ -14,8 +14,8 @@ WORD, DOUBLE, SINGLE, ANSI = "word", "double", "single", "ansi"
 HEREDOC, LITERAL, PLAIN, NUMBER = "heredoc", "literal", "plain", "number"
 OWN, UNCLEAR, ESCAPED = "own", "unclear", "escaped"
 
-# A place is `{name}` at line[start:end]. `document` is set only inside a here-document.
-Place = namedtuple("Place", "start end name kind document")
+# A place is `{name}` at line[start:end]. `documents` are the here-documents that it is in, the innermost last.
+Place = namedtuple("Place", "start end name kind documents")
 Document = namedtuple("Document", "start end delimiter dash")
 
 BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -35,13 +35,13 @@ class _Reader:
     """Find the places in one line. Each method reads one construct of the shell from `self.i` to its end."""
 
     def __init__(self, line):
-        self.line, self.i, self.places, self.pending = line, 0, [], []
+        self.line, self.i, self.places, self.pending, self.open = line, 0, [], [], []
         self.unsure = False
 
     def at(self, text):
         return self.line.startswith(text, self.i)
 
-    def add(self, match, kind, document=None):
+    def add(self, match, kind):
         before = self.line[max(0, match.start() - 100) : match.start()]
         slashes = len(before) - len(before.rstrip("\\"))
         if slashes % 2:
@@ -50,35 +50,35 @@ class _Reader:
             kind = UNCLEAR
         elif self.unsure and kind != OWN:
             kind = PLAIN
-        self.places.append(Place(match.start(), match.end(), match.group(1), kind, document))
+        self.places.append(Place(match.start(), match.end(), match.group(1), kind, tuple(self.open)))
         self.i = match.end()
 
-    def brace(self, kind, document=None):
+    def brace(self, kind):
         """Read a `{`, which begins a place or is an ordinary character."""
         match = BRACED.match(self.line, self.i)
         if match:
-            self.add(match, kind, document)
+            self.add(match, kind)
         else:
             self.i += 1
 
-    def escape(self, kind, document=None):
+    def escape(self, kind):
         """Read a backslash and the character that it escapes. A `{` or `${` after it is read on its own."""
         self.i += 1
         if self.at("{"):
-            self.brace(kind, document)
+            self.brace(kind)
         elif self.at("$"):
             self.i += 1
             match = BRACED.match(self.line, self.i)
             if match:
-                self.add(match, UNCLEAR, document)
+                self.add(match, UNCLEAR)
         else:
             self.i += 1
 
-    def flat(self, end, kind, document=None):
+    def flat(self, end, kind):
         """Read text in which the shell expands nothing."""
         for match in BRACED.finditer(self.line, self.i, end):
             own = self.line[: match.start()].endswith("$")
-            self.add(match, OWN if own else kind, document)
+            self.add(match, OWN if own else kind)
         self.i = end
 
     def find(self, text):
@@ -136,24 +136,24 @@ class _Reader:
             self.expanding(DOUBLE)
         self.i += 1
 
-    def expanding(self, kind, document=None):
+    def expanding(self, kind):
         """Read one character or construct of text in which the shell expands `$` and backticks."""
         c = self.line[self.i]
         if c == "\\":
-            self.escape(kind, document)
+            self.escape(kind)
         elif c == "$":
-            self.dollar(kind, document)
+            self.dollar(kind)
         elif c == "`":
             self.backticks()
         elif c == "{":
-            self.brace(kind, document)
+            self.brace(kind)
         else:
             self.i += 1
 
-    def dollar(self, kind, document=None):
+    def dollar(self, kind):
         match = BRACED.match(self.line, self.i + 1)
         if match:
-            self.add(match, OWN, document)
+            self.add(match, OWN)
         elif self.at("${"):
             self.i += 2
             self.expansion(kind)
@@ -178,7 +178,7 @@ class _Reader:
             self.i = match.end() if match else self.i + 1
             glued = BRACED.match(self.line, self.i)
             if match and glued:
-                self.add(glued, UNCLEAR, document)
+                self.add(glued, UNCLEAR)
 
     def expansion(self, kind):
         """Read the inside of `${name...}`."""
@@ -226,11 +226,12 @@ class _Reader:
                     break
                 end = stop + 1
             end = min(end, len(self.line))
-            document = Document(start, end, delimiter, dash)
+            self.open.append(Document(start, end, delimiter, dash))
             if word != delimiter:
-                self.flat(end, LITERAL, document)
+                self.flat(end, LITERAL)
             while self.i < end:
-                self.expanding(HEREDOC, document)
+                self.expanding(HEREDOC)
+            self.open.pop()
             stop = self.line.find("\n", self.i)
             self.i = len(self.line) if stop < 0 else stop + 1
 
@@ -273,28 +274,33 @@ def substitute(line, params, found=None):
     `found` holds the line's places, for callers with many cases. Raises Unquotable where a value cannot be written.
     """
     parts, last, documents = [], 0, {}
-    length = 0
     for place in places(line) if found is None else found:
         if place.name not in params or place.kind in (OWN, ESCAPED):
             continue
         if place.kind == UNCLEAR:
             raise Unquotable("it is unclear whether {" + place.name + "} is the parameter")
         value = params[place.name]
-        if place.document and place.document.dash and re.search(r"(^|\n)\t", value):
-            raise Unquotable("<<-" + place.document.delimiter + " would take the tabs at the start of a line away")
-        for text in (line[last : place.start], quote(value, place, line[place.end : place.end + 1])):
-            parts.append(text)
-            length += len(text)
-        if place.document:
-            # Where the line of the document that holds the value begins.
-            documents.setdefault(place.document, []).append(length - len(text))
+        written = quote(value, place, line[place.end : place.end + 1])
+        parts += [line[last : place.start], written]
         last = place.end
-    text = "".join(parts) + line[last:]
-    for document, starts in documents.items():
-        first = text.rfind("\n", 0, starts[0]) + 1
-        body = text[first : len(text) - (len(line) - document.end)]
-        ends = [each.lstrip("\t") if document.dash else each for each in body.split("\n")]
+        for document in place.documents:
+            if document.dash and re.search(r"(^|\n)\t", value):
+                raise Unquotable("<<-" + document.delimiter + " would take the tabs at the start of a line away")
+            documents.setdefault(document, []).append((place, written))
+    for document, written in documents.items():
+        _check_end(line, document, written)
+    return "".join(parts) + line[last:]
+
+
+def _check_end(line, document, written):
+    """Raise Unquotable if a value ends its here-document. `written` holds each place of the document and its value."""
+    body, last = "", line.rfind("\n", 0, written[0][0].start) + 1
+    for place, value in written:
+        body += line[last : place.start] + value
+        last = place.end
+    body += line[last : document.end]
+    for each in body.split("\n"):
+        text = each.lstrip("\t") if document.dash else each
         # Inside `$(..)`, bash also ends the document at a line that begins with the delimiter and contains a `)`.
-        if any(each == document.delimiter or (each.startswith(document.delimiter) and ")" in each) for each in ends):
+        if text == document.delimiter or (text.startswith(document.delimiter) and ")" in text):
             raise Unquotable("the value would end the here-document, as a line of it begins with " + document.delimiter)
-    return text

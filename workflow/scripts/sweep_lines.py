@@ -63,7 +63,7 @@ def _binds(line: str, name: str) -> bool:
 
 def _check_values(where: str, line: str, used: Sequence[Place], cases: Sequence[Case]) -> None:
     names = dict.fromkeys(place.name for place in used)
-    simple = all(place.kind in (WORD, SINGLE) for place in used)
+    simple = all(place.kind in (WORD, SINGLE) and not place.documents for place in used)
     for case in cases:
         for name in names:
             if name not in case.params:
