@@ -69,7 +69,8 @@ def left_on(lab: Lab) -> list[str]:
             ours = [str(pid) for pid, argv in lab.processes(host) if is_ours(argv)]
             if ours:
                 shown = lab.exec(host, ["ps", "-o", "pid,ppid,etimes,comm,wchan:24", "-p", ",".join(ours)]).stdout
-                found.extend(f"{host}: {line}" for line in shown.splitlines()[1:])
+                sockets = lab.exec(host, ["ss", "-tno"]).stdout
+                found.extend(f"{host}: {line}" for line in [*shown.splitlines()[1:], *sockets.splitlines()[1:]])
             files = lab.exec(host, ["find", "/var/tmp", "-mindepth", "1"]).stdout.split()
             found.extend(f"{host}: {path}" for path in files if "harbor" in path)
         return not found

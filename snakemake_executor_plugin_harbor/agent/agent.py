@@ -268,7 +268,9 @@ def main():
     os.close(null)
     wire = Wire(inp, out)
     try:
-        agent = Agent(wire, wire.read_welcome())
+        welcome = wire.read_welcome()
+        signal.alarm(0)  # The loader has set it.
+        agent = Agent(wire, welcome)
         is_guardian = fork_agent(wire, agent.meter, agent.runner.shutdown)
         if is_guardian:
             recover(agent.attempts, agent.runner)

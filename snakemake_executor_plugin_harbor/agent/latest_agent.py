@@ -40,15 +40,15 @@ class LatestAgent:
         self.path = os.path.join(directory, "turn-" + digest)
         self.name = name.encode("ascii").ljust(SIZE)[:SIZE]
         self.fd = None
-        self.registered = False
+        self.before = b""
         self.another_since = None
         try:
             while self.fd is None:
                 self.open()
+            self.before = self.content()
             os.pwrite(self.fd, self.name, 0)
-            self.registered = True
         except OSError:
-            pass  # The disk is full, so we cannot know whether a later agent has come.
+            pass  # The disk is full. Any content but the present one is a later agent's name.
 
     def open(self):
         """Open and lock the file. `fd` stays None if the last agent has removed the file in between."""
@@ -63,7 +63,17 @@ class LatestAgent:
 
     def is_another(self):
         """Return whether a later agent has come."""
-        return self.registered and os.pread(self.fd, SIZE, 0) != self.name
+        return self.content() not in (self.name, self.before)
+
+    def content(self):
+        """Return the name in the file. It is empty if there is no file, because the disk was full."""
+        if self.fd is not None:
+            return os.pread(self.fd, SIZE, 0)
+        try:
+            with open(self.path, "rb") as f:
+                return f.read(SIZE)
+        except OSError:
+            return b""
 
     def has_replaced_us(self, now):
         """Return whether a later agent has been here for LINGER seconds.

@@ -6,12 +6,16 @@ from importlib.resources import files
 
 from ..core.codec import Message, encode
 
+WELCOME_TIMEOUT_S = 90
+"""The loader ends after this many seconds without a welcome. The controller waits for 60 s."""
 # It reads "N\n" and then exactly N bytes from fd 0 without a buffer, because the agent reads what follows (the welcome
-# line). Python 2 must be able to parse it, so that it can say that it is too old.
+# line). Python 2 must be able to parse it, so that it can say that it is too old. A connection that is cut without a
+# word can leave it in the middle of the program, so a timer ends it (WELCOME_TIMEOUT_S).
 _LOADER = (
-    "import sys,os\n"
+    "import sys,os,signal\n"
     "if sys.version_info<(3,6): sys.stderr.write('harbor: python-too-old: %s is Python %d.%d; nodes need 3.6 or newer'"
     "%(sys.executable,sys.version_info[0],sys.version_info[1])+chr(10)); sys.exit(126)\n"
+    "signal.alarm(%d)\n"
     "def r(n):\n"
     " b=b''\n"
     " while len(b)<n:\n"
@@ -69,10 +73,11 @@ def bootstrap_command(python: str | None = None, setup: str | None = None) -> st
     single quotes, and the loader is written as hexadecimal digits. `python` is the Python to use; without it, the first
     one that is found is used. `setup` is a shell line of the user that is run first.
     """
+    loader = _LOADER.replace("alarm(%d)", f"alarm({WELCOME_TIMEOUT_S})")
     names = shlex.quote(python) if python else _PYTHONS
     script = (
         f"for p in {names}; do if command -v $p >/dev/null 2>&1; then "
-        f'exec $p -u -c "import binascii,sys;exec(binascii.unhexlify(sys.argv[1]))" {_LOADER.encode().hex()}; '
+        f'exec $p -u -c "import binascii,sys;exec(binascii.unhexlify(sys.argv[1]))" {loader.encode().hex()}; '
         f'fi; done; echo "harbor: no-python: none of {names} was found; PATH is $PATH. Install python3 there, or name '
         f'it in a .yaml host file (python: /path/to/python3)" >&2; exit 127'
     )

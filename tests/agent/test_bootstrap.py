@@ -1,10 +1,12 @@
 """The command line that starts the agent works under every login shell that is installed here."""
 
 import shutil
+import signal
 import subprocess
 
 import pytest
 
+from snakemake_executor_plugin_harbor.remote import bootstrap
 from snakemake_executor_plugin_harbor.remote.bootstrap import bootstrap_command, bootstrap_input
 
 WELCOME = {"t": "welcome", "v": 1, "run": "r", "node": "n", "scratch": None, "umask": 18, "nice": 0}
@@ -43,3 +45,27 @@ def test_no_python_at_all(tmp_path):
     line = bootstrap_command().replace("/usr/bin/python3", "/none").replace("/usr/local/bin/python3", "/none")
     received = reply("/bin/sh", line, tmp_path / "s", env={"PATH": str(tmp_path)})
     assert received.returncode == 127 and f"PATH is {tmp_path}".encode() in received.stderr
+
+
+@pytest.mark.parametrize("size", [3, 20_000, -10])
+def test_it_ends_if_the_rest_of_the_program_or_the_welcome_never_comes(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(bootstrap, "WELCOME_TIMEOUT_S", 1)
+    data = bootstrap_input({**WELCOME, "scratch": str(tmp_path / "s")})[:size]
+    with subprocess.Popen(["sh", "-c", bootstrap_command()], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(data)
+        process.stdin.flush()
+        assert process.wait(30) == -signal.SIGALRM
+
+
+def test_an_agent_that_has_its_welcome_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "WELCOME_TIMEOUT_S", 1)
+    data = bootstrap_input({**WELCOME, "scratch": str(tmp_path / "s")})
+    with subprocess.Popen(["sh", "-c", bootstrap_command()], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(data)
+        process.stdin.flush()
+        while b'"t":"ready"' not in process.stdout.readline():
+            assert process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+        process.stdin.close()
+        assert process.wait(30) == 0

@@ -96,6 +96,28 @@ result.append(len(os.listdir(path)))
     assert evaluate(code) == [False, True, False, False, True, 2, 0]
 
 
+@pytest.mark.parametrize("had_content", [False, True])
+def test_an_agent_that_could_not_write_its_name_knows_a_later_one(evaluate, had_content):
+    """Its disk was full when it came."""
+    code = f"""
+import json, os
+from harbor_latest_agent import LatestAgent
+os.mkdir(path)
+if {had_content}:
+    earlier = LatestAgent(path, ("o", "n"), "0 1")
+pwrite = os.pwrite
+def full(*_):
+    raise OSError(28, "No space left on device")
+os.pwrite = full
+first = LatestAgent(path, ("o", "n"), "1 1")
+os.pwrite = pwrite
+result = [first.is_another(), first.has_replaced_us(0.0)]
+second = LatestAgent(path, ("o", "n"), "2 1")
+result += [first.is_another(), first.has_replaced_us(1.0), first.has_replaced_us(11.0)]
+"""
+    assert evaluate(code) == [False, False, True, False, True]
+
+
 def test_a_shell_is_the_controllers_or_the_nodes_own_of_that_name(evaluate):
     code = "import json\nfrom harbor_start_message import shell_of\n"
     found = evaluate(code + "result = list(map(shell_of, ['/bin/sh', '/no/such/place/sh', 'sh', '/no/such/shell']))")
