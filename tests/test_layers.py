@@ -26,7 +26,9 @@ MAY_IMPORT = {
 }
 """Each folder and each loose file of the package, and what it may import besides itself and `errors`."""
 IMPURE = {"os", "time", "threading", "socket", "subprocess", "logging", "pathlib", "random", "queue", "sqlite3"}
-FILES = {path.relative_to(ROOT).with_suffix("").parts: path for path in ROOT.rglob("*.py")}
+DATA = ROOT / "data"
+"""The wheel holds the workflow and the examples there. They are no part of the package."""
+FILES = {path.relative_to(ROOT).with_suffix("").parts: path for path in ROOT.rglob("*.py") if DATA not in path.parents}
 
 
 def imports(path):
