@@ -122,4 +122,5 @@ def exit_reason(event: ev.Exited) -> str:
             return "the disk of the node's scratch directory is full"
     if event.code < 0:
         return f"killed by signal {-event.code}"
-    return f"exit code {event.code}"
+    # A program may end with this code for another reason, so this says only what it means to a shell.
+    return f"exit code {event.code}" + (" (usually: command not found)" if event.code == 127 else "")

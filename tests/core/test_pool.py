@@ -27,9 +27,12 @@ def test_a_job_from_submission_to_success():
 
 def test_an_exit_code_is_the_jobs_fault():
     pool = make_pool("a")
-    launch = run_one(pool)
-    done = outcome(pool.handle([ev.Exited("a", launch.job, 1, 3, None)], 2.0))
-    assert done.state == JobState.FAILED and done.reason == "exit code 3"
+    for number, (code, reason) in enumerate(
+        {3: "exit code 3", 127: "exit code 127 (usually: command not found)"}.items()
+    ):
+        launch = run_one(pool, str(number))
+        done = outcome(pool.handle([ev.Exited("a", launch.job, 1, code, None)], 2.0))
+        assert done.state == JobState.FAILED and done.reason == reason
 
 
 def test_a_job_waits_for_a_slot_and_takes_it_at_once():

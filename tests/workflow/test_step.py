@@ -66,6 +66,19 @@ def test_each_attempt_starts_afresh_and_a_failed_one_is_kept(node):
     assert not kept.exists() and (CASE / "base").read_text() == "1\ndirt\n"
 
 
+def test_a_missing_program_is_named_with_the_node(node, monkeypatch):
+    monkeypatch.setenv("HARBOR_NODE_NAME", "ada")
+    run = node("run", ["no-such-simulator -b x"], *RUN)
+    err = run.communicate()[1].decode()
+    assert run.returncode == 127 and "no-such-simulator: " in err.splitlines()[0]
+    assert (
+        "run, command 1 ended with exit code 127: no-such-simulator -b x\n  A program or library is missing on ada"
+        in err
+    )
+    run = node("run", ["exit 3"], *RUN)
+    assert "missing" not in run.communicate()[1].decode()
+
+
 def test_a_copy_keeps_links_and_can_be_written(node):
     outside = Path("elsewhere")
     outside.write_text("far")

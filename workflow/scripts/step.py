@@ -9,11 +9,13 @@ and to LOG. It also goes to this script's own stdout and stderr at once, because
 is written last.
 """
 
+import errno
 import json
 import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +31,11 @@ LOGS = ("stdout", "stderr")
 LINGER = 2
 # After TERM, a command has this time to end (seconds). Snakemake and harbor wait longer before they kill this script.
 GRACE = 5
+MISSING = (
+    "\n  A program or library is missing on {node}; the output names it."
+    "\n  Install it there, load it with `setup` in the host file, or choose other nodes by the sweep's keys `node` or "
+    "`constraint`"
+)
 
 
 def argv(command, params):
@@ -148,12 +155,19 @@ def run_commands(spec, directory, log):
         try:
             code = run_command(arguments, directory, env, log)
         except OSError as error:
-            raise Ended(127, f"{command['place']} did not start: {reason_of(error)}") from None
+            advice = MISSING.format(node=node()) if error.errno == errno.ENOENT else ""
+            raise Ended(127, f"{command['place']} did not start: {reason_of(error)}{advice}") from None
         except Ended as ended:
             raise Ended(ended.code, f"{command['place']}: {ended}: {shown[:1000]}") from None
         if code != 0:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            raise Ended(code if code > 0 else 128 - code, f"{command['place']} {how}: {shown[:1000]}")
+            # A shell ends with this code if it has not found a program, and a program if it has not found a library.
+            advice = MISSING.format(node=node()) if code == 127 else ""
+            raise Ended(code if code > 0 else 128 - code, f"{command['place']} {how}: {shown[:1000]}{advice}")
+
+
+def node():
+    return os.environ.get("HARBOR_NODE_NAME") or socket.gethostname()
 
 
 def utf8(text):
