@@ -98,13 +98,16 @@ def virial_coefficients(temperature, steps=150):
 @needs("lmp", "lammps")
 def test_a_gas_has_the_virial_coefficients_of_its_atoms(example):
     work, run = example("lammps")
+    seen = []
 
-    def shown():
-        return any(state == "running" and 0 < done < total for state, done, total in progress(work, "gas_run"))
+    def look():
+        seen.extend(p for p in progress(work, "gas_run") if p[0] == "running" and 0 < p[1] < p[2])
+        return seen or run.code is not None
 
-    wait_until(shown, 40, "progress of a running case")
+    wait_until(look, 60, "progress of a running case")
     run.wait()
     run.expect(0)
+    assert seen
     rows = table(work, "gas")
     assert len(rows) == 15
     for row in rows:

@@ -33,8 +33,8 @@ LINGER = 2
 GRACE = 5
 MISSING = (
     "\n  A program or library is missing on {node}; the output names it."
-    "\n  Install it there, load it with `setup` in the host file, or choose other nodes by the sweep's keys `node` or "
-    "`constraint`"
+    "\n  Install it there, load it with `setup` in the host file, choose other nodes by the sweep's keys `node` or "
+    "`constraint`, or let another node try with --retries 1"
 )
 
 
