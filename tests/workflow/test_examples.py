@@ -110,11 +110,15 @@ def test_a_gas_has_the_virial_coefficients_of_its_atoms(example):
     assert seen
     rows = table(work, "gas")
     assert len(rows) == 15
+    errors, ideal = [], []
     for row in rows:
         second, third = virial_coefficients(row["temperature"])
         expected = 1 + second * row["density"] + third * row["density"] ** 2
-        # Twelve of the cases differ from an ideal gas by more than this statistical error.
-        assert row["compressibility"] == pytest.approx(expected, abs=0.012), row
+        assert row["compressibility"] == pytest.approx(expected, abs=0.02), row
+        errors.append(row["compressibility"] - expected)
+        ideal.append(expected - 1)
+    # Eight other seeds gave 0.003, with 0.010 as the worst of their 120 cases.
+    assert math.hypot(*errors) / math.sqrt(len(rows)) < 0.006 < 0.06 < math.hypot(*ideal) / math.sqrt(len(rows))
     dense = [row["compressibility"] for row in rows if row["density"] == 0.1]
     assert all(colder < hotter for colder, hotter in pairwise(dense))
     assert progress(work, "gas_run") == [("succeeded", 10000, 10000)] * 15
