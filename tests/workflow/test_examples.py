@@ -57,7 +57,7 @@ def progress(work, rule):
 @needs("ngspice", "ngspice")
 def test_a_filter_has_the_quality_of_its_parts(example):
     work, run = example("ngspice")
-    run.wait()
+    run.wait(100)
     run.expect(0)
     rows = table(work, "filter")
     assert len(rows) == 12
@@ -105,7 +105,7 @@ def test_a_gas_has_the_virial_coefficients_of_its_atoms(example):
         return seen or run.code is not None
 
     wait_until(look, 60, "progress of a running case")
-    run.wait()
+    run.wait(100)
     run.expect(0)
     assert seen
     rows = table(work, "gas")
