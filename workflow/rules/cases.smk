@@ -1,5 +1,7 @@
 """Define the rules of each sweep: NAME_template, NAME_run and, with a post-processor, NAME_post.
 
+If the processors are classes that were written for Parallel-Task-Harbor, NAME_pre and NAME_post call them on the controller.
+
 They use `shell:` only, so that a node needs nothing but python3 and what the user's own commands need. Each file that a
 job reads or writes is declared and lies in the project, so that it can be copied to a node that does not share our files.
 """
@@ -7,34 +9,74 @@ job reads or writes is declared and lies in the project, so that it can be copie
 # Every job reads these scripts. They are no reason to run a job again, because a new version of ours must not repeat cases.
 STEP = ancient(in_project_with("step.py", "case_files.py", "command_line.py"))
 
+PROCESSORS = ancient(
+    in_project_with(
+        "processors.py",
+        "src_stand_in.py",
+        "step.py",
+        "case_files.py",
+        "command_line.py",
+    )
+)
+
 for SWEEP in SWEEPS.values():
 
-    rule:
-        name:
-            f"{SWEEP.name}_template"
-        input:
-            template_of(SWEEP),
-            step=STEP,
-        output:
-            directory(f"results/{SWEEP.name}/.steps/template"),
-        log:
-            f"results/{SWEEP.name}/logs/template.log",
-        localrule: True
-        conda:
-            "../envs/sweep.yaml"
-        params:
-            source=template_path_of(SWEEP),
-            listing=sweep_template.template_listing(SWEEP.template),
-        shell:
-            "python3 {input.step[0]:q} template {params.source:q} {output:q} 2> {log:q}"
-            " || {{ cat {log:q} >&2; exit 1; }}"
+    if SWEEP.pre_class:
+
+        rule:
+            name:
+                f"{SWEEP.name}_pre"
+            input:
+                template_of(SWEEP),
+                class_of(SWEEP, SWEEP.pre_class),
+                step=PROCESSORS,
+            output:
+                directory=temp(directory(start_of(SWEEP))),
+                request=request_of(SWEEP),
+            log:
+                f"results/{SWEEP.name}/logs/pre/{{case}}.log",
+            localrule: True
+            conda:
+                "../envs/sweep.yaml"
+            params:
+                python=PYTHON,
+                spec=step_of(SWEEP, "pre"),
+                listing=SWEEP.listing,
+            shell:
+                "{params.python:q} {input.step[0]:q} pre {params.spec:q}"
+                " {output.directory:q} {output.request:q} {log:q}"
+
+    else:
+
+        rule:
+            name:
+                f"{SWEEP.name}_template"
+            input:
+                template_of(SWEEP),
+                step=STEP,
+            output:
+                directory(start_of(SWEEP)),
+            log:
+                f"results/{SWEEP.name}/logs/template.log",
+            localrule: True
+            conda:
+                "../envs/sweep.yaml"
+            params:
+                source=template_path_of(SWEEP),
+                listing=SWEEP.listing,
+            shell:
+                "python3 {input.step[0]:q} template {params.source:q} {output:q} 2> {log:q}"
+                " || {{ cat {log:q} >&2; exit 1; }}"
 
     rule:
         name:
             f"{SWEEP.name}_run"
         input:
             script_of(SWEEP.pre),
-            template=f"results/{SWEEP.name}/.steps/template",
+            class_of(SWEEP, SWEEP.pre_class),
+            watched(SWEEP),
+            request_of(SWEEP),
+            template=start_of(SWEEP),
             step=STEP,
         output:
             directory=directory(case_directory(SWEEP)),
@@ -72,3 +114,30 @@ for SWEEP in SWEEPS.values():
                 spec=step_of(SWEEP, "post"),
             shell:
                 "python3 {input.step[0]:q} post {params.spec:q} {input.directory:q} {output.done:q} {log:q}"
+
+    elif SWEEP.post_class:
+
+        rule:
+            name:
+                f"{SWEEP.name}_post"
+            input:
+                class_of(SWEEP, SWEEP.post_class),
+                directory=case_directory(SWEEP),
+                ran=marker(SWEEP, "run"),
+                request=request_of(SWEEP),
+                step=PROCESSORS,
+            output:
+                done=marker(SWEEP, "post"),
+            log:
+                f"results/{SWEEP.name}/logs/post/{{case}}.log",
+            # It removes the marker of a case that has failed, so another try would have no input.
+            retries: 0
+            localrule: True
+            conda:
+                "../envs/sweep.yaml"
+            params:
+                python=PYTHON,
+                spec=step_of(SWEEP, "post"),
+            shell:
+                "{params.python:q} {input.step[0]:q} post {params.spec:q} {input.ran:q}"
+                " {output.done:q} {log:q}"

@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import os
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -18,6 +19,8 @@ SCRIPTS = HERE / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import sweep_config
+import sweep_directories
+import sweep_file
 import sweep_schema
 import sweep_template
 
@@ -33,10 +36,16 @@ try:
         for NOTE in sweep_schema.check_file(FILE):
             logger.warning(f"configuration: {NOTE}")
     SWEEPS = sweep_config.load(
-        config, yaml.safe_load((HERE / "schemas/config.schema.yaml").read_text())
+        sweep_file.with_sweeps(config),
+        yaml.safe_load((HERE / "schemas/config.schema.yaml").read_text()),
+        ask=workflow.is_main_process,
     )
 except sweep_config.SweepError as error:
     fail(str(error))
+
+if workflow.is_main_process:
+    # This is the key of a class PostProcessor. A job inherits it.
+    os.environ["HARBOR_SWEEP_KEY"] = time.strftime("%Y%m%d_%H%M")
 
 for SWEEP in SWEEPS.values():
     for WARNING in sweep_config.warnings(SWEEP):
@@ -95,7 +104,9 @@ def always(value):
 
 def template_of(sweep):
     """Return the files of the template whose contents count."""
-    return always(sweep_template.template_files(sweep.template))
+    return always(
+        sweep_template.template_files(sweep.template) if sweep.template else []
+    )
 
 
 def template_path_of(sweep):
@@ -105,6 +116,28 @@ def template_path_of(sweep):
 def script_of(processor):
     """Return the script of a pre- or post-processor as an input, or no input if it is a command line."""
     return always([processor[0]] if processor and processor[0] else [])
+
+
+def class_of(sweep, module):
+    """Return the file of the module of a class as an input, or no input if there is no class."""
+    return always(sweep_directories.class_file(sweep.name, module) or [])
+
+
+def start_of(sweep):
+    """Return what each attempt of a case gets a copy of."""
+    if sweep.pre_class:
+        return f"results/{sweep.name}/.steps/prepared/{{case}}"
+    return f"results/{sweep.name}/.steps/template"
+
+
+def watched(sweep):
+    """Return the files of which a change runs the cases again. The rule NAME_template names them otherwise."""
+    return template_of(sweep) if sweep.pre_class else always([])
+
+
+def request_of(sweep):
+    """Return the file with the values of a case as an input, if a class PreProcessor writes it."""
+    return sweep_config.request_file(sweep, "{case}") if sweep.pre_class else []
 
 
 def resources_of(sweep):
@@ -163,7 +196,7 @@ def ends_of(sweep):
     """Return the files that the last step of every case makes."""
     ends = (
         [marker(sweep, "post")]
-        if sweep.post
+        if sweep.post or sweep.post_class
         else [marker(sweep, "run"), case_directory(sweep)]
     )
     return [end.format(case=case.name) for case in sweep.cases for end in ends]

@@ -12,6 +12,7 @@ is written last.
 import errno
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -38,7 +39,7 @@ MISSING = (
 )
 
 
-def argv(command, params):
+def argv(command, spec):
     """Return the argument vector of a script or a command line."""
     bash = shutil.which("bash")
     if command["script"]:
@@ -48,10 +49,17 @@ def argv(command, params):
             interpreter = "sh"
         return [interpreter, path] if interpreter else [path]
     shell = ["bash", "-o", "pipefail", "-c"] if bash else ["sh", "-c"]
+    if command.get("words"):
+        return [*shell, with_words(command["line"], spec["values"])]
     try:
-        return [*shell, substitute(command["line"], params)]
+        return [*shell, substitute(command["line"], spec["params"])]
     except Unquotable as error:
         raise Ended(2, f"{command['place']}: {error}: {command['line']}") from None
+
+
+def with_words(line, values):
+    """Return the line with each word that is a name replaced by the value, without quotes."""
+    return re.sub(r"\S+", lambda word: str(values.get(word.group(), word.group())), line)
 
 
 class Ended(Exception):
@@ -60,6 +68,10 @@ class Ended(Exception):
     def __init__(self, code, message):
         super().__init__(message)
         self.code = code
+
+
+class Failed(Ended):
+    """A command has failed by itself."""
 
 
 def write(fd, data):
@@ -148,22 +160,24 @@ def run_commands(spec, directory, log):
     # The environment is bytes, because values are UTF-8 in every locale of a node.
     env = dict(os.environb)
     env[b"CASE"] = utf8(spec["case"])
-    env.update((utf8("CASE_" + name), utf8(value)) for name, value in spec["params"].items())
+    # The shell has no variable for a name with other characters, which a sweep with `words` may have.
+    known = [(name, value) for name, value in spec["params"].items() if re.fullmatch(r"\w+", name)]
+    env.update((utf8("CASE_" + name), utf8(value)) for name, value in known)
     for command in spec["commands"]:
-        arguments = [utf8(argument) for argument in argv(command, spec["params"])]
+        arguments = [utf8(argument) for argument in argv(command, spec)]
         shown = command["script"] or arguments[-1].decode("utf-8", "replace")
         try:
             code = run_command(arguments, directory, env, log)
         except OSError as error:
             advice = MISSING.format(node=node()) if error.errno == errno.ENOENT else ""
-            raise Ended(127, f"{command['place']} did not start: {reason_of(error)}{advice}") from None
+            raise Failed(127, f"{command['place']} did not start: {reason_of(error)}{advice}") from None
         except Ended as ended:
             raise Ended(ended.code, f"{command['place']}: {ended}: {shown[:1000]}") from None
         if code != 0:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             # A shell ends with this code if it has not found a program, and a program if it has not found a library.
             advice = MISSING.format(node=node()) if code == 127 else ""
-            raise Ended(code if code > 0 else 128 - code, f"{command['place']} {how}: {shown[:1000]}{advice}")
+            raise Failed(code if code > 0 else 128 - code, f"{command['place']} {how}: {shown[:1000]}{advice}")
 
 
 def node():
@@ -192,18 +206,36 @@ def failed(directory):
 
 
 def run_case(spec, template, directory, done, log):
-    """Run a case in a fresh copy, because files of an earlier attempt must not change the result."""
+    """Run a case in a fresh copy, because files of an earlier attempt must not change the result.
+
+    If the case has a directory of its own elsewhere, `directory` becomes a link to it. With `reported`, a command that
+    fails is only written to DONE, because the post-processor has to be called before the case fails.
+    """
     remove(failed(directory))
-    copy_tree(template, directory)
+    home = spec.get("directory") or directory
+    if spec.get("request"):
+        spec = dict(spec, values=json.loads(Path(spec["request"]).read_text(encoding="utf-8"))["values"])
+    copy_tree(template, home)
+    if home != directory:
+        remove(directory)
+        os.symlink(home, directory)
     try:
         for name in LOGS:
-            remove(os.path.join(directory, name))
-        began = present(directory)[0]
-        run_commands(spec, directory, log)
-        finish(done, json.dumps({"began": began, "ended": present(directory)[1]}))
+            remove(os.path.join(home, name))
+        ran = {"began": present(home)[0]}
+        try:
+            run_commands(spec, home, log)
+        except Failed as error:
+            if not spec.get("reported"):
+                raise
+            ran.update(failed=str(error), code=error.code)
+            tell(log.fileno(), message_of(f"case {spec['case']}", error))
+        ran["ended"] = present(home)[1]
+        finish(done, json.dumps(ran))
     except (Ended, OSError) as error:
         ended = error if isinstance(error, Ended) else Ended(1, reason_of(error))
-        raise Ended(ended.code, f"{ended}\n  {keep_failed(directory)}") from None
+        kept = keep_failed(directory) if home == directory else f"What it left is in {home}"
+        raise Ended(ended.code, f"{ended}\n  {kept}") from None
 
 
 def post_case(spec, directory, done, log):

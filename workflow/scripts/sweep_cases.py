@@ -35,6 +35,13 @@ class Case:
     params: Mapping[str, str]
     # The place of its configuration, for messages, such as `cases.csv:3`.
     place: str = field(default="", compare=False)
+    # Its directory, if that is not the usual one below results/.
+    directory: str = ""
+    # What words of the commands become, if the sweep has `words`, and what a class PreProcessor has asked to copy.
+    values: Mapping[str, Any] = field(default_factory=dict)
+    copies: Mapping[str, Any] = field(default_factory=dict)
+    # The case of the configuration and the number of its request, if a class PreProcessor has made this case of it.
+    request: tuple[str, int] = ("", 0)
 
 
 def cases_of(where: str, entry: Mapping[str, Any]) -> tuple[Case, ...]:
@@ -57,7 +64,8 @@ def cases_of(where: str, entry: Mapping[str, Any]) -> tuple[Case, ...]:
     if not rows:
         raise SweepError(f"{where}: there are no cases")
     prefix = f"{where}: " if isinstance(entry[source], str) else ""
-    cases = tuple(_case(place, row, prefix) for place, row in rows)
+    free = "words" in entry
+    cases = tuple(_case(place, row, prefix, free) for place, row in rows)
     seen: dict[str, str] = {}
     for case, (place, _) in zip(cases, rows, strict=True):
         if case.name in seen:
@@ -85,11 +93,13 @@ def _combine(where: str, source: str, lists: Mapping[str, list[Any]]) -> list[di
     return [dict(zip(map(str, lists), map(text, row), strict=True)) for row in rows]
 
 
-def _case(place: str, row: Mapping[str, str], prefix: str) -> Case:
+def _case(place: str, row: Mapping[str, str], prefix: str, free: bool) -> Case:
+    """Return a case. With `free`, a parameter may be called by any word, because commands contain it as a word."""
     where = prefix + place
     params = {key: value for key, value in row.items() if key != "case"}
     for column, value in params.items():
-        _check_parameter(where, column)
+        if not (free and re.fullmatch(r"\S+", column)):
+            _check_parameter(where, column)
         if "\0" in value:
             raise SweepError(f"{where}: the value of {column} holds a NUL character, which no command line can")
         if SURROGATE.search(value):
@@ -99,7 +109,7 @@ def _case(place: str, row: Mapping[str, str], prefix: str) -> Case:
     if row.get("case") == "":
         raise SweepError(f"{where}: the case has no name: its cell in the column `case` is empty")
     name = row.get("case") or "_".join(f"{key}={value}" for key, value in params.items())
-    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+    if not is_name(name):
         how = "" if "case" in row else " (made of its values; a column `case` names it otherwise)"
         why = (
             f"it is longer than {LONGEST_NAME} characters"
@@ -108,6 +118,11 @@ def _case(place: str, row: Mapping[str, str], prefix: str) -> Case:
         )
         raise SweepError(f"{where}: {name[:80]!r} is not a name for a case{how}: {why}")
     return Case(name, params, place)
+
+
+def is_name(name: str) -> bool:
+    """Return True if a case may have this name."""
+    return bool(NAME.fullmatch(name)) and len(name) <= LONGEST_NAME
 
 
 def _check_parameter(where: str, name: str) -> None:

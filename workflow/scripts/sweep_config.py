@@ -19,8 +19,9 @@ from typing import Any
 
 import sweep_lines
 from sweep_cases import SURROGATE, Case, SweepError, cases_of
+from sweep_directories import class_file, placed
 from sweep_schema import guess, plain, validate
-from sweep_template import check_template
+from sweep_template import check_template, template_listing
 
 SCRIPT = re.compile(r"\S+\.(py|sh|R|r|pl|rb|jl)")
 RESOURCES = ("mem_mb", "disk_mb", "runtime", "gpu", "node", "constraint", "progress", "stall_after")
@@ -31,10 +32,14 @@ FORGOTTEN = 30 * 86400
 
 @dataclass(frozen=True)
 class Sweep:
-    """One sweep after all checks. `pre` and `post` are (script path, "") or ("", command line) or None."""
+    """One sweep after all checks. `pre` and `post` are (script path, "") or ("", command line) or None.
+
+    `pre_class` and `post_class` are the modules of classes that were written for Parallel-Task-Harbor. With `words`,
+    words of `run` are replaced by values.
+    """
 
     name: str
-    template: str
+    template: str | None
     cases: tuple[Case, ...]
     run: tuple[str, ...]
     pre: tuple[str, str] | None
@@ -43,6 +48,14 @@ class Sweep:
     threads: int
     resources: Mapping[str, Any] = field(default_factory=dict)
     plot: Mapping[str, str] | None = None
+    pre_class: str | None = None
+    post_class: str | None = None
+    words: Mapping[str, str] | None = None
+
+    @cached_property
+    def listing(self) -> str:
+        """Return what shows a change of the template's names and links."""
+        return template_listing(self.template) if self.template else ""
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -53,34 +66,39 @@ class Sweep:
         return {case.name: case for case in self.cases}
 
     def lines(self) -> list[tuple[str, str]]:
-        """Yield (key, command line) of every command that is not a script."""
-        found = [(f"run[{number}]", line) for number, line in enumerate(self.run)]
+        """Return (key, command line) of every command that is not a script and in which `{name}` is a parameter."""
+        found = [(f"run[{number}]", line) for number, line in enumerate(self.run) if self.words is None]
         return found + [(key, each[1]) for key, each in (("pre", self.pre), ("post", self.post)) if each and each[1]]
 
 
-def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Sweep]:
-    """Check a configuration and return all of its sweeps. Paths are relative to the working directory."""
+def load(config: Mapping[str, Any], schema: Mapping[str, Any], ask: bool = True) -> dict[str, Sweep]:
+    """Check a configuration and return all of its sweeps. Paths are relative to the working directory.
+
+    A Snakemake on a node does not `ask` the classes of users again, because they run on the controller.
+    """
     config = plain(config)
     validate(config, schema)
-    return {str(name): _sweep(str(name), entry) for name, entry in config["sweeps"].items()}
+    return {str(name): _sweep(str(name), entry, ask) for name, entry in config["sweeps"].items()}
 
 
 # --- one sweep ----------------------------------------------------------------------------------------------------
 
 
-def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
+def _sweep(name: str, entry: Mapping[str, Any], ask: bool) -> Sweep:
     where = f"sweeps.{name}"
     for key, value in entry.items():
         texts = [(f"[{i}]", each) for i, each in enumerate(value)] if isinstance(value, list) else [("", value)]
         for index, found in texts:
             if isinstance(found, str) and ("\0" in found or SURROGATE.search(found)):
                 raise SweepError(f"{where}.{key}{index}: {found!r} holds a character that is no text")
-    template = entry["template"]
-    check_template(f"{where}.template", template, f"results/{name}")
+    _check_keys(where, entry)
+    template = entry.get("template")
+    if template:
+        check_template(f"{where}.template", template, f"results/{name}")
     sweep = Sweep(
         name=name,
         template=template,
-        cases=cases_of(where, entry),
+        cases=placed(name, entry, cases_of(where, entry), ask),
         run=(entry["run"],) if isinstance(entry["run"], str) else tuple(entry["run"]),
         pre=_processor(f"{where}.pre", entry.get("pre")),
         post=_processor(f"{where}.post", entry.get("post")),
@@ -88,7 +106,11 @@ def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
         threads=entry.get("threads", 1),
         resources={key: entry[key] for key in RESOURCES if key in entry},
         plot=entry.get("plot"),
+        pre_class=entry.get("pre_class"),
+        post_class=entry.get("post_class"),
+        words=entry.get("words"),
     )
+    class_file(f"{where}.post_class", sweep.post_class)
     _check_progress(where, entry.get("progress"))
     _check_runtime(where, entry.get("runtime"))
     if sweep.plot and not sweep.result:
@@ -102,14 +124,32 @@ def _sweep(name: str, entry: Mapping[str, Any]) -> Sweep:
     return sweep
 
 
+def _check_keys(where: str, entry: Mapping[str, Any]) -> None:
+    """Refuse keys that exclude each other or need another one."""
+    if "template" not in entry and "pre_class" not in entry:
+        raise SweepError(f"{where}.template: is missing")
+    for step in ("pre", "post"):
+        if step in entry and f"{step}_class" in entry:
+            raise SweepError(f"{where}: both {step} and {step}_class are given")
+        if f"{step}_class" in entry and "words" not in entry:
+            raise SweepError(
+                f"{where}.words: is missing; {step}_class needs it: the paths by name, {{BASE_PATH: /data}}"
+            )
+    if "pre_class" in entry and "directory" in entry:
+        raise SweepError(f"{where}.directory: with pre_class, TARGET_DIR of the request is the case's directory")
+
+
 def _check_sizes(where: str, sweep: Sweep) -> None:
     """Check the size of what step.py gets, because it is one argument and the operating system limits those."""
-    commands = sum(len(line) + 100 for _, line in sweep.lines()) + 1000
+    lines = [*sweep.run, *(each[1] for each in (sweep.pre, sweep.post) if each)]
+    commands = sum(len(line) + 100 for line in lines) + 1000
     for case in sweep.cases:
         # In JSON that is quoted for the shell, one character becomes at most twelve.
-        if 12 * (commands + sum(len(key) + len(value) + 8 for key, value in case.params.items())) < sweep_lines.LONGEST:
+        texts = [*case.params.items(), *case.values.items(), *case.copies.items()]
+        if 12 * (commands + sum(len(key) + len(str(value)) + 8 for key, value in texts)) < sweep_lines.LONGEST:
             continue
-        size = max(len(shlex.quote(step(sweep, case, name))) for name in (["run", "post"] if sweep.post else ["run"]))
+        steps = ["run", "post"] if sweep.post else ["run"]
+        size = max(len(shlex.quote(step(sweep, case, name))) for name in steps)
         if size > sweep_lines.LONGEST:
             largest = max(case.params, key=lambda key: len(case.params[key]), default="")
             raise SweepError(
@@ -211,7 +251,7 @@ def warnings(sweep: Sweep) -> list[str]:
 
 
 def step(sweep: Sweep, case: Case, name: str) -> str:
-    """Return as JSON what `step.py` has to do for one case. `name` is run or post.
+    """Return as JSON what `step.py` or `processors.py` has to do for one case. `name` is pre, run or post.
 
     A change of this text is Snakemake's reason to run the step again. A changed command or pre-processor starts from a
     fresh copy of the template, so pre and run are one step.
@@ -220,11 +260,36 @@ def step(sweep: Sweep, case: Case, name: str) -> str:
         commands = [_command("pre", sweep.pre)] if sweep.pre else []
         for number, line in enumerate(sweep.run, 1):
             commands.append(_command(f"run, command {number} of {len(sweep.run)}", ("", line)))
-        spec: dict[str, Any] = {"commands": commands}
-    else:
-        assert sweep.post is not None
+            if sweep.words is not None:
+                commands[-1]["words"] = "unquoted"
+        spec: dict[str, Any] = {"commands": commands, **_run_extras(sweep, case)}
+    elif name == "post" and sweep.post is not None:
         spec = {"commands": [_command("post", sweep.post)], "result": sweep.result}
+    elif name == "post":
+        spec = {"module": sweep.post_class, "values": dict(case.values), "copies": dict(case.copies)}
+        spec["file"] = request_file(sweep, case.name) if sweep.pre_class else ""
+    else:
+        spec = {"module": sweep.pre_class, "paths": sweep.words, "of": case.request, "names": list(case.values)}
+        spec["directory"] = case.directory
     return json.dumps({"case": case.name, "params": dict(case.params), **spec}, sort_keys=True)
+
+
+def request_file(sweep: Sweep, case: str) -> str:
+    """Return the file with the values of a case as the class PreProcessor has left them."""
+    return f"results/{sweep.name}/.steps/request/{case}"
+
+
+def _run_extras(sweep: Sweep, case: Case) -> dict[str, Any]:
+    """Return what the step `run` needs beside the commands, in sweeps that are not of the usual form."""
+    extras: dict[str, Any] = {"directory": case.directory} if case.directory else {}
+    if sweep.pre_class:
+        # The file may differ from the values that are known now. These are there so that a change is a reason to run.
+        extras.update(request=request_file(sweep, case.name), template=sweep.listing)
+    if sweep.words is not None:
+        extras["values"] = dict(case.values)
+    if sweep.post_class:
+        extras["reported"] = True
+    return extras
 
 
 def _command(place: str, processor: tuple[str, str]) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""This folder reads the configurations of the tools that harbor replaces."""
