@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import HarborError
-from . import detach, doctor, drain, explain, log, nodes, resume, status
+from . import detach, doctor, drain, explain, import_, log, nodes, resume, status
 
-COMMANDS = (status, nodes, log, explain, doctor, detach, drain, resume)
+COMMANDS = (status, nodes, log, explain, doctor, detach, drain, resume, import_)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +20,8 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
-        name = module.__name__.rpartition(".")[2]
+        # A module cannot be called import, so the file is import_.py.
+        name = module.__name__.rpartition(".")[2].rstrip("_")
         assert module.__doc__ is not None
         sub = commands.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
         sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")

@@ -29,3 +29,11 @@ def directory_option(workflow: Any) -> str | None:
 def config_files(workflow: Any) -> list[str]:
     """The paths that the user gave with --configfiles."""
     return [str(path) for path in workflow.overwrite_configfiles]
+
+
+def sweep_file(workflow: Any) -> str | None:
+    """The configuration of Parallel-Task-Harbor that our own workflow reads. `workflow/rules/common.smk` sets it.
+
+    The workflow's `config` is not asked, because in another workflow the key `sweep_file` may mean something else.
+    """
+    return getattr(workflow, "harbor_sweep_file", None)

@@ -43,6 +43,10 @@ try:
 except sweep_config.SweepError as error:
     fail(str(error))
 
+if "sweep_file" in config:
+    # harbor's executor takes the hosts from this file.
+    workflow.harbor_sweep_file = str(config["sweep_file"])
+
 if workflow.is_main_process:
     # This is the key of a class PostProcessor. A job inherits it.
     os.environ["HARBOR_SWEEP_KEY"] = time.strftime("%Y%m%d_%H%M")
@@ -170,6 +174,13 @@ def table_of(sweep):
     return given
 
 
+def unused_hosts():
+    """Yield a line if the executor does not use the hosts that the configuration has."""
+    line = sweep_file.unused_hosts(config, workflow.executor_plugin.name)
+    if line:
+        yield line
+
+
 def left_over():
     """Yield a line for each sweep that has cases of earlier configurations in its results."""
     for name, sweep in SWEEPS.items():
@@ -194,9 +205,9 @@ def marker(sweep, name):
 
 def ends_of(sweep):
     """Return the files that the last step of every case makes."""
-    ends = (
-        [marker(sweep, "post")]
-        if sweep.post or sweep.post_class
-        else [marker(sweep, "run"), case_directory(sweep)]
-    )
+    if sweep.post:
+        ends = [marker(sweep, "post")]
+    else:
+        last = "post" if sweep.post_class else "run"
+        ends = [marker(sweep, last), case_directory(sweep)]
     return [end.format(case=case.name) for case in sweep.cases for end in ends]

@@ -1,6 +1,6 @@
 """Read the sweeps of a configuration of Parallel-Task-Harbor that `--config sweep_file=FILE` names.
 
-This module runs in Snakemake's own process while the Snakefile is read. It raises SweepError only.
+This module runs in Snakemake's own process. It raises SweepError only.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,27 @@ def with_sweeps(config: Mapping[str, Any]) -> Mapping[str, Any]:
             f"sweep_file: {given}: this key is for configurations of Parallel-Task-Harbor\n  Try: --configfile {given}"
         )
     try:
-        from snakemake_executor_plugin_harbor.config.importers.parallel_task_harbor import read
-        from snakemake_executor_plugin_harbor.errors import HarborError
+        return {**config, **_read(given).sweeps()}
     except ImportError as error:
         raise SweepError(
             f"sweep_file: harbor reads {given}, and this Python has no harbor: {error}\n"
             "  Try: pip install snakemake-executor-plugin-harbor"
         ) from error
+
+
+def unused_hosts(config: Mapping[str, Any], executor: str) -> str:
+    """Return a sentence about the hosts of `sweep_file` if the executor does not use them, else ""."""
+    if "sweep_file" not in config or executor == "harbor":
+        return ""
+    hosts = _read(str(config["sweep_file"])).hosts()
+    return f"The hosts of {config['sweep_file']} ({len(hosts)}) mean nothing to --executor {executor}."
+
+
+def _read(path: str) -> Any:
+    from snakemake_executor_plugin_harbor.config.importers.parallel_task_harbor import read
+    from snakemake_executor_plugin_harbor.errors import HarborError
+
     try:
-        return {**config, **read(Path(given)).sweeps()}
+        return read(Path(path))
     except HarborError as error:
         raise SweepError(str(error)) from error

@@ -63,8 +63,8 @@ class Import:
         return list(self.limits)
 
     def hosts_origin(self) -> str:
-        """Return where the hosts stand, for messages."""
-        return f"{REMOTE} = {int(self.remote)} in {self.path}"
+        """Return the option that chooses the hosts, for messages."""
+        return f"{REMOTE} = {int(self.remote)}"
 
     def text(self) -> str:
         """Return config/config.yaml with comments."""
