@@ -13,9 +13,7 @@ PROCESSORS = ancient(
     in_project_with(
         "processors.py",
         "src_stand_in.py",
-        "step.py",
         "case_files.py",
-        "command_line.py",
     )
 )
 

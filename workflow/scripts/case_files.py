@@ -69,6 +69,20 @@ def beside(path):
     return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.part")
 
 
+def finish(done, source):
+    """Make DONE as a copy of a file, or from text. It appears when it is complete."""
+    part = beside(done)
+    try:
+        if isinstance(source, Path):
+            shutil.copyfile(str(source), part)
+        else:
+            with Path(part).open("w") as f:
+                f.write(source)
+        os.replace(part, done)
+    finally:
+        remove(part)
+
+
 def copy_file(source, target, follow_symlinks=True):
     if not stat.S_ISREG(os.stat(source).st_mode):
         raise OSError(errno.EINVAL, "it is neither a file nor a directory nor a link", source)

@@ -16,12 +16,10 @@ import os
 import shutil
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import src_stand_in
-from case_files import remove
-from step import finish
+from case_files import finish, remove
 
 LOCK = ".snakemake/sweep/processors.lock"
 # Its value is the start of the run, which a PostProcessor gets as its key.
@@ -51,6 +49,9 @@ def blamed(what):
     try:
         yield
     except (Exception, SystemExit) as error:
+        # Few calls need this module, and each call is a process of its own.
+        import traceback
+
         traceback.print_exc()
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if not frame.filename.startswith(("<", os.path.dirname(__file__) + os.sep))]

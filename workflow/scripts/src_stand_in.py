@@ -6,7 +6,6 @@ in which every name that ends in `PreProcessor`, `PostProcessor` or `Request` is
 """
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import os
 import shutil
@@ -78,13 +77,16 @@ def class_called(name):
     )
 
 
-class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class Finder:
     """Find `src` and every `src.NAME`. It is the last finder, so that the modules of a checkout come first."""
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname.split(".")[0] != "src":
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec):
+        return None
 
     def exec_module(self, module):
         _give_names(module)

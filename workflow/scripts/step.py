@@ -22,7 +22,7 @@ import sys
 import threading
 from pathlib import Path
 
-from case_files import beside, copy_tree, no_result, present, remove
+from case_files import copy_tree, finish, no_result, present, remove
 from command_line import Unquotable, substitute
 
 INTERPRETERS = {".py": "python3", ".sh": "bash", ".R": "Rscript", ".r": "Rscript", ".pl": "perl", ".rb": "ruby",
@@ -259,20 +259,6 @@ def ran(done):
         return json.loads(Path(steps, "run", case).read_text() or "{}")
     except OSError:
         return {}
-
-
-def finish(done, source):
-    """Make DONE as a copy of a file, or from text. It appears when it is complete."""
-    part = beside(done)
-    try:
-        if isinstance(source, Path):
-            shutil.copyfile(str(source), part)
-        else:
-            with Path(part).open("w") as f:
-                f.write(source)
-        os.replace(part, done)
-    finally:
-        remove(part)
 
 
 def reason_of(error):
