@@ -81,7 +81,9 @@ class Finder:
     """Find `src` and every `src.NAME`. It is the last finder, so that the modules of a checkout come first."""
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname.split(".")[0] != "src":
+        package, _, name = fullname.rpartition(".")
+        if fullname.split(".")[0] != "src" or (package and name[:1].isupper()):
+            # A capital begins the name of a class, which must not become a module.
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
