@@ -43,3 +43,8 @@ def test_files_that_the_docs_name_exist():
         for name in re.findall(r"`([\w/.]+(?:\.(?:py|md|yaml|yml)|/))`", page.read_text()):
             found = name.startswith(".snakemake/") or any((place / name).exists() for place in (root, package))
             assert found, f"{page.name}: {name}"
+
+
+def test_tests_that_the_docs_name_exist():
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (DOCS / "replaces.md").read_text()):
+        assert f"def {name}(" in (DOCS.parent / path).read_text(), f"{path}::{name}"

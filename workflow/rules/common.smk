@@ -44,6 +44,8 @@ except sweep_config.SweepError as error:
     fail(str(error))
 
 if "sweep_file" in config:
+    if "sweeps" in config:
+        logger.info(f"The sweep is that of {config['sweep_file']}.")
     # harbor's executor takes the hosts from this file.
     workflow.harbor_sweep_file = str(config["sweep_file"])
 

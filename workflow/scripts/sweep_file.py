@@ -11,12 +11,10 @@ from sweep_cases import SweepError
 
 
 def with_sweeps(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the configuration with the sweeps of `sweep_file`, or as it is without this key."""
+    """Return the configuration with the sweeps of `sweep_file` instead of its own, or as it is without this key."""
     if "sweep_file" not in config:
         return config
     given = str(config["sweep_file"])
-    if "sweeps" in config:
-        raise SweepError(f"sweep_file: {given} has sweeps, and the configuration has sweeps too; leave one of them out")
     if given.endswith((".yaml", ".yml")):
         raise SweepError(
             f"sweep_file: {given}: this key is for configurations of Parallel-Task-Harbor\n  Try: --configfile {given}"
