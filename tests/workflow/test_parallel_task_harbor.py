@@ -195,7 +195,10 @@ def test_faults_of_classes_are_those_of_their_case_and_several_requests_are_seve
     assert [line.split(",")[0] for line in table(work).splitlines()] == ["case", "onex", "oney", "twox", "twoy"]
     (here / "src/pre.py").write_text(pre.replace("/tmp_{name}", "/tmp_{case}"))
     run = work.run(*options).expect(1)
-    assert f"the cases onex and oney have one directory, {here}/runs/tmp_one" in run.text and ".smk" not in run.text
+    assert (
+        f"the cases onex of mul and oney of mul have one directory, {here}/runs/tmp_one" in run.text
+        and ".smk" not in run.text
+    )
     (here / "src/pre.py").write_text(pre.replace("f\"{self.paths['BASE_PATH']}/tmp_{name}\"", "os.getcwd()"))
     assert "of the case onex contains the working directory" in work.run(*options).expect(1).text
 

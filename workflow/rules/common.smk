@@ -51,7 +51,7 @@ if "sweep_file" in config:
 
 if workflow.is_main_process:
     # This is the key of a class PostProcessor. A job inherits it.
-    os.environ["HARBOR_SWEEP_KEY"] = time.strftime("%Y%m%d_%H%M")
+    os.environ.update(HARBOR_SWEEP_KEY=time.strftime("%Y%m%d_%H%M"))
 
 for SWEEP in SWEEPS.values():
     for WARNING in sweep_config.warnings(SWEEP):

@@ -48,9 +48,10 @@ def argv(command, spec):
         if interpreter == "bash" and not bash:
             interpreter = "sh"
         return [interpreter, path] if interpreter else [path]
-    shell = ["bash", "-o", "pipefail", "-c"] if bash else ["sh", "-c"]
     if command.get("words"):
-        return [*shell, with_words(command["line"], spec["values"])]
+        # Parallel-Task-Harbor starts bash without options.
+        return ["bash" if bash else "sh", "-c", with_words(command["line"], spec["values"])]
+    shell = ["bash", "-o", "pipefail", "-c"] if bash else ["sh", "-c"]
     try:
         return [*shell, substitute(command["line"], spec["params"])]
     except Unquotable as error:

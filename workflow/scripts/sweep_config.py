@@ -19,7 +19,7 @@ from typing import Any
 
 import sweep_lines
 from sweep_cases import SURROGATE, Case, SweepError, cases_of
-from sweep_directories import class_file, placed
+from sweep_directories import check_directories, class_file, placed
 from sweep_schema import guess, plain, validate
 from sweep_template import check_template, template_listing
 
@@ -78,7 +78,9 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any], ask: bool = True)
     """
     config = plain(config)
     validate(config, schema)
-    return {str(name): _sweep(str(name), entry, ask) for name, entry in config["sweeps"].items()}
+    sweeps = {str(name): _sweep(str(name), entry, ask) for name, entry in config["sweeps"].items()}
+    check_directories(sweeps)
+    return sweeps
 
 
 # --- one sweep ----------------------------------------------------------------------------------------------------

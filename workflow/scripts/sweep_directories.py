@@ -107,23 +107,35 @@ def _check(where: str, name: str, template: str | None, cases: Sequence[Case]) -
     if template:
         outer["the template"] = os.path.realpath(template)
     names: dict[str, Case] = {}
-    places: dict[str, Case] = {}
     for case in cases:
         other = names.setdefault(case.name, case)
         if other is not case:
             raise SweepError(f"{where}: two requests would be the case {case.name!r}")
         if not case.directory:
             continue
-        path = os.path.join(_real(os.path.dirname(case.directory)), os.path.basename(case.directory))
-        other = places.setdefault(path, case)
-        if other is not case:
-            raise SweepError(f"{where}: the cases {other.name} and {case.name} have one directory, {case.directory}")
+        path = _place(case)
         for what, protected in inner.items():
             if _within(protected, path):
                 raise SweepError(f"{where}: the directory {case.directory} of the case {case.name} contains {what}")
         for what, protected in outer.items():
             if _within(path, protected):
                 raise SweepError(f"{where}: the directory {case.directory} of the case {case.name} lies in {what}")
+
+
+def check_directories(sweeps: Mapping[str, Any]) -> None:
+    """Refuse two cases with one directory, also in two sweeps, because they could run at the same time."""
+    places: dict[str, str] = {}
+    for name, sweep in sweeps.items():
+        for case in sweep.cases:
+            mine = f"{case.name} of {name}"
+            other = places.setdefault(_place(case), mine) if case.directory else mine
+            if other != mine:
+                raise SweepError(f"sweeps.{name}: the cases {other} and {mine} have one directory, {case.directory}")
+
+
+def _place(case: Case) -> str:
+    """Return the path of the case's directory without links in the directories above it."""
+    return os.path.join(_real(os.path.dirname(case.directory)), os.path.basename(case.directory))
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from .sweep_text import sweep_text
 REQUEST = ("REQ_NAME", "TARGET_SCENARIO", "TARGET_DIR")
 """Every case has these values beside its parameters and the paths."""
 REMOTE, PARAMETERS = "--remote_enable", "--sim_params"
+BASES = ("BASE_PATH", "BASE_TMP")
 PROCESSORS = {"--pre_proc": "PreProcessor", "--post_proc": "PostProcessor"}
 SECTIONS = ("PATH", "CONFIG_OPT", *limits.SECTIONS, "CMD_LIST", "SIM_LIST")
 _CASE = re.compile(r"[A-Za-z0-9_=+@%][A-Za-z0-9._=+,@%-]*")
@@ -87,7 +88,7 @@ def read(path: Path) -> Import:
     remote = _remote(file, options[REMOTE])
     return Import(
         path=path,
-        paths={name: os.path.abspath(option.value) for name, option in paths.items()},
+        paths={name: _path(option) for name, option in paths.items()},
         cases=_cases(file, names),
         commands=_commands(file, [*names, *paths, *REQUEST]),
         pre=pre,
@@ -125,10 +126,16 @@ def _check_paths(file: IniFile, paths: dict[str, Option], own: bool) -> None:
     for name, what in (("BASE_PATH", "the directory where cases run"), ("BASE_TMP", "the folder to duplicate")):
         if name not in paths and not own:
             raise file.section_error("PATH", f" {name}: is missing; it is {what}; {did_you_mean(name, paths)}")
-    for name in ("BASE_PATH", "BASE_TMP"):
+    for name in BASES:
         option = paths.get(name)
         if option is not None and not Path(option.value).is_dir():
             raise file.error(option, f"there is no directory {Path(option.value).absolute()}.")
+
+
+def _path(option: Option) -> str:
+    """Return a path as it is written. BASE_PATH and BASE_TMP may be relative to the working directory."""
+    relative = option.name in BASES and not os.path.isabs(option.value)
+    return os.path.normpath(os.path.join(os.getcwd(), option.value)) if relative else option.value
 
 
 def _options(file: IniFile) -> dict[str, Option]:
