@@ -214,6 +214,9 @@ def run_case(spec, template, directory, done, log):
     """
     remove(failed(directory))
     home = spec.get("directory") or directory
+    above = os.path.dirname(home)
+    if home != directory and not os.path.isdir(above):
+        raise Ended(1, f"{node()} has no directory {above}; it must be there on every node, at the same path")
     if spec.get("request"):
         spec = dict(spec, values=json.loads(Path(spec["request"]).read_text(encoding="utf-8"))["values"])
     copy_tree(template, home)

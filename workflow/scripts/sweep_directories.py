@@ -8,6 +8,7 @@ and raises SweepError only. The class runs in a process of its own.
 import functools
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,9 @@ def placed(name: str, entry: Mapping[str, Any], cases: tuple[Case, ...], ask: bo
         pattern = entry["directory"]
         if "{case}" not in pattern:
             raise SweepError(f"{where}.directory: {pattern!r} must contain {{case}}, because each case has its own")
+        above = os.path.dirname(os.path.abspath(pattern.partition("{case}")[0] + "x"))
+        if not os.path.isdir(above):
+            raise SweepError(f"{where}.directory: there is no directory {above}\n  Try: mkdir -p {shlex.quote(above)}")
         cases = tuple(replace(case, directory=os.path.abspath(pattern.replace("{case}", case.name))) for case in cases)
     if "pre_class" not in entry and "words" in entry:
         cases = tuple(replace(case, values=_values(case, words)) for case in cases)

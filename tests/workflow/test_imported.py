@@ -109,6 +109,7 @@ def table(work, name="mul"):
     return (work.directory / f"results/{name}/results.csv").read_text()
 
 
+@pytest.mark.timeout(240)
 def test_a_hundred_cases_run_as_they_are(tmp_path):
     """The shipped example, by the command that the documentation gives. `harbor import` means exactly the same."""
     shutil.copytree(EXAMPLE, tmp_path / "example")
@@ -116,7 +117,7 @@ def test_a_hundred_cases_run_as_they_are(tmp_path):
     here = work.directory
     options = ("--profile", str(ROOT / "profiles/local"), *SNAKEFILE, "-q", "rules")
     begun = time.strftime("%Y%m%d_%H%M")
-    run = work.run(*options, "--config", "sweep_file=sim_config/local_mat_mul.cfg", timeout=110).expect(0)
+    run = work.run(*options, "--config", "sweep_file=sim_config/local_mat_mul.cfg", timeout=200).expect(0)
     assert "The hosts are those of sim_config/local_mat_mul.cfg (--remote_enable = 0)" in run.text
     assert "1 of 1 nodes ready, 5 slots: localhost" in run.text
     (log,) = (here / "example").glob("mat_mul_*.log")
