@@ -18,7 +18,8 @@ EXAMPLE = ROOT / "examples/parallel_task_harbor"
 SNAKEFILE = ("-s", str(ROOT / "workflow/Snakefile"))
 LOCAL = ("--executor", "local", "--cores", "4", "--scheduler", "greedy")
 DIRECT = ("--config", "sweep_file=sim/mul.cfg")
-CONFIG = """
+TWO = '"./mul 4" "; test -e ../ok || exit 5"'
+CONFIG = f"""
 [PATH]
 BASE_PATH = runs
 BASE_TMP = base
@@ -37,7 +38,7 @@ RUN = BINARY > out ARG1 && X=7
 MORE = echo TARGET_SCENARIO $X "EXTRA" EXTRA 'ARG1 ' >> out
 [SIM_LIST]
 one = ./mul 3
-two = "./mul 4" ";exit 5"
+two = {TWO}
 """
 PRE = """
 import os
@@ -59,6 +60,7 @@ class PreProcessor(AbstractPreProcessor):
         self._makeDir(f"tmp_{request.getValue('REQ_NAME')}")
         os.system(f"cp -r {self.paths['BASE_TMP']}/* tmp_{request.getValue('REQ_NAME')}")
 """
+TABLE = "case,BINARY,ARG1\none,./mul,3\ntwo,./mul 4,; test -e ../ok || exit 5\n"
 LAST = """        self.pushRequest(Request(dict(values, TARGET_DIR=f"{self.paths['BASE_PATH']}/tmp_{case}"), {}))
 """
 SEVERAL = """        for part in ("x", "y"):
@@ -144,7 +146,7 @@ def test_a_hundred_cases_run_as_they_are(tmp_path):
 
 
 def test_direct_and_imported_give_the_same_and_a_failed_case_is_post_processed(project):
-    """Values are pasted unquoted: `;exit 5` ends the case two, whose post-processor is called before it fails."""
+    """Values are pasted unquoted: `exit 5` ends the case two, whose post-processor is called before it fails."""
     works = {name: project(name) for name in ("direct", "imported")}
     imported = works["imported"].harbor("import", "sim/mul.cfg", "-o", "config/config.yaml")
     assert imported.returncode == 0, imported.stderr
@@ -154,22 +156,22 @@ def test_direct_and_imported_give_the_same_and_a_failed_case_is_post_processed(p
         run = work.run(*options).expect(1)
         if name == "direct":
             assert "The hosts of sim/mul.cfg (1) mean nothing to --executor local." in run.text
-        assert "case two: run, command 1 of 1 ended with exit code 5: ./mul 4 > out ;exit 5 && X=7" in run.text
+        assert (
+            "case two: run, command 1 of 1 ended with exit code 5: ./mul 4 > out ; test -e ../ok || exit 5 && X"
+            in run.text
+        )
         assert "Traceback" not in run.text
         assert total(work) == ["one 6", "two 8"]
         assert (here / "runs/tmp_one/out").read_text() == "6\none 7 EXTRA more words ARG1 \n"
         assert "two" in (here / "runs/generated").read_text()
-        (here / "sim/mul.cfg").write_text(CONFIG.replace(";exit 5", "; exit 0"))
-        assert work.harbor("import", "sim/mul.cfg", "--force").returncode == 0
-        if name == "direct":
-            shutil.rmtree(here / "config")
+        (here / "runs/ok").touch()
         work.run(*options).expect(0)
         assert total(work) == ["two 8"], "only the case that failed runs again"
         shutil.rmtree(here / "runs/tmp_one")
         work.run(*options, "results/mul/cases/one").expect(0)
         work.run(*options).expect(0)
         assert total(work) == ["one 6"], "a case runs again if its directory is gone and named"
-    assert table(works["direct"]) == table(works["imported"]) == "case,BINARY,ARG1\none,./mul,3\ntwo,./mul 4,; exit 0\n"
+    assert table(works["direct"]) == table(works["imported"]) == TABLE
 
 
 def test_faults_of_classes_are_those_of_their_case_and_several_requests_are_several_cases(project):
@@ -183,7 +185,7 @@ def test_faults_of_classes_are_those_of_their_case_and_several_requests_are_seve
     (here / "src/post.py").write_text(
         POST + '        if request.getValue("REQ_NAME") == "twox":\n            open("none")\n'
     )
-    (here / "sim/mul.cfg").write_text(CONFIG.replace('"./mul 4" ";exit 5"', "./mul 4"))
+    (here / "sim/mul.cfg").write_text(CONFIG.replace(TWO, "./mul 4"))
     options = (*SNAKEFILE, *DIRECT, *LOCAL, "--keep-going")
     run = work.run(*options).expect(1)
     assert "case oney: modifyPrior of src.pre failed: ValueError: no onions (src/pre.py:" in run.text
@@ -205,13 +207,13 @@ def test_faults_of_classes_are_those_of_their_case_and_several_requests_are_seve
 
 
 def test_without_classes_and_with_a_script(project):
-    config = CONFIG.replace("--pre_proc = src.pre\n", "").replace("src.post", "src/post.sh").replace('";exit 5"', "5")
+    config = CONFIG.replace("--pre_proc = src.pre\n", "").replace("src.post", "src/post.sh").replace(TWO, "./mul 5")
     work = project(config=config)
     here = work.directory
     (here / "src/post.sh").write_text('echo "$CASE $CASE_ARG1 $(head -1 out)" >> ../total_x\n')
     (here / "base/.hidden").write_text("")
     work.run(*SNAKEFILE, *LOCAL, *DIRECT).expect(0)
-    assert total(work) == ["one 3 6", "two 5 8"]
+    assert total(work) == ["one 3 6", "two 5 10"]
     assert (here / "runs/tmp_one/.hidden").exists() and os.path.islink(here / "results/mul/cases/one")
     (here / "sim/mul.cfg").write_text(config.replace("./mul 3", "./none 3"))
     run = work.run(*SNAKEFILE, *LOCAL, *DIRECT, "--keep-going").expect(1)
@@ -222,7 +224,7 @@ def test_without_classes_and_with_a_script(project):
 @pytest.mark.skipif(SSHD is None, reason="sshd is not installed: apt-get install openssh-server")
 def test_remote_runs_on_the_host_list_and_asks_the_classes_on_the_controller_only(project, tmp_path):
     """Each job starts a Snakemake on its node here, which reads the configuration again but asks no class."""
-    work = project(config=CONFIG.replace("enable = 0", "enable = 1").replace('";exit 5"', "5"))
+    work = project(config=CONFIG.replace("enable = 0", "enable = 1").replace(TWO, "./mul 5"))
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with hosts(2, tmp_path / "sshd") as pool:
         options = (*on(pool, "8/none1"), "--harbor-dispatch", "snakemake")
@@ -230,6 +232,6 @@ def test_remote_runs_on_the_host_list_and_asks_the_classes_on_the_controller_onl
         nodes = work.harbor("status", "--json").stdout
     assert "(--remote_enable = 1) and not those of the options or profile: 2/node1 2/node2" in run.text
     assert "2 of 2 nodes ready, 4 slots: node1, node2" in run.text and "none1" not in nodes
-    assert total(work) == ["one 6", "two 8"]
+    assert total(work) == ["one 6", "two 10"]
     generated = (work.directory / "runs/generated").read_text().split()
     assert sorted(generated) == ["one", "one", "two", "two"], "once for all cases, and once when each is prepared"
