@@ -90,6 +90,36 @@ def test_a_class_cannot_name_a_directory_that_holds_something_else(target, messa
     assert message in str(error.value)
 
 
+PRE = """
+from src.x import AbstractPreProcessor, Request
+class PreProcessor(AbstractPreProcessor):
+    def generateRequest(self, case, values):
+        for name in {names}:
+            values = dict(values, REQ_NAME=name, TARGET_DIR=f"/base/{{case}}_{{self.getReqNum()}}")
+            self.pushRequest(Request(values, {{}}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "cases"),
+    [
+        ('["x"]', ["a", "b"]),
+        ('[case + "x", case + "y"]', ["ax", "ay", "bx", "by"]),
+        ('["x", "x"]', ["a.1", "a.2", "b.1", "b.2"]),
+        ('["a/b", "c"]', ["a.1", "a.2", "b.1", "b.2"]),
+        ('["x"] if case == "b" else []', ["b"]),
+    ],
+)
+def test_each_request_is_a_case(names, cases):
+    Path("src/pre.py").write_text(PRE.format(names=names))
+    sweep = load(pre_class="src.pre", directory=None)
+    assert [case.name for case in sweep.cases] == cases
+    silent = "sweeps.s.pre_class: 1 cases do not run, as generateRequest pushes no request for them: a"
+    assert (silent in sweep_config.warnings(sweep)) == (cases == ["b"])
+    again = sweep_config.load({"sweeps": {"s": {**GOOD, "directory": "runs/{case}"}}}, SCHEMA)["s"]
+    assert not any("do not run" in line for line in sweep_config.warnings(again))
+
+
 def test_words_become_values_without_quotes(here):
     spec = json.loads(sweep_config.step(load(), load().cases[1], "run"))
     assert spec["directory"] == f"{here}/runs/tmp_b" == spec["values"]["TARGET_DIR"]

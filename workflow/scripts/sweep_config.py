@@ -51,6 +51,8 @@ class Sweep:
     pre_class: str | None = None
     post_class: str | None = None
     words: Mapping[str, str] | None = None
+    # The names of the cases in the configuration, of which a class PreProcessor may make others.
+    listed: tuple[str, ...] = ()
 
     @cached_property
     def listing(self) -> str:
@@ -97,10 +99,11 @@ def _sweep(name: str, entry: Mapping[str, Any], ask: bool) -> Sweep:
     template = entry.get("template")
     if template:
         check_template(f"{where}.template", template, f"results/{name}")
+    listed = cases_of(where, entry)
     sweep = Sweep(
         name=name,
         template=template,
-        cases=placed(name, entry, cases_of(where, entry), ask),
+        cases=placed(name, entry, listed, ask),
         run=(entry["run"],) if isinstance(entry["run"], str) else tuple(entry["run"]),
         pre=_processor(f"{where}.pre", entry.get("pre")),
         post=_processor(f"{where}.post", entry.get("post")),
@@ -111,6 +114,7 @@ def _sweep(name: str, entry: Mapping[str, Any], ask: bool) -> Sweep:
         pre_class=entry.get("pre_class"),
         post_class=entry.get("post_class"),
         words=entry.get("words"),
+        listed=tuple(case.name for case in listed),
     )
     class_file(f"{where}.post_class", sweep.post_class)
     _check_progress(where, entry.get("progress"))
@@ -243,6 +247,13 @@ def warnings(sweep: Sweep) -> list[str]:
             found.append(
                 f"{name}: there is a parameter of this name, which reserves nothing; write {name}: NUMBER here"
             )
+    requested = {case.request[0] for case in sweep.cases}
+    silent = [name for name in sweep.listed if sweep.pre_class and name not in requested]
+    if silent:
+        shown = ", ".join(silent[:5]) + (", ..." if len(silent) > 5 else "")
+        found.append(
+            f"pre_class: {len(silent)} cases do not run, as generateRequest pushes no request for them: {shown}"
+        )
     for name in sweep.parameters:
         if name.lower() == "case":
             found.append(f"cases: {name} is a parameter like any other; a column `case` would name the cases")

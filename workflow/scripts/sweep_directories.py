@@ -70,11 +70,7 @@ def _requests(name: str, module: str, words: Mapping[str, str], cases: Sequence[
         part.replace(answer)
     found: list[Case] = []
     for case, requests in zip(cases, json.loads(answer.read_text()), strict=False):
-        names = [str(request["values"].get("REQ_NAME", "")) for request in requests]
-        if len(requests) == 1 or len({*names}) < len(names) or not all(map(is_name, names)):
-            # Parallel-Task-Harbor does not need the names of requests to differ.
-            names = [case.name] if len(requests) == 1 else [f"{case.name}.{i + 1}" for i in range(len(requests))]
-        for number, request in enumerate(requests):
+        for number, (own_name, request) in enumerate(zip(_names(case, requests), requests, strict=True)):
             values, directory = request["values"], request["values"].get("TARGET_DIR", "")
             if not isinstance(directory, str) or not os.path.isabs(directory):
                 raise SweepError(
@@ -82,12 +78,22 @@ def _requests(name: str, module: str, words: Mapping[str, str], cases: Sequence[
                     f" {directory!r}; it must be the absolute path of the directory that modifyPrior makes"
                 )
             found.append(
-                replace(case, name=names[number], directory=os.path.normpath(directory), values=values,
+                replace(case, name=own_name, directory=os.path.normpath(directory), values=values,
                         copies=request["copies"], request=(case.name, number))
             )  # fmt: skip
     if not found:
         raise SweepError(f"{where}: generateRequest has pushed no request for any case")
     return tuple(found)
+
+
+def _names(case: Case, requests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the name of the case for each of its requests. The names of requests need not differ or be names here."""
+    if len(requests) == 1:
+        return [case.name]
+    names = [str(request["values"].get("REQ_NAME", "")) for request in requests]
+    if len({*names}) < len(names) or not all(map(is_name, names)):
+        return [f"{case.name}.{number}" for number in range(1, len(requests) + 1)]
+    return names
 
 
 def _ask(where: str, asked: Mapping[str, Any]) -> str:
