@@ -1,4 +1,4 @@
-"""The command `harbor`. Each file is one command, and all of them work on the run of the current directory.
+"""The command `harbor`. Each file is one command. Those that need a run take the run of the current directory.
 
 Exit codes: 0 if all is well, 1 if something is wrong (the message is on stderr), 2 for wrong usage.
 """
@@ -8,15 +8,16 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import HarborError
-from . import detach, doctor, drain, explain, import_, log, nodes, resume, status
+from . import detach, doctor, drain, explain, import_, init, log, nodes, profile, resume, status
 
-COMMANDS = (status, nodes, log, explain, doctor, detach, drain, resume, import_)
+COMMANDS = (init, import_, profile, status, nodes, log, explain, doctor, detach, drain, resume)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands and their options."""
     top = argparse.ArgumentParser(
-        prog="harbor", description="Look at the run of the current directory and at the nodes of its pool."
+        prog="harbor",
+        description="Begin a project, look at the run of the current directory, and at the nodes of its pool.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:

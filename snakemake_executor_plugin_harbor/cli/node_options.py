@@ -9,6 +9,7 @@ import yaml
 
 from ..config.password import PASSWORD_VARIABLE
 from ..config.pool_config import PoolConfig, pool_config
+from ..config.profile import profile_file, user_profiles
 from ..config.settings import ExecutorSettings
 from ..core.model import NodeSpec
 from ..errors import HarborError
@@ -32,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ssh-config", type=Path, metavar="PATH", help="as --harbor-ssh-config")
     parser.add_argument("--transport", choices=["paramiko", "openssh"], help="as --harbor-transport")
     parser.add_argument("--scratch", metavar="PATH", help="as --harbor-scratch")
-    parser.add_argument("--profile", type=Path, metavar="DIR", help="use the harbor-* keys of this Snakemake profile")
+    parser.add_argument(
+        "--profile", metavar="NAME", help="use the harbor-* keys of this Snakemake profile, a name or a path"
+    )
 
 
 def survey_nodes(arguments: argparse.Namespace) -> list[Answer]:
@@ -54,13 +57,7 @@ def _pool_config(arguments: argparse.Namespace) -> PoolConfig:
     if arguments.profile is not None:
         values = _profile(arguments.profile)
     elif arguments.hosts is None and arguments.hostfile is None:
-        try:
-            values = open_run(Path.cwd()).facts().get("settings") or {}
-        except HarborError as error:
-            raise HarborError(
-                f"no host list is given, and {Path.cwd()} has no run to take one from.",
-                "harbor nodes --hosts 8/ada carol@grace",
-            ) from error
+        values = _last_run()
     values.update({key: value for key in KEYS if (value := getattr(arguments, key)) is not None})
     for key in ("hostfile", "ssh_config"):
         if values.get(key):
@@ -68,16 +65,30 @@ def _pool_config(arguments: argparse.Namespace) -> PoolConfig:
     return pool_config(ExecutorSettings(**{key: values[key] for key in KEYS if values.get(key)}))
 
 
-def _profile(directory: Path) -> dict[str, Any]:
+def _last_run() -> dict[str, Any]:
+    """Return the settings of the last run of this directory. Before the first run, Snakemake's own default decides."""
+    try:
+        return open_run(Path.cwd()).facts().get("settings") or {}
+    except HarborError as error:
+        default = os.environ.get("SNAKEMAKE_PROFILE", "none")
+        if default != "none":
+            return _profile(default)
+        raise HarborError(
+            f"no host list is given, and {Path.cwd()} has no run to take one from.",
+            "harbor nodes --hosts 8/ada carol@grace",
+        ) from error
+
+
+def _profile(profile: str) -> dict[str, Any]:
     """Return the values of KEYS that the profile has. Files that it names are relative to the profile, if they exist
     there."""
-    names = ("profile.yaml", "config.yaml", "config.v9+.yaml", "config.v8+.yaml")
-    path = next((directory / name for name in names if (directory / name).is_file()), None)
+    path = profile_file(profile)
     if path is None:
         raise HarborError(
-            f"--profile: there is no config.yaml in {directory}.",
-            "name the directory that has it, or give the nodes: harbor nodes --hosts 8/ada carol@grace",
+            f"--profile {profile}: there is no config.yaml in a directory of this path, nor in {user_profiles()}.",
+            "harbor profile --hosts 8/ada carol@grace   # installs the profile `harbor`",
         )
+    directory = path.parent
     try:
         document = yaml.safe_load(path.read_text()) or {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

@@ -13,6 +13,7 @@ from snakemake_executor_plugin_harbor.errors import HarborError
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
 
 
 def config(*words: str) -> PoolConfig:
@@ -53,6 +54,18 @@ def test_a_profile_and_its_files(tmp_path: Path) -> None:
 def test_a_bad_profile(tmp_path: Path, text: str, why: str) -> None:
     with pytest.raises(HarborError, match=why):
         config("--profile", profile(tmp_path / "lab", text))
+
+
+def test_a_profile_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    (tmp_path / "home/snakemake").mkdir(parents=True)
+    directory = profile(tmp_path / "home/snakemake/lab", "harbor-hostfile: hosts\n")
+    Path(directory, "hosts").write_text("eve\n")
+    assert names("--profile", "lab") == names("--profile", f"{directory}/config.yaml") == ["eve"]
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", "lab")
+    assert names() == ["eve"], "as Snakemake, where there is no run"
+    with pytest.raises(HarborError, match="harbor profile --hosts"):
+        config("--profile", "other")
 
 
 def test_nothing_to_take_nodes_from(tmp_path: Path) -> None:
