@@ -14,7 +14,33 @@ import yaml
 
 from snakemake.logging import logger
 
-HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
+# The files that this workflow reads besides its rules: all but the scripts that only people start.
+FILES = (
+    "schemas/config.schema.yaml",
+    "scripts/case_files.py",
+    "scripts/collect.py",
+    "scripts/command_line.py",
+    "scripts/csv_table.py",
+    "scripts/plot.py",
+    "scripts/step.py",
+    "scripts/sweep_cases.py",
+    "scripts/sweep_config.py",
+    "scripts/sweep_lines.py",
+    "scripts/sweep_schema.py",
+    "scripts/sweep_template.py",
+)
+
+
+def directory_of_the_workflow():
+    """Return a directory of this machine. If the workflow comes from GitHub, Snakemake fetches each file of FILES."""
+    given = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
+    if given.is_dir():
+        return given
+    fetched = [Path(workflow.source_path(f"../{name}")) for name in FILES]
+    return fetched[0].parents[1]
+
+
+HERE = directory_of_the_workflow()
 SCRIPTS = HERE / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
