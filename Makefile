@@ -10,8 +10,9 @@ DEMO := demo
 .PHONY: demo test versions clean
 
 demo: $(VENV)/demo-ready
-	@rm -rf $(DEMO) && cp -r examples/mat_mul $(DEMO)
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --profile profiles/local --snakefile workflow/Snakefile --directory $(DEMO)
+	@rm -rf $(DEMO)
+	$(BIN)/harbor init $(DEMO) --example
+	cd $(DEMO) && PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --profile profiles/local
 	@cd $(DEMO) && $(CURDIR)/$(BIN)/harbor status
 	@$(BIN)/python workflow/scripts/show_table.py $(DEMO)/results/mat_mul/results.csv
 	@echo "table: $(DEMO)/results/mat_mul/results.csv"
