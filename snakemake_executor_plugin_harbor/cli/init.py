@@ -10,17 +10,21 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..config.importers.parallel_task_harbor import read
+from ..config.profile import host_list_text
 from ..config.shipped import shipped
 from ..errors import HarborError
 
 START = "start"
 EXAMPLE = "mat_mul"
-RUN = "snakemake --profile profiles/local"
+Files = Mapping[str, Path | str]
+"""Relative paths of files. Each has the file that is copied, or a text."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="the project's directory; it may exist")
-    parser.add_argument(
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
         "--example",
         type=_example,
         nargs="?",
@@ -29,34 +33,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"lay down this example: {', '.join(_examples())}; without NAME: {EXAMPLE}",
     )
+    kind.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE.cfg",
+        help="take the sweep and the hosts of this configuration of Parallel-Task-Harbor",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     directory: Path = arguments.directory
-    written = lay_down(directory, project(arguments.example))
-    commands = [*([] if directory == Path() else [f"cd {shlex.quote(str(directory))}"]), RUN]
+    if arguments.source is None:
+        files, profile = project(arguments.example), "profiles/local"
+    else:
+        files, profile = imported_project(arguments.source, directory)
+    written = lay_down(directory, files)
+    commands = [f"snakemake --profile {profile}"]
+    if directory != Path():
+        commands.insert(0, f"cd {shlex.quote(str(directory))}")
     if arguments.json:
         print(json.dumps({"directory": str(directory), "files": [str(path) for path in written], "next": commands}))
         return 0
     for path in written:
         print(path)
-    print("\nThe project runs as it is. README.md in it says what to edit for a sweep of your own. Type:\n")
+    print("\nThe project runs as it is. Its config/README.md says what to edit for a sweep of your own. Type:\n")
     for command in commands:
         print(f"  {command}")
     return 0
 
 
-def project(example: str) -> dict[str, Path]:
-    """Return the files of a project: relative path and source. An example's files win over those of all projects."""
-    examples = shipped("examples")
-    start = examples / START
-    files = {name: start / name for name in ("README.md", "Snakefile")}
-    files["config/README.md"] = shipped("config") / "README.md"
-    return {**files, **_tree(shipped("profiles"), "profiles"), **_tree(examples / example)}
+def project(example: str) -> Files:
+    """Return the files of an example's project. The example's own files win over those of all projects."""
+    return {
+        **_common_files(),
+        "README.md": shipped("examples") / START / "README.md",
+        **_tree(shipped("examples") / example),
+    }
 
 
-def lay_down(directory: Path, files: Mapping[str, Path]) -> list[Path]:
-    """Copy the files into the directory, and return their paths. Raises HarborError before it writes if one exists."""
+def imported_project(source: Path, directory: Path) -> tuple[Files, str]:
+    """Return the files for a configuration of Parallel-Task-Harbor, and the profile that has its hosts.
+
+    README.md is left out, because users of Parallel-Task-Harbor have one in their directory. Raises HarborError.
+    """
+    found = read(source)
+    if (found.pre or found.post) and directory.resolve() != Path.cwd():
+        raise HarborError(
+            f"{source} has a --pre_proc or --post_proc. It belongs to the directory {Path.cwd()}, and {directory} is"
+            " another one.",
+            f"harbor init . --from {shlex.quote(str(source))}",
+        )
+    files = {**_common_files(), "config/config.yaml": found.text()}
+    if found.remote:
+        files["profiles/pool/hosts"] = host_list_text(found.hosts(), "profiles/pool")
+        return files, "profiles/pool"
+    local = (shipped("profiles") / "local" / "config.yaml").read_text()
+    hosts = " ".join(found.hosts())
+    files["profiles/local/config.yaml"] = local.replace("harbor-hosts: localhost\n", f"harbor-hosts: {hosts}\n")
+    return files, "profiles/local"
+
+
+def _common_files() -> dict[str, Path | str]:
+    return {
+        "Snakefile": shipped("examples") / START / "Snakefile",
+        "config/README.md": shipped("config") / "README.md",
+        **_tree(shipped("profiles"), "profiles"),
+    }
+
+
+def lay_down(directory: Path, files: Files) -> list[Path]:
+    """Write the files into the directory, and return their paths. Raises HarborError before that if one exists."""
     wanted = {directory / name: source for name, source in sorted(files.items())}
     there = [path for path in wanted if path.exists() or path.is_symlink()]
     if there:
@@ -68,9 +115,10 @@ def lay_down(directory: Path, files: Mapping[str, Path]) -> list[Path]:
     for path, source in wanted.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with source.open("rb") as given, path.open("xb") as new:
-                shutil.copyfileobj(given, new)
-            shutil.copymode(source, path)
+            with path.open("xb") as new:
+                new.write(source.encode() if isinstance(source, str) else source.read_bytes())
+            if isinstance(source, Path):
+                shutil.copymode(source, path)
         except OSError as error:
             raise HarborError(
                 f"{path} cannot be written: {error.strerror or error}.", f"ls -ld {shlex.quote(str(path.parent))}"
