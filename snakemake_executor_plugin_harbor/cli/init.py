@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for path in written:
         print(path)
-    print("\nThe project runs as it is. Its config/README.md says what to edit for a sweep of your own. Type:\n")
+    print("\nThe project runs as it is. Its config/README.md explains every key of config/config.yaml. Type:\n")
     for command in commands:
         print(f"  {command}")
     return 0

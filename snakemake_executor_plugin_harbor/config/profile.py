@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from platformdirs import AppDirs
+from platformdirs import PlatformDirs
 
 from .shipped import shipped
 
 _FILE = re.compile(r"(?:profile|config)(?:\.v(\d+)\+)?\.yaml")
-_PLACES = AppDirs("snakemake", "snakemake")
+_PLACES = PlatformDirs("snakemake", "snakemake")
 
 
 def user_profiles() -> Path:
