@@ -58,6 +58,27 @@ def test_one_ready_node_is_enough(start, monkeypatch):
     assert line.startswith("1 of 2 nodes ready, 1 slots: localhost")
 
 
+def test_too_few_nodes_are_waited_for_and_then_an_error_that_names_those_that_are_missing(start, monkeypatch):
+    """Without --harbor-nnodes, one ready node is enough. An unfinished run had its nodes, so it goes on."""
+    monkeypatch.setattr(startup, "BOOTING_S", 2.0)
+    monkeypatch.setattr(startup, "REPORT_AFTER_S", 0.5)
+    run, begun, lines = start("1/localhost", REFUSED), time.monotonic(), []
+    with pytest.raises(HarborError) as caught:
+        wait(run, info=lines.append, nnodes=2)
+    assert time.monotonic() - begun >= 2.0
+    assert str(caught.value).startswith("--harbor-nnodes 2: 1 node is missing:\n  127.0.0.1: 127.0.0.1 port 1 refuses")
+    assert "Try: harbor doctor   # or use fewer nodes: --harbor-nnodes 1" in str(caught.value)
+    assert "only 1 of 2 nodes can be used yet. Waiting up to" in lines[0] and "refuses connections" in lines[0]
+    assert wait(run, nnodes=2, unfinished=True)[0] == "1 of 2 nodes ready, 1 slots: localhost"
+
+
+def test_too_few_nodes_that_cannot_come_up_are_an_error_at_once(start):
+    run, begun = start("1/localhost", "no-such-host.invalid", REFUSED), time.monotonic()
+    with pytest.raises(HarborError, match=r"--harbor-nnodes 3: 2 nodes are missing:\n  no-such-host.invalid: "):
+        wait(run, nnodes=3)
+    assert time.monotonic() - begun < startup.BOOTING_S / 2
+
+
 def test_a_first_node_that_is_lost_again_is_waited_for(start, monkeypatch):
     """Found by the soak: the run ended with an error when its only ready node was lost while it waited for others."""
     monkeypatch.setattr(startup, "STRAGGLER_S", 1.0)
