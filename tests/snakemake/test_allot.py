@@ -18,6 +18,7 @@ from tests.sshd import wait_until
 EXAMPLE = Path(__file__).parents[2] / "examples" / "allot"
 HELD = 3
 """The step at which every task waits for the file `go`."""
+SCRATCH = "/var/tmp/harbor-0"
 FACTORY = ("--harbor-command-factory", "factory.py:task")
 HERE = (
     *("--harbor-hostfile", "/dev/null", "--harbor-hosts", "10/localhost"),
@@ -62,6 +63,8 @@ class Example(Workdir):
         run.wait()
         run.expect(0)
         assert self.starts() == list(range(10)), "each task ran once"
+        ended = [(job["state"], job["progress"]) for job in status(open_run(self.directory))["jobs"]]
+        assert ended == [("succeeded", {"done": 120, "total": 120})] * 10
         for rank in range(10):
             assert (self.directory / f"out/{rank}.out").read_text().endswith("\x02120/120\x03\nfinished\n")
 
@@ -111,7 +114,10 @@ def test_ten_ranks_on_five_nodes_survive_a_crash_of_snakemake(lab, on_hosts):
     lab.fault("host5", "crash")
     run = on_hosts.start(*options)
     run.until(r"only 4 of 5 nodes can be used yet. Waiting up to \d+ s more for node4 ")
-    assert on_hosts.starts() == [], "no command is issued before every node is up"
+    waiting = status(open_run(on_hosts.directory))
+    states = {node["name"]: node["state"] for node in waiting["nodes"]}
+    assert states.pop("node4") in ("connecting", "backoff") and set(states.values()) == {"ready"}
+    assert on_hosts.starts() == [] == waiting["jobs"], "no command is issued before every node is up"
     lab.fault("host5", "reboot")
 
     before = on_hosts.await_progress(run)
@@ -124,6 +130,8 @@ def test_ten_ranks_on_five_nodes_survive_a_crash_of_snakemake(lab, on_hosts):
     assert again.text.count("adopted job") == 10
     again.until(r"job \d+ \(ranks\) on node\d: no output and no progress for 5 s")
     on_hosts.finish(again)
+    for host in lab.hosts:
+        assert lab.exec(host, ["find", SCRATCH, "!", "-type", "d"]).stdout == "", "nothing is left on the nodes"
     slots = str(before["nodes"][0]["slots"])
     for job in before["jobs"]:
         rank = int(job["wildcards"]["rank"])
