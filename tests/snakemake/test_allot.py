@@ -48,6 +48,9 @@ class Example(Workdir):
         path = self.directory / "starts"
         return sorted(map(int, path.read_text().split())) if path.exists() else []
 
+    def jobs(self) -> list[dict]:
+        return status(open_run(self.directory))["jobs"]
+
     def await_progress(self, run: Run) -> dict:
         """Wait until all ten tasks run at once and each shows the step where it waits. Return the status then."""
         run.until(r"nodes ready, \d+ slots")  # before this line, the status is that of an earlier run
@@ -63,7 +66,7 @@ class Example(Workdir):
         run.wait()
         run.expect(0)
         assert self.starts() == list(range(10)), "each task ran once"
-        ended = [(job["state"], job["progress"]) for job in status(open_run(self.directory))["jobs"]]
+        ended = [(job["state"], job["progress"]) for job in self.jobs()]
         assert ended == [("succeeded", {"done": 120, "total": 120})] * 10
         for rank in range(10):
             assert (self.directory / f"out/{rank}.out").read_text().endswith("\x02120/120\x03\nfinished\n")
@@ -129,6 +132,9 @@ def test_ten_ranks_on_five_nodes_survive_a_crash_of_snakemake(lab, on_hosts):
     assert after["run"] != before["run"] and {job["attempt"] for job in after["jobs"]} == {1}
     assert again.text.count("adopted job") == 10
     again.until(r"job \d+ \(ranks\) on node\d: no output and no progress for 5 s")
+    wait_until(
+        lambda: {job["reason"] for job in on_hosts.jobs()} == {"no output and no progress for 5 s"}, 15, "stalls"
+    )
     on_hosts.finish(again)
     for host in lab.hosts:
         assert lab.exec(host, ["find", SCRATCH, "!", "-type", "d"]).stdout == "", "nothing is left on the nodes"
