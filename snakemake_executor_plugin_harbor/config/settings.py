@@ -150,8 +150,8 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     ntasks_per_node: Optional[int] = field(  # noqa: UP045
         default=None,
         metadata={
-            "help": "Slurm's meaning: a node runs at most N jobs at once. They are numbered, and so are the ranks of a "
-            "rule with the resource rank. Default: its slots.",
+            "help": "Slurm's meaning: a node runs at most N jobs at once, with the numbers 0 to N-1. A rule with the "
+            "resource rank has N ranks on each node. Default: its slots.",
             "metavar": "N",
         },
     )
