@@ -51,6 +51,9 @@ def wait_for_nodes(
                 break
             # The nodes that were ready have been lost meanwhile, so the run waits for them again.
             delayed = _wait_for_first(dispatcher, limit, info, needed)
+        if not _enough(dispatcher.snapshot, needed):
+            # One node that is rejected may end the wait. The error shall name all others that are missing, too.
+            dispatcher.wait(Snapshot.all_nodes_answered, STRAGGLER_S)
     except KeyboardInterrupt:
         # Snakemake handles Ctrl-C only while its scheduler runs. Before that it would print a traceback.
         raise HarborError("interrupted while no node was ready yet; no job has been started.") from None

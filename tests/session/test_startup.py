@@ -14,6 +14,7 @@ from snakemake_executor_plugin_harbor.core.capacity import Capacity
 from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, NodeState
 from snakemake_executor_plugin_harbor.core.node import NodeView
 from snakemake_executor_plugin_harbor.errors import HarborError
+from snakemake_executor_plugin_harbor.jobs.ranks import Ranks
 from snakemake_executor_plugin_harbor.session import startup
 from snakemake_executor_plugin_harbor.session.startup import check_jobs, wait_for_nodes
 
@@ -152,6 +153,17 @@ def capacity():
 @pytest.mark.parametrize("resource", ["mem_mb=1000", "constraint='fast'", "mem_mb=lambda wildcards: 7000"])
 def test_jobs_that_may_fit_pass(read, resource):
     check_jobs(read(resource), capacity())
+
+
+def test_ranks_that_have_no_place_are_an_error_before_any_job(read):
+    check_jobs(read("rank=1"), capacity(), Ranks(["ada"], 2))
+    for rank, per_node, text in (
+        (2, 2, "have the ranks 0 to 1"),
+        (2, 3, "ranks run side by side, and 3 of them need 3"),
+    ):
+        with pytest.raises(HarborError, match="rule big: ") as caught:
+            check_jobs(read(f"rank={rank}"), capacity(), Ranks(["ada"], per_node))
+        assert text in str(caught.value)
 
 
 @pytest.mark.parametrize(

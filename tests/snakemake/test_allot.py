@@ -17,7 +17,7 @@ from tests.sshd import wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "allot"
 HELD = 3
-"""The step at which every task waits for the file `go`."""
+"""The number of steps that each task makes before it waits for the file `go`."""
 SCRATCH = "/var/tmp/harbor-0"
 FACTORY = ("--harbor-command-factory", "factory.py:task")
 HERE = (
@@ -27,12 +27,13 @@ HERE = (
 
 
 class Example(Workdir):
-    """A copy of the example. Its tasks note each start, and wait at one step instead of a second at each step."""
+    """A copy of the example. Its tasks note each start, wait for the file `begin`, and then at one step for `go`."""
 
     def __init__(self, directory: Path) -> None:
         shutil.copytree(EXAMPLE, directory)
         super().__init__(directory, (EXAMPLE / "Snakefile").read_text())
         noted = "import os\nopen('starts', 'a').write(f'{sys.argv[2]}\\n')\n"
+        noted += "while not os.path.exists('begin'): time.sleep(0.05)\n"
         held = f"while i == {HELD - 1} and not os.path.exists('go'): time.sleep(0.05)\n"
         self.replace("test.py", {"\n\ndef print": f"\n{noted}\n\ndef print", "time.sleep(1)\n": held})
 
@@ -114,6 +115,7 @@ def on_hosts(lab: Lab, shared: Path, request: pytest.FixtureRequest) -> Iterator
 
 def test_ten_ranks_on_five_nodes_survive_a_crash_of_snakemake(lab, on_hosts):
     options = ("--profile", "profile", "--harbor-ssh-config", str(lab.ssh_config), "--harbor-nice", "0", *FACTORY)
+    (on_hosts.directory / "begin").touch()
     lab.fault("host5", "crash")
     run = on_hosts.start(*options)
     run.until(r"only 4 of 5 nodes can be used yet. Waiting up to \d+ s more for node4 ")
@@ -155,6 +157,10 @@ def test_ten_ranks_on_five_nodes_survive_a_crash_of_snakemake(lab, on_hosts):
 
 def test_the_ten_ranks_run_on_this_machine_alone(example):
     run = example.start("--profile", "profile", *HERE, *FACTORY)
+    wait_until(lambda: example.starts() == list(range(10)), 30, "ten started tasks")
+    early = json.loads(example.harbor("status", "--json").stdout)["jobs"]
+    assert [(job["state"], job["progress"]) for job in early] == [("running", None)] * 10, "running, without output yet"
+    (example.directory / "begin").touch()
     example.await_progress(run)
     example.finish(run)
     places = [example.told(rank) for rank in range(10)]
