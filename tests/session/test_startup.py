@@ -15,6 +15,7 @@ from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, Nod
 from snakemake_executor_plugin_harbor.core.node import NodeView
 from snakemake_executor_plugin_harbor.errors import HarborError
 from snakemake_executor_plugin_harbor.jobs.ranks import Ranks
+from snakemake_executor_plugin_harbor.run.snapshot import Snapshot
 from snakemake_executor_plugin_harbor.session import startup
 from snakemake_executor_plugin_harbor.session.startup import check_jobs, wait_for_nodes
 
@@ -63,7 +64,9 @@ def test_too_few_nodes_are_waited_for_and_then_an_error_that_names_those_that_ar
     """Without --harbor-nnodes, one ready node is enough. An unfinished run had its nodes, so it goes on."""
     monkeypatch.setattr(startup, "BOOTING_S", 2.0)
     monkeypatch.setattr(startup, "REPORT_AFTER_S", 0.5)
-    run, begun, lines = start("1/localhost", REFUSED), time.monotonic(), []
+    run, lines = start("1/localhost", REFUSED), []
+    run.dispatcher.wait(Snapshot.all_nodes_answered, 30)
+    begun = time.monotonic()
     with pytest.raises(HarborError) as caught:
         wait(run, info=lines.append, nnodes=2)
     assert time.monotonic() - begun >= 2.0
