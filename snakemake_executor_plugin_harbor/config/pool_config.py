@@ -26,9 +26,13 @@ _BOUNDS = (
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """Holds the settings after validation. The password is not among them; `pop_password` returns it."""
+    """Holds the settings after validation. The password is not among them; `pop_password` returns it.
+
+    `nnodes` is the number of nodes that must be ready before the first job starts. None means that one suffices.
+    """
 
     nodes: tuple[NodeSpec, ...]
+    nnodes: int | None
     policy: Policy
     timeouts: Timeouts
     ssh_config: Path | None
@@ -51,6 +55,7 @@ def pool_config(settings: ExecutorSettings) -> PoolConfig:
         )
     return PoolConfig(
         nodes=host_list(settings),
+        nnodes=settings.nnodes,
         policy=Policy(settings.max_load, settings.min_free_mem_mb, settings.ntasks_per_node),
         timeouts=Timeouts(
             settings.lost_after, settings.fence_wait, settings.stall_after, kill_stalled=settings.on_stall == "kill"
@@ -86,9 +91,11 @@ def host_list(settings: ExecutorSettings) -> tuple[NodeSpec, ...]:
     if not nodes:
         raise HarborError(f"{where}: the host list is empty.", "--harbor-hosts 8/ada,carol@grace")
     if settings.nnodes is not None:
-        if settings.nnodes > len(nodes):
+        missing = settings.nnodes - len(nodes)
+        if missing > 0:
             raise HarborError(
-                f"--harbor-nnodes {settings.nnodes}: the host list has only {len(nodes)}.",
+                f"--harbor-nnodes {settings.nnodes}: the host list has only {len(nodes)}, so {missing} "
+                f"{'is' if missing == 1 else 'are'} missing.",
                 f"--harbor-nnodes {len(nodes)}",
             )
         nodes = nodes[: settings.nnodes]

@@ -140,11 +140,20 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         },
     )
     nnodes: Optional[int] = field(  # noqa: UP045
-        default=None, metadata={"help": "Only the first N hosts are used. Default: all.", "metavar": "N"}
+        default=None,
+        metadata={
+            "help": "Slurm's meaning: only the first N hosts are used, and no job starts before all of them are ready. "
+            "Default: all hosts, of which one suffices.",
+            "metavar": "N",
+        },
     )
     ntasks_per_node: Optional[int] = field(  # noqa: UP045
         default=None,
-        metadata={"help": "A node runs at most N jobs at once. Default: its slots.", "metavar": "N"},
+        metadata={
+            "help": "Slurm's meaning: a node runs at most N jobs at once, with the numbers 0 to N-1. A rule with the "
+            "resource rank has N ranks on each node. Default: its slots.",
+            "metavar": "N",
+        },
     )
     log_dir: Path = field(
         default=Path(".snakemake/harbor_logs"),

@@ -97,7 +97,7 @@ class JobRenamed:
 
 @dataclass(frozen=True)
 class JobChanged:
-    """A job has entered a state. The journal records it."""
+    """A job has entered a state, or the reason of its state has changed. The journal records it."""
 
     job: JobId
     attempt: int

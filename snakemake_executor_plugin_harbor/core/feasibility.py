@@ -35,6 +35,10 @@ def permanent_reason(request: Request, node: NodeView, policy: Policy = DEFAULTS
         return None
     if request.cores > node.slots:
         return NodeReason("has {} slots, the job needs {}", (node.slots, request.cores), permanent=True)
+    if request.task is not None and (request.task + 1) * request.cores > node.slots:
+        text = "has {} slots, but ranks run side by side, and {} of them need {}; the host list may say {}/{}"
+        slots = (request.task + 1) * request.cores
+        return NodeReason(text, (node.slots, request.task + 1, slots, slots, node.spec.host), permanent=True)
     if request.mem_mb:
         if request.mem_mb > node.mem_mb:
             return NodeReason("has {} MiB of memory, the job needs {}", (node.mem_mb, request.mem_mb), permanent=True)
@@ -85,6 +89,8 @@ def temporary_reason(
         return NodeReason(
             "has {} of {} slots free, the job needs {}", (free.slots, node.slots, request.cores), busy=True
         )
+    if request.task in node.reservations.tasks:
+        return NodeReason("still runs another job as its task {}", (request.task,), busy=True)
     if request.mem_mb > free.unreserved_mb:
         return NodeReason("has {} MiB unreserved, the job needs {}", (free.unreserved_mb, request.mem_mb), busy=True)
     if free.memory_mb is not None and request.mem_mb > free.memory_mb:

@@ -98,7 +98,8 @@ def reservation_of(meta: Mapping[str, Any]) -> Reservation:
     def numbers(value: object) -> tuple[int, ...]:
         return tuple(v for v in value if isinstance(v, int)) if isinstance(value, list) else ()
 
-    return Reservation(numbers(meta.get("slots")), numbers(meta.get("gpus")))
+    task = numbers([meta.get("task")]) or (0,)
+    return Reservation(numbers(meta.get("slots")), numbers(meta.get("gpus")), task[0])
 
 
 def run_seconds(message: Mapping[str, Any], default: float) -> float:

@@ -76,7 +76,7 @@ class JobTable:
             job.outages_before = self._outages
             self.jobs[spec.id] = job
             self.earlier_attempts.job_submitted(job)
-            self._emit_state(job)
+            self.report(job)
             if self._cancel_grace is not None:
                 self.cancel(job, self._cancel_grace, now)
             elif self.halted:
@@ -104,7 +104,7 @@ class JobTable:
             self.holding.pop(job.order, None)
         if before in HOLDING and after not in HOLDING and job.node is not None:
             self._release(job, now)
-        self._emit_state(job)
+        self.report(job)
         if after in TERMINAL:
             del self.jobs[job.spec.id]
             node = job.node if before in HOLDING else None
@@ -120,13 +120,18 @@ class JobTable:
         if node is not None:
             node.release(job.key, now)
 
-    def _emit_state(self, job: Job) -> None:
+    def report(self, job: Job, why: str | None = None) -> None:
+        """Report the state of a job. `why` replaces its reason."""
+        job.why = job.why if why is None else why
         self._emit(act.JobChanged(job.spec.id, job.attempt, job.state, job.node, job.why))
 
     def mark_active(self, job: Job | None, now: float, trigger: str | None = None, why: str = "") -> None:
         """A message has shown activity of the job. Make a transition too, if a trigger is given."""
         if job is not None:
-            job.last_active, job.stalled = now, job.stalled and self._kill_stalled
+            if job.stalled and not self._kill_stalled:
+                job.stalled = False
+                self.report(job, "it shows output or progress again")
+            job.last_active = now
             if trigger is not None:
                 self.transition(job, trigger, now, why)
 

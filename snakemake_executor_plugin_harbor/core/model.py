@@ -117,8 +117,8 @@ class Load:
 
 @dataclass(frozen=True)
 class Request:
-    """The resources that a job asks of a node. `node` pins the job to a node. `constraint` are tags that the node must
-    have. `needs` are absolute paths that must exist there.
+    """The resources that a job asks of a node. `node` pins the job to a node. `task` pins it to this number among the
+    jobs of its node. `constraint` are tags that the node must have. `needs` are absolute paths that must exist there.
     """
 
     cores: int = 1
@@ -128,6 +128,7 @@ class Request:
     node: str | None = None
     constraint: frozenset[str] = frozenset()
     needs: tuple[str, ...] = ()
+    task: int | None = None
 
 
 @dataclass(frozen=True)
@@ -168,10 +169,13 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class Reservation:
-    """The slots (numbered from 0) and GPUs (by their index) that a placed job holds on its node."""
+    """The slots (numbered from 0) and GPUs (by their index) that a placed job holds on its node. `task` is its number
+    among the jobs of the node, which is Slurm's local id.
+    """
 
     slots: tuple[int, ...]
     gpus: tuple[int, ...] = ()
+    task: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ class Reservations(MutableMapping[str, tuple[Request, Reservation]]):
         self._held: dict[str, tuple[Request, Reservation]] = {}
         self._slots: dict[int, int] = {}
         self._gpus: dict[int, int] = {}
+        self._tasks: dict[int, int] = {}
         self.cores = 0
         self.mem_mb = 0
         self.disk_mb = 0
@@ -44,7 +45,8 @@ class Reservations(MutableMapping[str, tuple[Request, Reservation]]):
         self.cores += change * request.cores
         self.mem_mb += change * request.mem_mb
         self.disk_mb += change * request.disk_mb
-        for used, numbers in ((self._slots, reservation.slots), (self._gpus, reservation.gpus)):
+        task = (reservation.task,)
+        for used, numbers in ((self._slots, reservation.slots), (self._gpus, reservation.gpus), (self._tasks, task)):
             for number in numbers:
                 # A number may have two holders, because an adopted attempt may name a slot that another job has got.
                 used[number] = used.get(number, 0) + change
@@ -60,6 +62,11 @@ class Reservations(MutableMapping[str, tuple[Request, Reservation]]):
     def gpus(self) -> Mapping[int, int]:
         """The GPUs in use, each with the number of its holders."""
         return self._gpus
+
+    @property
+    def tasks(self) -> Mapping[int, int]:
+        """The numbers of the jobs, each with the number of its holders."""
+        return self._tasks
 
 
 @dataclass

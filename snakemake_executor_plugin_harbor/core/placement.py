@@ -6,7 +6,7 @@ have left relative to their size (`free_resources.py` holds the formula).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 
 from .feasibility import Refusal, permanent_reason, permanent_refusal, temporary_reason
 from .free_resources import STARVATION_S, FreeResources, free_resources
@@ -94,7 +94,8 @@ def placement_on(node: NodeView, request: Request, free: FreeResources, shunned:
 
 
 def lowest_free(request: Request, node: NodeView) -> Reservation:
-    """Return a reservation of the lowest free slots and GPUs of the node."""
+    """Return a reservation of the lowest free slots and GPUs of the node, and of the lowest free number of a task."""
     slots = islice((i for i in range(node.slots) if i not in node.reservations.slots), request.cores)
     gpus = islice((g for g in node.gpus if g not in node.reservations.gpus), request.gpus)
-    return Reservation(tuple(slots), tuple(gpus))
+    task = next(i for i in count() if i not in node.reservations.tasks) if request.task is None else request.task
+    return Reservation(tuple(slots), tuple(gpus), task)

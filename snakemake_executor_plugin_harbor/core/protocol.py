@@ -142,6 +142,7 @@ def _meta(given: Message) -> dict[str, Any]:
     kept = {name: value for name, value in list(given.items())[:MAX_META] if len(name) <= MAX_META and _flat(value)}
     for name in ("slots", "gpus"):
         kept[name] = list(_indices(kept.get(name)))
+    kept["task"] = next(iter(_indices([kept.get("task")])), 0)
     return kept
 
 

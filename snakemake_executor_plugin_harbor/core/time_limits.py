@@ -92,6 +92,7 @@ class TimeLimits:
         """The job showed no activity for too long. Warn the user, or kill it so that it is retried elsewhere."""
         job.stalled = True
         assert job.node is not None
+        self._jobs.report(job, f"no output and no progress for {self.stall_after(job):.0f} s")
         kill = self._timeouts.kill_stalled
         self._emit(act.JobStalled(job.spec.id, job.node, self.stall_after(job), kill))
         if kill:

@@ -14,8 +14,10 @@ from ..errors import HarborError
 class LaunchContext:
     """The place of one attempt, in Slurm's terms.
 
-    `local_id` is the lowest slot that the job holds, so it is unique among the jobs that run on the node. `proc_id` is
-    unique among all jobs that run in the pool. `command` is the command that is run without a command factory.
+    `node_id` is the node's number in the host list, from 0. `local_id` is the lowest slot that the job holds, so it is
+    unique among the jobs that run on the node. `proc_id` is the lowest number that is unique among all jobs that run in
+    the pool. With `--harbor-ntasks-per-node N`, `local_id` is a number below N, and `proc_id` is `node_id * N +
+    local_id`. `command` is the command that is run without a command factory.
     """
 
     node_name: str

@@ -7,27 +7,41 @@ from ..config.settings import STALL_MIN_S
 from ..core.model import JobSpec, Request
 from ..errors import HarborError
 from ..snakemake_internals import rule_resources
+from .ranks import Ranks
 
 MINUTE_S = 60.0
+NO_RANKS = Ranks()
 
 
-def spec_of(job: Any, id: str, attempt: int, depth: int, needs: tuple[str, ...]) -> JobSpec:
+def spec_of(job: Any, id: str, attempt: int, depth: int, needs: tuple[str, ...], ranks: Ranks = NO_RANKS) -> JobSpec:
     """The JobSpec of a job or group. Raises HarborError with rule and name for a resource whose value is invalid."""
     resources = job.resources
-    node = resources.get("node")
+    node, task = _place(job, ranks)
     constraint = resources.get("constraint")
     request = Request(
         cores=max(1, int(job.threads or 1)),
         mem_mb=_requested(job, "mem_mb"),
         disk_mb=_requested(job, "disk_mb"),
         gpus=_number(job, "gpu"),
-        node=str(node) if node else None,
+        node=node,
         constraint=frozenset(re.split(r"[\s,&]+", str(constraint).strip())) if constraint else frozenset(),
         needs=needs,
+        task=task,
     )
     return JobSpec(
         id, request, attempt, job.name, priority=int(job.priority), depth=depth, stall_after=_stall_after(job)
     )
+
+
+def _place(job: Any, ranks: Ranks) -> tuple[str | None, int | None]:
+    """The node that the job is pinned to, and its number there, as far as `node` or `rank` states them."""
+    node, rank = job.resources.get("node"), job.resources.get("rank")
+    if rank is None or rank == rule_resources.TO_BE_DETERMINED:
+        return str(node) if node else None, None
+    if node or job.is_group():
+        other = "the resource node" if node else "a group"
+        raise HarborError(f"rule {job.name}: resource rank={rank!r} does not go with {other}; the rank gives the node.")
+    return ranks.place(job.name, _number(job, "rank"))
 
 
 def _stall_after(job: Any) -> float | None:

@@ -183,7 +183,7 @@ class StartMessages:
             "runtime": runtime_s(job),
             "progress": progress_pattern(job),
             "hash": entry.hash,
-            "meta": self._meta(entry, launch),
+            "meta": self._meta(entry, launch, context.proc_id),
             "cpus": max(1, len(launch.reservation.slots)),
         }
         start_files.check_size(message)
@@ -212,14 +212,15 @@ class StartMessages:
         entry.temp_files += tuple(files)
         return scripts
 
-    def _meta(self, entry: InFlightJob, launch: act.Prepare) -> dict[str, Any]:
+    def _meta(self, entry: InFlightJob, launch: act.Prepare, proc_id: int) -> dict[str, Any]:
         """Return the facts with which another process can adopt the job. They contain no command and no environment."""
         return {
             "snakemake_attempt": entry.job.attempt,
             "shadow_dir": internals.shadow_directory(entry.job),
             "slots": list(launch.reservation.slots),
             "gpus": list(launch.reservation.gpus),
-            "proc_id": entry.proc_id,
+            "task": launch.reservation.task,
+            "proc_id": proc_id,
             "log": entry.log,
             "litter": list(entry.temp_files),
         }
@@ -233,11 +234,12 @@ class StartMessages:
         nodes = self._dispatcher.snapshot.nodes
         with self._order_lock:
             node_id = self._order.setdefault(launch.node, len(self._order))
+        per_node, local_id = self._config.policy.ntasks_per_node, launch.reservation.task
         return LaunchContext(
             node_name=launch.node,
             node_id=node_id,
-            local_id=min(launch.reservation.slots, default=0),
-            proc_id=self._in_flight.assign_proc_id(entry),
+            local_id=local_id if per_node else min(launch.reservation.slots, default=0),
+            proc_id=node_id * per_node + local_id if per_node else self._in_flight.assign_proc_id(entry),
             nnodes=len(nodes),
             cpus_on_node=nodes[launch.node].slots,
             threads=job.threads,

@@ -22,6 +22,7 @@ from .end_reports import EndReports
 from .found_record import CheckedMeta, FoundRecord
 from .in_flight import InFlight, InFlightJob
 from .job_hash import job_hash
+from .ranks import Ranks
 from .spec import progress_pattern, spec_of
 from .thread_limit import ThreadLimit
 
@@ -51,6 +52,7 @@ class Submission:
         self._workdir = workdir
         self._depths = DagDepths(partial(dag.dependencies, self._workflow))
         self._needs: dict[str, tuple[str, ...]] = {}
+        self.ranks = Ranks([node.name for node in config.nodes], config.policy.ntasks_per_node)
         self.thread_limit: ThreadLimit | None = None
         """Set when the slots of the largest node are known."""
 
@@ -77,7 +79,7 @@ class Submission:
         id = found.record.job if found else f"{self._workdir.run}/{job.jobid}"
         attempt = found.record.attempt if found else self._in_flight.next_attempt(id)
         locations = {} if found else self._adoption.earlier_locations(job, hash)
-        spec = spec_of(job, id, attempt, self._depths.depth_of(job), needs)
+        spec = spec_of(job, id, attempt, self._depths.depth_of(job), needs, self.ranks)
         spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._in_flight.failed_on(job))
         entry = InFlightJob(job, id, hash, command, request=spec.request)
         self._needs[job.name] = spec.request.needs
@@ -104,7 +106,7 @@ class Submission:
         """Return what a ready job asks of a node. Its paths are those of the last job of its rule."""
         try:
             self._limit_threads(job)
-            return spec_of(job, "", 1, 0, self._needs.get(job.name, ())).request
+            return spec_of(job, "", 1, 0, self._needs.get(job.name, ()), self.ranks).request
         except Exception:  # `submit` reports the error when the job is handed over
             return Request()
 

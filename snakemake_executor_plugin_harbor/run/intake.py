@@ -44,23 +44,25 @@ class Intake:
     def handle(self, event: ev.Event) -> list[ev.Event]:
         """Handle what an event means outside the pool. Returns the events that the pool gets in its place."""
         match event:
-            case ev.Progressed(_, job, _, done, total):
-                self._note_progress(job, done, total)
+            case ev.Progressed(node, job, attempt, done, total):
+                # The job of a listed attempt may be in the same batch, so the pool need not know it yet.
+                if self._records.attempt_progressed(node, job, attempt, done, total) or job in self._pool.jobs:
+                    self._journal.set_progress(job, done, total)
             case ev.NodeUp():
                 return self._node_up(event)
             case ev.Submitted(jobs):
                 # A node may have answered or left a notice after Snakemake's thread looked for these jobs.
                 earlier_ids = [spec.id for spec in jobs if spec.earlier_ids]
                 ends = self.read_exit_notices() if earlier_ids else []
-                return [*ends, event, *self._client.jobs.adopt_waiting(earlier_ids)]
+                return [*ends, event, *self._adopt(earlier_ids)]
             case ev.Prepared(job, _, log) if log is not None:
                 self.logs[job] = log
             case ev.Adopted():
-                return [self._adopted(event)]
+                return self._adopted(event)
             case ev.Exited(node, job, attempt):
                 last = progress_of(event.message.get("progress"))
-                if last is not None:
-                    self._note_progress(job, last.done, last.total)
+                if last is not None and job in self._pool.jobs:
+                    self._journal.set_progress(job, last.done, last.total)
                 if job not in self._pool.jobs:
                     # Adoption needs to know the end if the job is one of an earlier run and is not handed over yet.
                     self._records.attempt_ended(node, job, attempt, event.message)
@@ -95,10 +97,6 @@ class Intake:
                 messages.append(NodeMessage(job.node, message))
         return messages
 
-    def _note_progress(self, job: JobId, done: float, total: float) -> None:
-        if job in self._pool.jobs:
-            self._journal.set_progress(job, done, total)
-
     def _node_up(self, event: ev.NodeUp) -> list[ev.Event]:
         name, records = event.node, event.records
         event = replace(event, unusable=self._client.nodes.why_unusable(name, event.facts) or "")
@@ -112,16 +110,24 @@ class Intake:
         # The notices come first, because the node does not list attempts whose end an older agent has put there.
         return [*self.read_exit_notices(), event, *(self._adopt_waiting() if records else ())]
 
-    def _adopted(self, event: ev.Adopted) -> ev.Adopted:
-        """Add the attempt's end to the event, if the attempt has ended since its record was looked up."""
+    def _adopted(self, event: ev.Adopted) -> list[ev.Event]:
+        """Add to the event what the node has reported since the attempt's record was looked up: end and progress."""
+        attempt = (event.node, event.job, event.attempt)
         if event.log is not None:
             self.logs[event.job] = event.log
-        return replace(event, exit=event.exit or self._records.exit_of(event.node, event.job, event.attempt))
+        adopted = replace(event, exit=event.exit or self._records.exit_of(*attempt))
+        progress = self._records.progress_of(*attempt)
+        if progress is None:
+            return [adopted]
+        self._journal.set_progress(event.job, *progress)
+        return [adopted, ev.Progressed(*attempt, *progress)]
 
-    def _adopt_waiting(self) -> list[ev.Adopted]:
+    def _adopt_waiting(self) -> list[ev.Event]:
         """Adopt the waiting jobs that nodes have from earlier runs, also those that wait for a fence."""
-        waiting = [id for id, job in self._pool.jobs.items() if job.state == JobState.QUEUED]
-        return self._client.jobs.adopt_waiting(waiting)
+        return self._adopt([id for id, job in self._pool.jobs.items() if job.state == JobState.QUEUED])
+
+    def _adopt(self, jobs: Iterable[JobId]) -> list[ev.Event]:
+        return [found for event in self._client.jobs.adopt_waiting(jobs) for found in self._adopted(event)]
 
     def _is_listed(self, record: ev.NodeRecord) -> bool:
         """Return whether a connected node lists the attempt. Then that node reports the end itself."""

@@ -18,12 +18,14 @@ class NodeRecords:
         self._lock = threading.Lock()
         self._nodes: dict[str, dict[Attempt, ev.NodeRecord]] = {}
         self._notices: dict[Attempt, tuple[str, ev.NodeRecord]] = {}
+        self._progress: dict[tuple[str, JobId, int], tuple[float, float]] = {}
         self.version = 0
 
     def node_listed(self, node: str, records: Iterable[ev.NodeRecord]) -> None:
         """Note all records of a node. Its exit notices stay, because the node does not list these attempts."""
         with self._lock:
             self._nodes[node] = {(record.job, record.attempt): record for record in records}
+            self._forget_progress(node)
             self.version += 1
 
     def add_exit_notice(self, node: str, record: ev.NodeRecord) -> None:
@@ -36,6 +38,7 @@ class NodeRecords:
         """Delete the records of a node that has left the pool."""
         with self._lock:
             if self._nodes.pop(node, None) is not None:
+                self._forget_progress(node)
                 self.version += 1
 
     def attempt_ended(self, node: str, job: JobId, attempt: int, exit: Mapping[str, Any]) -> None:
@@ -46,6 +49,21 @@ class NodeRecords:
                 records[(job, attempt)] = replace(records[(job, attempt)], running=False, exit=exit)
                 self.version += 1
 
+    def attempt_progressed(self, node: str, job: JobId, attempt: int, done: float, total: float) -> bool:
+        """Note the progress of an attempt if the node has listed it, and return whether it has. The node reports the
+        progress once, which may be before the job is adopted.
+        """
+        with self._lock:
+            listed = (job, attempt) in self._nodes.get(node, {})
+            if listed:
+                self._progress[(node, job, attempt)] = (done, total)
+            return listed
+
+    def progress_of(self, node: str, job: JobId, attempt: int) -> tuple[float, float] | None:
+        """Return what the node has reported last about a listed attempt, as done and total."""
+        with self._lock:
+            return self._progress.get((node, job, attempt))
+
     def exit_of(self, node: str, job: JobId, attempt: int) -> Mapping[str, Any] | None:
         """Return the `exited` message of an attempt, or None if it runs or that node has no record of it."""
         with self._lock:
@@ -54,6 +72,9 @@ class NodeRecords:
                 author, record = self._notices.get((job, attempt), ("", None))
                 record = record if author == node else None
             return record.exit if record is not None else None
+
+    def _forget_progress(self, node: str) -> None:
+        self._progress = {key: value for key, value in self._progress.items() if key[0] != node}
 
     def nodes_that_list(self, job: JobId, attempt: int) -> list[str]:
         """Return the nodes that have listed the attempt."""

@@ -48,6 +48,10 @@ class Snapshot:
     idle: bool = True
     capacity: Capacity = field(default_factory=Capacity)
 
+    def ready_nodes(self) -> list[str]:
+        """Return the names of the nodes that are ready."""
+        return [name for name, node in self.nodes.items() if node.state == NodeState.READY]
+
     def all_nodes_answered(self) -> bool:
         """Return whether each node has answered or has failed to."""
         return all(node.state not in (NodeState.OFFLINE, NodeState.CONNECTING) for node in self.nodes.values())

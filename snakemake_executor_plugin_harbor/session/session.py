@@ -119,6 +119,7 @@ class Session:
             bool(self._files.workdir.unfinished),
             self._config.timeouts.lost_after,
             self._info,
+            self._config.nnodes,
         )
         self._notices.run_started()
         self._info(ready)
@@ -126,7 +127,7 @@ class Session:
         slots = largest_node(self._dispatcher.snapshot.nodes.values())
         if slots:
             self._submission.thread_limit = ThreadLimit(self._workflow, slots, self._logger)
-        check_jobs(self._workflow, self._dispatcher.snapshot.capacity)
+        check_jobs(self._workflow, self._dispatcher.snapshot.capacity, self._submission.ranks)
 
     @property
     def cancelling(self) -> bool:

@@ -8,7 +8,8 @@ from ..core.capacity import Capacity
 from ..core.job import impossible_message
 from ..core.model import NodeState
 from ..errors import HarborError
-from ..jobs.spec import progress_pattern, spec_of
+from ..jobs.ranks import Ranks
+from ..jobs.spec import NO_RANKS, progress_pattern, spec_of
 from ..run.dispatcher import Dispatcher
 from ..run.snapshot import Snapshot
 from ..snakemake_internals import dag
@@ -26,55 +27,82 @@ SHOWN_NODES = 20
 
 
 def wait_for_nodes(
-    dispatcher: Dispatcher, workflow: Any, unfinished: bool, lost_after: float, info: Callable[[str], object]
+    dispatcher: Dispatcher,
+    workflow: Any,
+    unfinished: bool,
+    lost_after: float,
+    info: Callable[[str], object],
+    nnodes: int | None = None,
 ) -> str:
     """Wait until nodes are ready. Returns a line that names them.
 
     `unfinished`: an earlier run may have left jobs on nodes. The run then waits for a node that failed as long as for a
-    node that is lost. `info` gets lines that say what the run waits for. Raises HarborError with each node's reason if
-    no node can be used.
+    node that is lost. `info` gets lines that say what the run waits for. `nnodes` is the number of nodes that a new run
+    needs; an unfinished run had them and goes on without those that were lost. Raises HarborError with each node's
+    reason if no node can be used, or too few.
     """
     limit = max(BOOTING_S, lost_after) if unfinished else BOOTING_S
+    needed = nnodes if nnodes is not None and not unfinished else 1
     try:
-        delayed = _wait_for_first(dispatcher, limit, info)
-        while dispatcher.snapshot.slots:
+        delayed = _wait_for_first(dispatcher, limit, info, needed)
+        while _enough(dispatcher.snapshot, needed):
             _wait_for_others(dispatcher, workflow, unfinished, delayed)
-            if dispatcher.snapshot.slots:
+            if _enough(dispatcher.snapshot, needed):
                 break
-            # The nodes that were ready have been lost meanwhile, so the run waits again for a first one.
-            delayed = _wait_for_first(dispatcher, limit, info)
+            # The nodes that were ready have been lost meanwhile, so the run waits for them again.
+            delayed = _wait_for_first(dispatcher, limit, info, needed)
+        if not _enough(dispatcher.snapshot, needed):
+            # One node that is rejected may end the wait. The error shall name all others that are missing, too.
+            dispatcher.wait(Snapshot.all_nodes_answered, STRAGGLER_S)
     except KeyboardInterrupt:
         # Snakemake handles Ctrl-C only while its scheduler runs. Before that it would print a traceback.
         raise HarborError("interrupted while no node was ready yet; no job has been started.") from None
     now = dispatcher.snapshot
-    if not now.slots:
-        reasons = "\n".join(
-            f"  {name}: {_reason(name, node.why) or node.state.value}" for name, node in now.nodes.items()
-        )
-        raise HarborError(f"no node of the pool can be used:\n{reasons}", "harbor doctor")
-    ready = [name for name, node in now.nodes.items() if node.state == NodeState.READY]
+    if not _enough(now, needed):
+        raise _too_few_nodes(now, nnodes if needed > 1 else None)
+    ready = now.ready_nodes()
     shown = ", ".join(ready[:SHOWN_NODES]) + (", ..." if len(ready) > SHOWN_NODES else "")
     return f"{len(ready)} of {len(now.nodes)} nodes ready, {now.slots} slots: {shown}"
 
 
-def _wait_for_first(dispatcher: Dispatcher, limit: float, info: Callable[[str], object]) -> bool:
-    """Wait until a node is ready, until no node can become ready any more, or until the time is over.
+def _enough(now: Snapshot, needed: int) -> bool:
+    return now.slots > 0 and len(now.ready_nodes()) >= needed
+
+
+def _too_few_nodes(now: Snapshot, nnodes: int | None) -> HarborError:
+    """The error for a pool without a usable node, or with fewer than `nnodes`. It names each node that is missing."""
+    missing = {name: node for name, node in now.nodes.items() if node.state != NodeState.READY}
+    reasons = "\n".join(f"  {name}: {_reason(name, node.why) or node.state.value}" for name, node in missing.items())
+    if nnodes is None:
+        return HarborError(f"no node of the pool can be used:\n{reasons}", "harbor doctor")
+    count = "1 node is" if len(missing) == 1 else f"{len(missing)} nodes are"
+    fewer = f"   # or use fewer nodes: --harbor-nnodes {len(now.nodes) - len(missing)}"
+    return HarborError(
+        f"--harbor-nnodes {nnodes}: {count} missing:\n{reasons}",
+        f"harbor doctor{fewer * (len(missing) < len(now.nodes))}",
+    )
+
+
+def _wait_for_first(dispatcher: Dispatcher, limit: float, info: Callable[[str], object], needed: int) -> bool:
+    """Wait until `needed` nodes are ready, until so many cannot become ready any more, or until the time is over.
 
     `limit` is for nodes that have failed and may come back. A node that has not answered yet gets FIRST_ANSWER_S if
     that is longer. Returns whether the wait was long enough to be reported.
     """
     begun, reported = time.monotonic(), ""
-    while not dispatcher.snapshot.slots and not dispatcher.failed:
-        nodes = dispatcher.snapshot.nodes
-        reasons = {name: node.why for name, node in nodes.items() if node.state != NodeState.REJECTED}
+    decided = (NodeState.READY, NodeState.REJECTED)
+    while not _enough(now := dispatcher.snapshot, needed) and not dispatcher.failed:
+        ready = now.ready_nodes()
+        reasons = {name: node.why for name, node in now.nodes.items() if node.state not in decided}
         left = begun + (limit if all(reasons.values()) else max(limit, FIRST_ANSWER_S)) - time.monotonic()
-        if not reasons or left <= 0:
+        if not reasons or len(ready) + len(reasons) < needed or left <= 0:
             break
         text = _group_by_reason(reasons)
         if text != reported and time.monotonic() - begun > REPORT_AFTER_S:
             reported = text
-            info(f"no node can be used yet. Waiting up to {left:.0f} s more for {text}")
-        dispatcher.wait(lambda now: now.slots > 0, min(left, CHECK_INTERVAL_S))
+            usable = f"only {len(ready)} of {needed} nodes can" if ready else "no node can"
+            info(f"{usable} be used yet. Waiting up to {left:.0f} s more for {text}")
+        dispatcher.wait(lambda now: _enough(now, needed), min(left, CHECK_INTERVAL_S))
     return bool(reported)
 
 
@@ -104,12 +132,12 @@ def _group_by_reason(reasons: Mapping[str, str]) -> str:
     return "; ".join(lines[:10]) + "; ..." * (len(lines) > 10)
 
 
-def check_jobs(workflow: Any, capacity: Capacity) -> None:
+def check_jobs(workflow: Any, capacity: Capacity, ranks: Ranks = NO_RANKS) -> None:
     """Raise HarborError for a job that no node can ever hold, now and not after hours of other work."""
     checked: set[Any] = set()
     for job in dag.jobs_for_nodes(workflow):
         try:
-            spec = spec_of(job, "check", 1, 0, ())
+            spec = spec_of(job, "check", 1, 0, (), ranks)
             progress_pattern(job)
         except HarborError:
             raise

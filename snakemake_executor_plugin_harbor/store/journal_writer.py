@@ -232,7 +232,10 @@ class Journal:
             last[id] = [id, attempt, state, node, reason, log or log_before, started, ended]
         self._db.execute(
             f"UPDATE jobs SET attempt = c.attempt, state = c.state, node = c.node, reason = c.reason, "
-            f"log = coalesce(c.log, jobs.log), started = coalesce(c.started, jobs.started), ended = c.ended "
+            f"log = coalesce(c.log, jobs.log), ended = c.ended, started = CASE "
+            # A job that runs may get another reason, such as that it has stalled.
+            f"WHEN (jobs.state, jobs.attempt) = (c.state, c.attempt) THEN coalesce(jobs.started, c.started) "
+            f"ELSE coalesce(c.started, jobs.started) END "
             f"FROM ({_columns('id', 'attempt', 'state', 'node', 'reason', 'log', 'started', 'ended')}) c "
             f"WHERE jobs.id = c.id",
             [json.dumps(list(last.values()))],

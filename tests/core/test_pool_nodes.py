@@ -6,6 +6,7 @@ from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.job import LOST_REASONS
 from snakemake_executor_plugin_harbor.core.model import (
+    JobState,
     Load,
     NodeFacts,
     NodeSpec,
@@ -23,7 +24,9 @@ def test_a_job_without_a_sign_of_life_is_warned_of_once_and_again_after_the_next
     assert not of(act.JobStalled, pool.handle([ev.Tick()], 50.0))
     assert of(act.JobStalled, pool.handle([ev.Tick()], 51.0)) == [act.JobStalled(launch.job, launch.node, 50, False)]
     assert not of(act.JobStalled, pool.handle([ev.Tick()], 52.0))
-    pool.handle([ev.AttemptsActive(launch.node, ((launch.job, 1),))], 60.0)
+    assert pool.jobs[launch.job].why == "no output and no progress for 50 s"
+    (change,) = of(act.JobChanged, pool.handle([ev.AttemptsActive(launch.node, ((launch.job, 1),))], 60.0))
+    assert (change.state, change.reason) == (JobState.RUNNING, "it shows output or progress again")
     assert not of(act.JobStalled, pool.handle([ev.Tick()], 109.0))
     assert of(act.JobStalled, pool.handle([ev.Tick()], 110.0))
 

@@ -239,6 +239,25 @@ def test_ntasks_per_node_limits_jobs_not_cores():
     assert reason(pool) == "runs 2 jobs, as many as --harbor-ntasks-per-node allows"
 
 
+def test_each_job_of_a_node_has_a_number_and_the_lowest_free_one_is_given_again():
+    pool = pool_of(node())
+    placed = submit(pool, count=3, cores=2)
+    assert [launch.reservation.task for launch in placed] == [0, 1, 2]
+    pool.handle([ev.PrepareFailed(placed[1].job, 1, "unprepared", "")], 2.0)
+    assert [launch.reservation.task for launch in submit(pool, 3.0, count=2)] == [1, 3]
+
+
+def test_a_job_with_a_number_waits_for_that_number_and_needs_room_for_those_below_it():
+    pool = pool_of(node(slots=4))
+    assert [launch.reservation.task for launch in submit(pool, task=1)] == [1]
+    assert not submit(pool, 2.0, task=1)
+    assert reason(pool) == "still runs another job as its task 1"
+    assert [launch.reservation.task for launch in submit(pool, 3.0, task=0, cores=2)] == [0]
+    refusal = place(Request(cores=2, task=2), pool.nodes, pool.policy, 4.0)
+    assert refusal.permanent
+    assert refusal.reasons["a"].startswith("has 4 slots, but ranks run side by side, and 3 of them need 6")
+
+
 def test_a_nodes_own_max_load_wins_over_the_pools():
     busy = replace(IDLE, busy=8.0)
     assert len(submit(pool_of(node(max_load=0.6), load=busy), count=9)) == 2, "0.6 x 16 - 8, and the tolerance"

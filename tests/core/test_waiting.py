@@ -101,6 +101,7 @@ requests = st.builds(
     node=st.sampled_from([None, None, None, "a", "e", "nobody"]),
     constraint=st.sampled_from([frozenset(), frozenset(), frozenset({"big"})]),
     needs=st.sampled_from([(), (), ("/opt/x",)]),
+    task=st.sampled_from([None, None, None, 0, 1]),
 )
 specs = st.builds(
     NodeSpec,

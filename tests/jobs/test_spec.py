@@ -3,6 +3,7 @@
 import pytest
 
 from snakemake_executor_plugin_harbor.errors import HarborError
+from snakemake_executor_plugin_harbor.jobs.ranks import Ranks
 from snakemake_executor_plugin_harbor.jobs.spec import progress_pattern, runtime_s, spec_of
 
 
@@ -73,6 +74,34 @@ def test_node_constraint_gpus_and_time_limits_are_read(jobs):
     spec = spec_of(job, "id", 1, 0, ("/bin/x",))
     assert spec.request.node == "ada" and spec.request.constraint == {"fast", "big"} and spec.request.gpus == 2
     assert spec.request.needs == ("/bin/x",) and spec.stall_after == 60 and runtime_s(job) == 7200
+
+
+FIVE = Ranks([f"node{i}" for i in range(5)], 2)
+
+
+def test_a_rank_is_placed_by_nodes_and_tasks_per_node_as_allot_and_slurm_do(jobs):
+    """proc_id = node_id * ntasks_per_node + local_id"""
+    for rank in range(10):
+        asked = spec_of(one(jobs, f"rank={rank}"), "id", 1, 0, (), FIVE).request
+        assert (asked.node, asked.task) == (f"node{rank // 2}", rank % 2)
+    assert (request(one(jobs)).node, request(one(jobs)).task) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("resources", "ranks", "text"),
+    [
+        ("rank=10", FIVE, "rank=10: 5 nodes with 2 ranks each have the ranks 0 to 9"),
+        ("rank=13", FIVE, "use 2 more nodes"),
+        ("rank=-1", FIVE, "rank=-1 must be a number from 0"),
+        ("rank='x'", FIVE, "rank='x' must be a number from 0"),
+        ("rank=0", Ranks(["ada"]), "--harbor-ntasks-per-node 2"),
+        ("rank=0, node='ada'", FIVE, "rank=0 does not go with the resource node"),
+    ],
+)
+def test_a_rank_that_no_node_has_is_an_error_with_what_to_type(jobs, resources, ranks, text):
+    with pytest.raises(HarborError) as caught:
+        spec_of(one(jobs, resources), "id", 1, 0, (), ranks)
+    assert "rule one: resource rank=" in str(caught.value) and text in str(caught.value)
 
 
 @pytest.mark.parametrize(

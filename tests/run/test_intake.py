@@ -8,6 +8,7 @@ import pytest
 from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.model import JobSpec, Load, NodeFacts, NodeSpec, Request, Reservation
 from snakemake_executor_plugin_harbor.core.pool import Pool
+from snakemake_executor_plugin_harbor.core.progress import Progress
 from snakemake_executor_plugin_harbor.run.client import Client
 from snakemake_executor_plugin_harbor.run.inbox import OutputRequest
 from snakemake_executor_plugin_harbor.run.intake import Intake
@@ -109,6 +110,20 @@ def test_an_end_between_lookup_and_adoption_is_not_lost(scene):
     adopted = ev.Adopted("old/1", 1, "ada", Reservation((0,)), log="old.log")
     (event,) = scene.intake.handle(adopted)
     assert event.exit == {"t": "exited", "code": 0} and scene.intake.logs["old/1"] == "old.log"
+
+
+def test_progress_that_a_node_reports_before_the_adoption_is_not_lost(scene):
+    """The node reports it once. A task that makes a step per hour would show none for an hour."""
+    listed = tuple(ev.NodeRecord(f"old/{i}", 1, running=True, hash="h") for i in range(3))
+    scene.handle(ev.NodeUp("ada", FACTS, listed))
+    scene.handle(ev.Progressed("ada", "old/1", 1, 3, 120))
+    early = scene.adoptable["run/1"] = ev.Adopted("old/1", 1, "ada", Reservation((0,)), submitted_as="run/1")
+    late = scene.adoptable["run/2"] = ev.Adopted("old/2", 1, "ada", Reservation((1,)), submitted_as="run/2")
+    jobs = tuple(JobSpec(f"run/{i}", Request(), earlier_ids=(f"old/{i}",)) for i in (1, 2))
+    assert scene.handle(ev.Submitted(jobs))[1:] == [early, ev.Progressed("ada", "old/1", 1, 3, 120), late]
+    assert scene.pool.jobs["old/1"].progress == Progress(3, 120)
+    scene.handle(ev.NodeUp("ada", FACTS))
+    assert scene.records.progress_of("ada", "old/1", 1) is None, "the node lists it no more"
 
 
 def test_a_submitted_job_of_an_earlier_run_is_adopted_in_the_same_round(scene):

@@ -14,6 +14,8 @@ from snakemake_executor_plugin_harbor.core.capacity import Capacity
 from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec, NodeState
 from snakemake_executor_plugin_harbor.core.node import NodeView
 from snakemake_executor_plugin_harbor.errors import HarborError
+from snakemake_executor_plugin_harbor.jobs.ranks import Ranks
+from snakemake_executor_plugin_harbor.run.snapshot import Snapshot
 from snakemake_executor_plugin_harbor.session import startup
 from snakemake_executor_plugin_harbor.session.startup import check_jobs, wait_for_nodes
 
@@ -56,6 +58,29 @@ def test_one_ready_node_is_enough(start, monkeypatch):
     monkeypatch.setattr(startup, "STRAGGLER_S", 0.2)
     line, _ = wait(start("1/localhost", REFUSED))
     assert line.startswith("1 of 2 nodes ready, 1 slots: localhost")
+
+
+def test_too_few_nodes_are_waited_for_and_then_an_error_that_names_those_that_are_missing(start, monkeypatch):
+    """Without --harbor-nnodes, one ready node is enough. An unfinished run had its nodes, so it goes on."""
+    monkeypatch.setattr(startup, "BOOTING_S", 2.0)
+    monkeypatch.setattr(startup, "REPORT_AFTER_S", 0.5)
+    run, lines = start("1/localhost", REFUSED), []
+    run.dispatcher.wait(Snapshot.all_nodes_answered, 30)
+    begun = time.monotonic()
+    with pytest.raises(HarborError) as caught:
+        wait(run, info=lines.append, nnodes=2)
+    assert time.monotonic() - begun >= 2.0
+    assert str(caught.value).startswith("--harbor-nnodes 2: 1 node is missing:\n  127.0.0.1: 127.0.0.1 port 1 refuses")
+    assert "Try: harbor doctor   # or use fewer nodes: --harbor-nnodes 1" in str(caught.value)
+    assert "only 1 of 2 nodes can be used yet. Waiting up to" in lines[0] and "refuses connections" in lines[0]
+    assert wait(run, nnodes=2, unfinished=True)[0] == "1 of 2 nodes ready, 1 slots: localhost"
+
+
+def test_too_few_nodes_that_cannot_come_up_are_an_error_at_once(start):
+    run, begun = start("1/localhost", "no-such-host.invalid", REFUSED), time.monotonic()
+    with pytest.raises(HarborError, match=r"--harbor-nnodes 3: 2 nodes are missing:\n  no-such-host.invalid: "):
+        wait(run, nnodes=3)
+    assert time.monotonic() - begun < startup.BOOTING_S / 2
 
 
 def test_a_first_node_that_is_lost_again_is_waited_for(start, monkeypatch):
@@ -131,6 +156,17 @@ def capacity():
 @pytest.mark.parametrize("resource", ["mem_mb=1000", "constraint='fast'", "mem_mb=lambda wildcards: 7000"])
 def test_jobs_that_may_fit_pass(read, resource):
     check_jobs(read(resource), capacity())
+
+
+def test_ranks_that_have_no_place_are_an_error_before_any_job(read):
+    check_jobs(read("rank=1"), capacity(), Ranks(["ada"], 2))
+    for rank, per_node, text in (
+        (2, 2, "have the ranks 0 to 1"),
+        (2, 3, "ranks run side by side, and 3 of them need 3"),
+    ):
+        with pytest.raises(HarborError, match="rule big: ") as caught:
+            check_jobs(read(f"rank={rank}"), capacity(), Ranks(["ada"], per_node))
+        assert text in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_scratch_that_cannot_be_used(refused, tmp_path):
 
 def test_settings_out_of_range(refused):
     """(All of them: tests/config/test_settings.py.)"""
-    refused(["--harbor-nnodes", "3", "--harbor-hosts", "node1,node2"], "the host list has only 2")
+    refused(["--harbor-nnodes", "3", "--harbor-hosts", "node1,node2"], "the host list has only 2, so 1 is missing")
 
 
 def test_command_factory_that_does_not_import(refused, tmp_path):

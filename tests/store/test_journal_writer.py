@@ -55,6 +55,20 @@ def test_rows_that_cannot_be_written_are_written_later(journal, warnings):
         assert db.execute("SELECT count(*) FROM events").fetchone() == (3,), "each once"
 
 
+def test_a_job_that_gets_another_reason_has_not_started_again(journal):
+    def started() -> tuple[float, str]:
+        journal.commit()
+        with sqlite3.connect(journal.path) as db:
+            return db.execute("SELECT started, reason FROM jobs").fetchone()
+
+    add(journal, "run/1")
+    assert started() == (2.0, "why")
+    journal.add_change("run/1", 1, "running", "ada", "it is silent", 9.0, None)
+    assert started() == (2.0, "it is silent")
+    journal.add_change("run/1", 2, "running", "bob", "", 11.0, None)
+    assert started() == (11.0, "")
+
+
 def test_a_locked_database_costs_little_time(journal):
     other = lock(journal)
     begun = time.monotonic()
