@@ -17,6 +17,7 @@ from ..errors import HarborError
 
 START = "start"
 EXAMPLE = "mat_mul"
+CONFIG = "config/config.yaml"
 Files = Mapping[str, Path | str]
 """Relative paths of files. Each has the file that is copied, or a text."""
 
@@ -57,19 +58,19 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for path in written:
         print(path)
-    print("\nThe project runs as it is. Its config/README.md explains every key of config/config.yaml. Type:\n")
+    keys = f" Its config/README.md explains every key of {CONFIG}." if CONFIG in files else ""
+    print(f"\nThe project runs as it is.{keys} Type:\n")
     for command in commands:
         print(f"  {command}")
     return 0
 
 
 def project(example: str) -> Files:
-    """Return the files of an example's project. The example's own files win over those of all projects."""
-    return {
-        **_common_files(),
-        "README.md": shipped("examples") / START / "README.md",
-        **_tree(shipped("examples") / example),
-    }
+    """Return the files of an example's project. If the example is a sweep, its own files win over those of all sweeps."""
+    own = _tree(shipped("examples") / example)
+    if CONFIG not in own:
+        return own
+    return {**_common_files(), "README.md": shipped("examples") / START / "README.md", **own}
 
 
 def imported_project(source: Path, directory: Path) -> tuple[Files, str]:
@@ -84,7 +85,7 @@ def imported_project(source: Path, directory: Path) -> tuple[Files, str]:
             " another one.",
             f"harbor init . --from {shlex.quote(str(source))}",
         )
-    files = {**_common_files(), "config/config.yaml": found.text()}
+    files = {**_common_files(), CONFIG: found.text()}
     if found.remote:
         files["profiles/pool/hosts"] = host_list_text(found.hosts(), "profiles/pool")
         return files, "profiles/pool"

@@ -93,7 +93,7 @@ def test_every_example_becomes_a_project(example: str, tmp_path: Path, capsys: p
     for name in files(shipped("examples") / example):
         if not {".snakemake", "results", "__pycache__"} & {*Path(name).parts}:
             assert (tmp_path / "new" / name).read_bytes() == (shipped("examples") / example / name).read_bytes()
-    assert {"Snakefile", "profiles/pool/config.yaml", "config/README.md"} < {*files(tmp_path / "new")}
+    assert {"Snakefile", "profiles/local/config.yaml", "profiles/pool/config.yaml"} < {*files(tmp_path / "new")}
 
 
 def test_a_configuration_of_parallel_task_harbor_becomes_a_project_that_runs(
