@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def project(example: str) -> Files:
-    """Return the files of an example's project. If the example is a sweep, its own files win over those of all sweeps."""
+    """Return the files of an example. If it is a sweep, its own files win over those that all sweeps have."""
     own = _tree(shipped("examples") / example)
     if CONFIG not in own:
         return own
