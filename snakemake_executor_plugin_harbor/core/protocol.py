@@ -76,7 +76,7 @@ def checkup_of(message: Message) -> Checkup:
         state=_text(workdir.get("state")) if isinstance(workdir, dict) else "",
         resolved=message.get("resolved") is True,
         made=_text(message.get("made")),
-        missing=tuple(_strs(message.get("missing"))),
+        missing=tuple(_text(path, MAX_PATH) for path in _strs(message.get("missing"))[:20]),
         snakemake=_text(message.get("snakemake")),
         logout=_text(message.get("logout")),
         workdir=_disk(workdir),
