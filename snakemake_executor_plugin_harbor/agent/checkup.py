@@ -37,13 +37,15 @@ def state_of(workdir):
     """Return what the path of the working directory is here: here, other, missing, no directory, or the error."""
     if workdir.shared:
         return "here"
-    try:
-        os.listdir(workdir.path)
-    except FileNotFoundError:
+    if not os.path.lexists(workdir.path):
         return "missing"
+    try:
+        with open(workdir.probe):
+            return "other"
+    except FileNotFoundError:
+        return "other"
     except OSError as error:
         return error.strerror or str(error)
-    return "other"
 
 
 def disk(path):

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ..remote.open_files import raise_open_file_limit
 from ..remote.survey import Answer, Questions
@@ -20,6 +21,9 @@ from .node_options import add_arguments as add_arguments
 from .node_options import chosen_config, read_profile, survey_nodes
 
 STYLES = {"error": "bold red", "warning": "yellow", "ok": "green", "note": "cyan"}
+NAME_MAX, LEVEL_COLUMN = 24, 9
+"""The width of the columns that hold the node and the level."""
+PRINT: Any = {"soft_wrap": True}
 PROGRAMS = ("conda", "mamba", "apptainer", "singularity")
 """Programs that rules may need. They are asked for only if this machine has them."""
 
@@ -51,18 +55,24 @@ def show(found: Sequence[Finding], answers: Sequence[Answer]) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
-    width = console.width if console.is_terminal else 100_000
-    for finding in found:
-        name = finding.node or "this machine"
-        first, *more = textwrap.wrap(
-            f"{name}: {finding.text}", max(40, width - 9), break_long_words=False, break_on_hyphens=False
-        )
-        console.print(Text.assemble((f"{finding.level:8} ", STYLES[finding.level]), first), soft_wrap=True)
-        for line in more:
-            console.print(Text(f"{'':9}{line}"), soft_wrap=True)
-        if finding.hint:
-            console.print(Text(f"{'':11}Try: {finding.hint}"), soft_wrap=True)
-    console.print(Text(counts(found, len(answers))), soft_wrap=True)
+    names = [finding.node or "this machine" for finding in found]
+    column = min(NAME_MAX, max(map(len, names)))
+    shown = ""
+    for name, finding in zip(names, found, strict=True):
+        # On a screen, each name is shown once, so that one sees where the next node begins. In a pipe, grep needs it.
+        label, shown = ("" if name == shown and console.is_terminal else name), name
+        before = f"{label:{column}}  "
+        indent = " " * (column + 2 + LEVEL_COLUMN)
+        first, *more = _wrap(finding.text, console.width - len(indent) if console.is_terminal else 100_000)
+        console.print(Text.assemble(before, (f"{finding.level:{LEVEL_COLUMN}}", STYLES[finding.level]), first), **PRINT)
+        for line in [*more, *([f"  Try: {finding.hint}"] if finding.hint else [])]:
+            console.print(Text(indent + line), **PRINT)
+    console.print(Text(counts(found, len(answers))), **PRINT)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break a text between words. Paths stay whole, because people copy them."""
+    return textwrap.wrap(text, max(40, width), break_long_words=False, break_on_hyphens=False)
 
 
 def counts(found: Sequence[Finding], nodes: int) -> str:

@@ -127,6 +127,8 @@ class _Survey:
         def on_other_message(name: str, message: Message) -> None:
             if message["t"] == "checkup":
                 self._inbox.put((name, checkup_of(message), time.time()))
+            elif message["t"] == "error":
+                self._inbox.put((name, ev.NodeDown(name, "the agent could not answer"), time.time()))
 
         self._by_name[spec.name] = link = Link(spec, self._transport, self._welcome, post, on_other_message)
         return link

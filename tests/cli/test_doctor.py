@@ -53,8 +53,8 @@ def doctor(*words: str, before: str = "") -> dict[str, Any]:
 def test_all_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--hosts", "localhost", "--scratch", str(tmp_path / "scratch")]) == 0
     here, node, *rest = capsys.readouterr().out.splitlines()
-    assert here.startswith("ok       this machine: Snakemake 9.") and str(tmp_path) in here
-    assert node.startswith("ok       localhost: answers in ") and rest == ["1 of 1 nodes can be used"]
+    assert here.startswith("this machine  ok       Snakemake 9.") and str(tmp_path) in here
+    assert node.startswith("localhost     ok       answers in ") and rest == ["1 of 1 nodes can be used"]
 
 
 def test_an_ssh_configuration_that_is_not_valid(tmp_path: Path) -> None:
