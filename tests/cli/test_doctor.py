@@ -123,6 +123,15 @@ def test_the_place_of_the_journal(tmp_path: Path) -> None:
         assert told(controller.journal(place)) == [("journal", "error")]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_a_disk_that_is_too_small_for_the_journal(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from snakemake_executor_plugin_harbor.cli.checks import controller; "
+    code += "print(*controller.journal(Path(sys.argv[1], 'harbor')), controller.filesystem(Path(sys.argv[1])))"
+    line = f'mount -t tmpfs -o size=8m none {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
+    done = subprocess.run(["unshare", "-m", "sh", "-c", line, code], capture_output=True, text=True, check=True)
+    assert "only 8 MiB are free for the journal" in done.stdout and done.stdout.endswith(" tmpfs\n")
+
+
 @pytest.mark.parametrize(("version", "ok"), [("9.19.3", False), ("9.20.0", True), ("9.27.1", True), ("10.0.0", False)])
 def test_the_version_of_snakemake(version: str, ok: bool) -> None:
     assert told(controller.snakemake(version)) == ([] if ok else [("snakemake", "warning")])

@@ -6,6 +6,7 @@ One run of doctor asks all nodes. Each test looks at the findings of one of them
 import io
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ import yaml
 from snakemake_executor_plugin_harbor import cli
 from tests.agent.conftest import Agent
 from tests.lab.machine import Cgroup
-from tests.sshd import SSHD, Pool, hosts
+from tests.sshd import SSHD, Pool, hosts, wait_until
 
 ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not ROOT, reason="mounts and other users need root")
@@ -99,11 +100,13 @@ def scene() -> Iterator[Scene]:
         if not ROOT:
             yield made
             return
-        made.group.mkdir()
+        made.group.mkdir(exist_ok=True)
         try:
             add_nodes_of_root(made)
             yield made
         finally:
+            # The agents there end when they notice the end of their connection.
+            wait_until(lambda: not Cgroup(made.group).pids(), 30, "the end of the agents")
             made.group.rmdir()
 
 
@@ -164,8 +167,14 @@ def add_nodes_of_root(scene: Scene) -> None:
 @pytest.fixture(scope="module")
 def found(scene: Scene) -> dict[str, Findings]:
     """Run doctor once. Returns the findings by node and check."""
+    code, result = run_doctor(scene, *scene.nodes)
+    assert code == 1
+    return result
+
+
+def run_doctor(scene: Scene, *names: str, transport: str = "paramiko") -> tuple[int, dict[str, Findings]]:
     hostfile = scene.directory / "hosts.yaml"
-    hostfile.write_text(yaml.safe_dump(scene.nodes))
+    hostfile.write_text(yaml.safe_dump({name: scene.nodes[name] for name in names}))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(scene.workdir)
         patch.delenv("SSH_AUTH_SOCK", raising=False)
@@ -173,14 +182,20 @@ def found(scene: Scene) -> dict[str, Findings]:
         shown = io.StringIO()
         with redirect_stdout(shown):
             code = cli.main(
-                ["doctor", "--json", "--hostfile", str(hostfile), "--ssh-config", str(scene.pool.ssh_config)]
+                [
+                    *("doctor", "--json", "--hostfile", str(hostfile)),
+                    *("--ssh-config", str(scene.pool.ssh_config), "--transport", transport),
+                ]
             )
-    assert code == 1
-    result: dict[str, Findings] = {name: {} for name in scene.nodes}
+    result: dict[str, Findings] = {name: {} for name in names}
     for finding in json.loads(shown.getvalue())["findings"]:
         if finding["node"] is not None:
             result[finding["node"]][finding["check"]] = finding
-    return result
+    return code, result
+
+
+def installed(program: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed here")
 
 
 @pytest.mark.parametrize(
@@ -212,8 +227,12 @@ def test_a_node_that_cannot_be_used(
     ("node", "check", "level", "words", "hint"),
     [
         ("chatty", "noise", "warning", "prints 30 bytes before harbor's agent starts, beginning with 'Welcome", "true"),
-        ("fish", "noise", "warning", "beginning with 'hello from fish'", "true"),
-        ("tcsh", "noise", "warning", "beginning with 'hello from tcsh'", "true"),
+        *(
+            pytest.param(
+                shell, "noise", "warning", f"beginning with 'hello from {shell}'", "true", marks=installed(shell)
+            )
+            for shell in ("fish", "tcsh")
+        ),
         ("posix", "locale", "warning", "jobs there get the encoding ANSI_X3.4-1968", "locale -a"),
         ("mapped", "workdir", "warning", "its key workdir: has no effect yet", "ls -ld {work}"),
         *(
@@ -252,6 +271,12 @@ def test_a_healthy_node_has_one_line(found: dict[str, Findings]) -> None:
     if ROOT:
         assert set(found["outside"]) == {"answers"}, "a process outside of the session lives on"
         assert set(found["noexec"]) == {"noexec", "answers"}, "harbor works in a scratch that is mounted noexec"
+
+
+def test_the_ssh_program_finds_the_same(scene: Scene) -> None:
+    code, found = run_doctor(scene, "plain", "chatty", "exits", transport="openssh")
+    assert code == 1 and set(found["plain"]) == {"answers"} and set(found["chatty"]) == {"noise", "answers"}
+    assert "the login shell ended with exit code 3" in found["exits"]["connection"]["text"]
 
 
 def test_every_error_and_warning_has_a_next_command(found: dict[str, Findings]) -> None:

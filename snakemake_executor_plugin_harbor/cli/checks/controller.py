@@ -162,10 +162,10 @@ def profile_keys(profile: Mapping[str, Any]) -> Found:
 
 def filesystem(path: Path) -> str:
     """Return the type of the file system of a path, or "" if it is unknown."""
-    real = os.path.realpath(path)
-    mounts = [
-        (len(part.mountpoint), part.fstype)
-        for part in psutil.disk_partitions(all=True)
-        if os.path.commonpath([real, part.mountpoint]) == part.mountpoint
-    ]
-    return max(enumerate(mounts), key=lambda item: (item[1][0], item[0]))[1][1] if mounts else ""
+    real, kind, longest = os.path.realpath(path), "", 0
+    for part in psutil.disk_partitions(all=True):
+        inside = f"{real}/".startswith(part.mountpoint.rstrip("/") + "/")
+        if inside and len(part.mountpoint) >= longest:
+            # Of two mounts at the same place, the later one is seen.
+            kind, longest = part.fstype, len(part.mountpoint)
+    return kind

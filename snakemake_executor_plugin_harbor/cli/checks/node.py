@@ -46,6 +46,7 @@ def examine(answer: Answer, here: Here) -> list[Finding]:
     make: Callable[..., Finding] = partial(Finding, answer.spec.name)
     if answer.facts is None or answer.checkup is None:
         text, _, hint = answer.reason.partition("\n  Try: ")
+        hint = hint or f"{answer.login} true".strip()
         return [make("connection", "error", text.removeprefix(f"node {answer.spec.name}: "), hint)]
     node = _Node(answer, answer.facts, answer.checkup, answer.load or Load(), here, make)
     found = sorted(node.problems(), key=lambda finding: LEVELS.index(finding.level))
