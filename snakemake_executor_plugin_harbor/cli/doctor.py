@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     here = list(controller.check(config, workdir, profile, files))
     programs = [path for name in PROGRAMS if (path := shutil.which(name))]
     questions = Questions(workdir.resolve(), (sys.executable, *programs))
-    answers = survey_nodes(config, workdir, questions)
+    with _waiting(len(config.nodes)):
+        answers = survey_nodes(config, workdir, questions)
     here += controller.check_pool(answers, workdir)
     if not any(finding.level == "error" for finding in here):
         here.append(controller.summary(workdir))
@@ -47,6 +49,15 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         show(found, answers)
     return 1 if any(finding.level == "error" for finding in found) else 0
+
+
+def _waiting(nodes: int) -> AbstractContextManager[Any]:
+    """Show on a screen that nodes are asked, because dead ones may take half a minute."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(f"asking {nodes} nodes")
 
 
 def show(found: Sequence[Finding], answers: Sequence[Answer]) -> None:

@@ -155,18 +155,21 @@ def explain_missing_hello(channel: Channel, write_error: str = "", noise: str = 
     if _WINDOWS.search(stderr):
         why = "it is a Windows machine, or another one without a Unix shell. Nodes run Linux or macOS"
         return AgentError(why, permanent=True, hint="take it out of the host list, or name the SSH server of its WSL")
-    status = channel.exit_status()
-    if stderr or (status is None and not noise):
+    if stderr or not (noise or channel.exit_status() is not None):
         detail = _last_lines(stderr) or write_error
         return AgentError(f"the agent did not answer{': ' + detail if detail else ''}", hint="{login} echo works")
+    return AgentError(f"the agent did not answer: the login shell {_what_shell_did(channel, noise)}", hint=SHELL_HINT)
+
+
+def _what_shell_did(channel: Channel, noise: str) -> str:
+    """Return what the login shell did instead of running harbor's command."""
+    if len(noise) >= NOISE_MAX:
+        return f"prints more than {NOISE_MAX >> 10} KiB, beginning with {noise[:SHOWN]!r}"
     printed = f", after it had printed {noise.splitlines()[0][:SHOWN]!r}" if noise else ""
-    if len(noise) > NOISE_MAX // 2:
-        why = f"the login shell prints more than {NOISE_MAX >> 10} KiB, beginning with {noise[:SHOWN]!r}"
-    elif status is None:
-        why = f"the login shell has not run harbor's command{printed}"
-    else:
-        why = f"the login shell ended with exit code {status} before it ran harbor's command{printed}"
-    return AgentError(f"the agent did not answer: {why}", hint=SHELL_HINT)
+    status = channel.exit_status()
+    if status is None:
+        return f"has not run harbor's command{printed}"
+    return f"ended with exit code {status} before it ran harbor's command{printed}"
 
 
 def fatal_error(message: Message) -> AgentError:

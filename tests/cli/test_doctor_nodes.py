@@ -21,7 +21,7 @@ import yaml
 from snakemake_executor_plugin_harbor import cli
 from tests.agent.conftest import Agent
 from tests.lab.machine import Cgroup
-from tests.sshd import SSHD, Pool, hosts, wait_until
+from tests.sshd import SSHD, Pool, hosts, keygen, public_key, wait_until
 
 ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not ROOT, reason="mounts and other users need root")
@@ -120,6 +120,10 @@ def add_nodes(scene: Scene) -> None:
     said = "'exec' is not recognized as an internal or external command,"
     scene.ssh("windows", command=script(scene.directory / "cmd", f'echo "{said}" >&2', "exit 1"))
     scene.ssh("unknown_key", known=False)
+    scene.ssh("changed_key", known=False)
+    other = public_key(keygen(scene.directory / "other"))
+    with scene.pool.known_hosts.open("a") as known_hosts:
+        known_hosts.write(f"{scene.pool['changed_key'].known_name} {other}\n")
     scene.ssh("refused", options=["AuthorizedKeysFile none"])
     scene.nodes["unknown_name"] = {"host": "no-such-host.invalid"}
     scene.local("posix", setup="export LC_ALL=C")
@@ -205,6 +209,7 @@ def installed(program: str) -> pytest.MarkDecorator:
         ("closed_account", ["exit code 0", "after it had printed 'This account is closed'"], "ssh -F {config} closed"),
         ("windows", ["it is a Windows machine", "Nodes run Linux or macOS"], "take it out of the host list"),
         ("unknown_key", ["the host key (ssh-ed25519 SHA256:", "is not known"], "ssh-keyscan -t ed25519 -p "),
+        ("changed_key", ["is not the one in", "Ask its administrator"], "ssh-keygen -R '[127.0.1."),
         ("refused", ["the login as", "was refused", "the server accepts publickey"], "ssh-copy-id -F {config} refused"),
         ("unknown_name", ["no-such-host.invalid does not resolve"], "getent hosts no-such-host.invalid"),
         ("no_python", ["none of /no/such/python was found; PATH is /"], "install Python 3.6 or newer there"),
