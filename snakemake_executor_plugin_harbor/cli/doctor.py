@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     here = list(controller.check(config, workdir, profile, files))
     programs = [path for name in PROGRAMS if (path := shutil.which(name))]
     questions = Questions(workdir.resolve(), (sys.executable, *programs))
-    with _waiting(len(config.nodes)):
+    with _waiting():
         answers = survey_nodes(config, workdir, questions)
     here += controller.check_pool(answers, workdir)
     if not any(finding.level == "error" for finding in here):
@@ -51,13 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(finding.level == "error" for finding in found) else 0
 
 
-def _waiting(nodes: int) -> AbstractContextManager[Any]:
+def _waiting() -> AbstractContextManager[Any]:
     """Show on a screen that nodes are asked, because dead ones may take half a minute."""
     if not sys.stderr.isatty():
         return nullcontext()
     from rich.console import Console
 
-    return Console(stderr=True).status(f"asking {nodes} nodes")
+    return Console(stderr=True).status("asking the nodes")
 
 
 def show(found: Sequence[Finding], answers: Sequence[Answer]) -> None:
