@@ -31,7 +31,7 @@ PROGRAMS = ("conda", "mamba", "apptainer", "singularity")
 
 def run(arguments: argparse.Namespace) -> int:
     config, workdir = chosen_config(arguments), Path(typed_workdir())
-    profile = read_profile(arguments.profile) if arguments.profile is not None else None
+    profile = read_profile(arguments.profile)[0] if arguments.profile is not None else None
     files = raise_open_file_limit(len(config.nodes), config.transport)
     here = list(controller.check(config, workdir, profile, files))
     programs = [path for name in PROGRAMS if (path := shutil.which(name))]
