@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "remote": {"core"},
     "store": {"core"},
     "views": {"store", "core"},
-    "cli": {"views", "store", "remote", "config", "core"},
+    "cli": {"views", "store", "remote", "config", "snakemake_internals", "core"},
     "config": {"core"},
     "core": set(),
     "snakemake_internals": set(),

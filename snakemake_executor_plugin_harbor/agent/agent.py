@@ -17,7 +17,8 @@ import sys
 import time
 
 from harbor_attempts import MAX_ATTEMPT, NAME, Attempts, is_unattended
-from harbor_facts import node_facts
+from harbor_checkup import checkup
+from harbor_facts import node_facts, user_name
 from harbor_fence import Fence
 from harbor_guardian import fork_agent
 from harbor_job_runner import JobRunner
@@ -244,6 +245,9 @@ class Agent:
 
     def on_ping(self, message):
         self.wire.send({"t": "pong", "n": message.get("n")})
+
+    def on_checkup(self, message):
+        self.wire.send(dict(checkup(message, self.workdir, self.scratch, user_name()), t="checkup"))
 
     def on_bye(self, message):
         self.wire.flush()

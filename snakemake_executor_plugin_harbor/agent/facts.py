@@ -2,28 +2,29 @@
 
 import os
 import pwd
-import re
 import sys
 import time
 
 from harbor_capacity import memory
 from harbor_process_control import SUBREAPER
 from harbor_queries import gpus
-from harbor_system import read_file
 
 
 def node_facts(welcome, scratch):
     """Return the part of hello that describes the node, apart from its cores."""
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        user = str(os.getuid())
     tmpdir = next((os.environ[n] for n in ("TMPDIR", "TEMP", "TMP") if os.environ.get(n)), "/tmp")
     return {
-        "python": "%d.%d.%d" % sys.version_info[:3], "host": os.uname()[1], "user": user, "uid": os.getuid(),
+        "python": "%d.%d.%d" % sys.version_info[:3], "host": os.uname()[1], "user": user_name(), "uid": os.getuid(),
         "platform": sys.platform, "mem_mb": memory()[0], "gpus": gpus(scratch), "same": shared_paths(welcome),
-        "tmpdir": tmpdir, "path": os.environ.get("PATH", ""), "time": time.time(), "warnings": warnings(user),
+        "tmpdir": tmpdir, "path": os.environ.get("PATH", ""), "time": time.time(), "warnings": warnings(),
     }  # fmt: skip
+
+
+def user_name():
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def shared_paths(welcome):
@@ -39,14 +40,11 @@ def shared_paths(welcome):
     return found
 
 
-def warnings(user):
+def warnings():
     """Return what the user should know about this node, one sentence each."""
     found = []
     if not os.path.exists("/proc/stat"):
         found.append("there is no /proc here, so the load average is taken as the load")
     if not SUBREAPER:
         found.append("this system has no subreaper, so daemons that jobs start are found by their environment only")
-    if re.search(r"^\s*KillUserProcesses\s*=\s*(yes|true|1|on)", read_file("/etc/systemd/logind.conf"), re.M | re.I):
-        if not os.path.exists("/var/lib/systemd/linger/" + user):
-            found.append("systemd kills jobs when the connection ends; type: loginctl enable-linger " + user)
     return found

@@ -69,7 +69,8 @@ class Wire:
         self.closed = False
         self.buffer = b""
         self.head = None  # the beginning of a line that is too long and has not ended
-        self.unsent = bytearray()
+        # The first message begins a line, whatever the login shell has printed before it.
+        self.unsent = bytearray(b"\n")
         self.next_flush = 0.0
 
     def read_welcome(self):

@@ -4,6 +4,7 @@ Exit codes: 0 if all is well, 1 if something is wrong (the message is on stderr)
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -31,10 +32,19 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _check_directory() -> None:
+    """Raise HarborError if somebody has deleted the current directory."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise HarborError(f"the current directory cannot be used: {error.strerror}.", 'cd "$PWD"') from error
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the console script `harbor` and return its exit code."""
     arguments = parser().parse_args(argv)
     try:
+        _check_directory()
         return int(arguments.run(arguments))
     except HarborError as error:
         print(f"harbor: {error}", file=sys.stderr)

@@ -1,63 +1,98 @@
-"""Check every node before a run, and show the next command to type where something is wrong."""
+"""Check this machine and every node before a run, and show the next command to type where something is wrong."""
 
 import argparse
 import json
-from dataclasses import dataclass
+import shutil
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from ..remote.survey import Answer
+from ..remote.open_files import raise_open_file_limit
+from ..remote.survey import Answer, Questions
+from ..store.workdir import typed_workdir
+from .checks import controller
+from .checks.finding import LEVELS, Finding
+from .checks.node import Here, examine
 from .node_options import add_arguments as add_arguments
-from .node_options import survey_nodes
+from .node_options import chosen_config, read_profile, survey_nodes
 
-SKEW_S = 5.0
-LOW_MB = 1024
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check of one node. `level` is ok, warning or error."""
-
-    node: str
-    level: str
-    text: str
+STYLES = {"error": "bold red", "warning": "yellow", "ok": "green", "note": "cyan"}
+NAME_MAX, LEVEL_COLUMN = 24, 9
+"""The width of the columns that hold the node and the level."""
+PRINT: Any = {"soft_wrap": True}
+PROGRAMS = ("conda", "mamba", "apptainer", "singularity")
+"""Programs that rules may need. They are asked for only if this machine has them."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    found = [finding for answer in survey_nodes(arguments) for finding in examine(answer)]
+    config, workdir = chosen_config(arguments), Path(typed_workdir())
+    profile = read_profile(arguments.profile)[0] if arguments.profile is not None else None
+    files = raise_open_file_limit(len(config.nodes), config.transport)
+    here = list(controller.check(config, workdir, profile, files))
+    programs = [path for name in PROGRAMS if (path := shutil.which(name))]
+    questions = Questions(workdir.resolve(), (sys.executable, *programs))
+    with _waiting():
+        answers = survey_nodes(config, workdir, questions)
+    here += controller.check_pool(answers, workdir)
+    if not any(finding.level == "error" for finding in here):
+        here.append(controller.summary(workdir))
+    compare = Here.now(workdir, sys.executable, version("snakemake"))
+    found = sorted(here, key=lambda finding: LEVELS.index(finding.level))
+    found += [finding for answer in answers for finding in examine(answer, compare)]
     if arguments.json:
-        print(json.dumps({"findings": [finding.__dict__ for finding in found]}))
+        print(json.dumps({"findings": [finding.as_dict() for finding in found]}))
     else:
-        for finding in found:
-            first, *more = finding.text.splitlines()
-            print(f"{finding.level:8} {finding.node}: {first}")
-            for line in more:
-                print(f"{'':8} {line}")
+        show(found, answers)
     return 1 if any(finding.level == "error" for finding in found) else 0
 
 
-def examine(answer: Answer) -> list[Finding]:
-    """Return the findings about a node, the worst first."""
-    name, facts, load = answer.spec.name, answer.facts, answer.load
-    if facts is None:
-        return [Finding(name, "error", answer.reason)]
-    findings = []
-    if not facts.shared:
-        here = Path.cwd()
-        text = (
-            f"the working directory {here} is missing there, or it is another directory.\n"
-            f"  Try: mount it at the same path on {name}"
-        )
-        findings.append(Finding(name, "error", text))
-    if answer.skew is not None and abs(answer.skew) > SKEW_S:
-        text = f"its clock is off by {answer.skew:+.0f} s, so the times in its logs are wrong."
-        text += f"\n  Try: ssh {name} timedatectl status"
-        findings.append(Finding(name, "warning", text))
-    if load is not None and load.disk_free_mb is not None and load.disk_free_mb < LOW_MB:
-        findings.append(Finding(name, "warning", f"only {load.disk_free_mb} MiB are free in scratch {facts.scratch}"))
-    findings += [Finding(name, "warning", warning) for warning in facts.warnings]
-    if not findings:
-        took = f" in {answer.took:.1f} s" if answer.took else ""
-        busy = f", {load.busy:.1f} busy" if load else ""
-        text = f"answers{took}: Python {facts.python}, {facts.cores} cores{busy}, scratch {facts.scratch}"
-        findings.append(Finding(name, "ok", text))
-    return findings
+def _waiting() -> AbstractContextManager[Any]:
+    """Show on a screen that nodes are asked, because dead ones may take half a minute."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status("asking the nodes")
+
+
+def show(found: Sequence[Finding], answers: Sequence[Answer]) -> None:
+    """Print the findings, grouped by node, and a last line that counts the nodes."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    names = [finding.node or "this machine" for finding in found]
+    column = min(NAME_MAX, max(map(len, names)))
+    shown = ""
+    for name, finding in zip(names, found, strict=True):
+        # On a screen, each name is shown once, so that one sees where the next node begins. In a pipe, grep needs it.
+        label, shown = ("" if name == shown and console.is_terminal else name), name
+        before = f"{label:{column}}  "
+        indent = " " * (column + 2 + LEVEL_COLUMN)
+        first, *more = _wrap(finding.text, console.width - len(indent) if console.is_terminal else 100_000)
+        console.print(Text.assemble(before, (f"{finding.level:{LEVEL_COLUMN}}", STYLES[finding.level]), first), **PRINT)
+        for line in [*more, *([f"  Try: {finding.hint}"] if finding.hint else [])]:
+            console.print(Text(indent + line), **PRINT)
+    console.print(Text(counts(found, len(answers))), **PRINT)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break a text between words. Paths stay whole, because people copy them."""
+    return textwrap.wrap(text, max(40, width), break_long_words=False, break_on_hyphens=False)
+
+
+def counts(found: Sequence[Finding], nodes: int) -> str:
+    """Return how many nodes can be used and how many have errors or warnings."""
+    worst: dict[str, str] = {}
+    for finding in found:
+        if finding.node is not None:
+            worst[finding.node] = min(worst.get(finding.node, "note"), finding.level, key=LEVELS.index)
+    number = Counter(worst.values())
+    usable = nodes - number["error"]
+    warned = f", {number['warning']} of them with a warning" if number["warning"] else ""
+    return f"{usable} of {nodes} nodes can be used{warned}"

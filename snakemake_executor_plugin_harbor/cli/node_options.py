@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..core.model import NodeSpec
 from ..errors import HarborError
 from ..remote.connect import make_transport
 from ..remote.open_files import raise_open_file_limit
-from ..remote.survey import Answer, survey
+from ..remote.survey import Answer, Questions, survey
 from ..remote.transport import SshSettings, Target, Transport
 from ..store.journal_reader import open_run
 
@@ -38,9 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def survey_nodes(arguments: argparse.Namespace) -> list[Answer]:
-    """Connect to the nodes that the options name and return one answer per node. Raises HarborError."""
-    config = _pool_config(arguments)
+def survey_nodes(config: PoolConfig, workdir: Path, questions: Questions | None = None) -> list[Answer]:
+    """Connect to the nodes and return one answer per node. Raises HarborError.
+
+    `questions` are those of `harbor doctor`.
+    """
     raise_open_file_limit(len(config.nodes), config.transport)
     settings = SshSettings(config.ssh_config, os.environ.get(PASSWORD_VARIABLE), CONNECT_TIMEOUT_S)
 
@@ -48,10 +51,17 @@ def survey_nodes(arguments: argparse.Namespace) -> list[Answer]:
         target = Target(spec.name, spec.host, spec.user, spec.port, spec.local)
         return make_transport(target, config.transport, settings)
 
-    return survey(config.nodes, transport, config.scratch)
+    try:
+        return survey(config.nodes, transport, config.scratch, workdir, questions)
+    except OSError as error:
+        raise HarborError(
+            f"the working directory {workdir} cannot be written, so nodes cannot be asked whether they see it: "
+            f"{error.strerror or error}.",
+            f"ls -ld {shlex.quote(str(workdir))}",
+        ) from error
 
 
-def _pool_config(arguments: argparse.Namespace) -> PoolConfig:
+def chosen_config(arguments: argparse.Namespace) -> PoolConfig:
     """Return the configuration. Options override the profile, or the last run of this directory if there is none."""
     values: dict[str, Any] = {}
     if arguments.profile is not None:
@@ -79,22 +89,26 @@ def _last_run() -> dict[str, Any]:
         ) from error
 
 
-def _profile(profile: str) -> dict[str, Any]:
-    """Return the values of KEYS that the profile has. Files that it names are relative to the profile, if they exist
-    there."""
+def read_profile(profile: str) -> tuple[dict[str, Any], Path]:
+    """Return the keys of a Snakemake profile, which is a name or a path, and its directory. Raises HarborError."""
     path = profile_file(profile)
     if path is None:
         raise HarborError(
             f"--profile {profile}: there is no config.yaml in a directory of this path, nor in {user_profiles()}.",
             "harbor profile --hosts 8/ada carol@grace   # installs the profile `harbor`",
         )
-    directory = path.parent
     try:
         document = yaml.safe_load(path.read_text()) or {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise HarborError(f"--profile: {path} cannot be read: {error}.") from error
     if not isinstance(document, dict):
         raise HarborError(f"--profile: {path} is not a Snakemake profile, because it has no keys.")
+    return document, path.parent
+
+
+def _profile(profile: str) -> dict[str, Any]:
+    """Return the values of KEYS in a profile. Files that it names are relative to the profile, if they exist there."""
+    document, directory = read_profile(profile)
     values = {key: document.get("harbor-" + key.replace("_", "-")) for key in KEYS}
     if isinstance(values["hosts"], str):
         values["hosts"] = [values["hosts"]]

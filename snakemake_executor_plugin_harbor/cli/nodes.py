@@ -2,16 +2,18 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from ..remote.survey import Answer
+from ..store.workdir import typed_workdir
 from .node_options import add_arguments as add_arguments
-from .node_options import survey_nodes
+from .node_options import chosen_config, survey_nodes
 from .status import memory
 
 
 def run(arguments: argparse.Namespace) -> int:
-    answers = survey_nodes(arguments)
+    answers = survey_nodes(chosen_config(arguments), Path(typed_workdir()))
     if arguments.json:
         print(json.dumps({"nodes": [describe(answer) for answer in answers]}))
     else:

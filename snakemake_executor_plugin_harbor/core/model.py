@@ -69,7 +69,8 @@ class NodeFacts:
 
     `path` is its PATH. `time` is its clock. `shared` means that the node sees the working directory. `shared_paths` are
     paths that are the same on the node and on the controller. `quota` means that `cores` is the node's own CPU quota,
-    as in a container. So the cores of such nodes with the same boot id add up.
+    as in a container. So the cores of such nodes with the same boot id add up. `noise` is the beginning of what its
+    login shell printed before harbor's agent started, and `noise_bytes` is the size of all of it.
     """
 
     cores: int
@@ -87,6 +88,39 @@ class NodeFacts:
     shared_paths: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
     quota: bool = False
+    noise: str = ""
+    noise_bytes: int = 0
+    uid: int | None = None
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The part of a node's disk that `harbor doctor` asks for. `inodes` are the files that can still be made on it."""
+
+    noexec: bool = False
+    inodes: int | None = None
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """A node's answers to the questions that only `harbor doctor` asks.
+
+    `charmap` is the encoding of its locale. `state` is what the path of the working directory is there: here, other,
+    missing, or an error. `resolved` means that the directory is there under its resolved path. `made` is the reason why
+    the node could not make a file in it. `missing` are paths that jobs may need. `snakemake` is the version that the
+    controller's Python imports there. `logout` is what systemd does with processes at the end of the session.
+    """
+
+    charmap: str = ""
+    bash: bool = True
+    state: str = ""
+    resolved: bool = False
+    made: str = ""
+    missing: tuple[str, ...] = ()
+    snakemake: str = ""
+    logout: str = ""
+    workdir: Disk = Disk()
+    scratch: Disk = Disk()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from . import events as ev
 from .codec import Message
 from .job import exit_event
-from .model import JobId, Load, NodeFacts
+from .model import Checkup, Disk, JobId, Load, NodeFacts
 from .progress import progress_of
 
 VERSION = 1
@@ -39,8 +39,11 @@ def printable(text: str, limit: int | None = None) -> str:
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text[:limit])
 
 
-def facts_of(hello: Message) -> NodeFacts:
-    """Return the facts in a node's hello. A value that makes no sense becomes the smallest sensible value."""
+def facts_of(hello: Message, noise: str = "") -> NodeFacts:
+    """Return the facts in a node's hello. A value that makes no sense becomes the smallest sensible value.
+
+    `noise` is what the node's login shell printed before.
+    """
     tmpdir = hello.get("tmpdir")
     return NodeFacts(
         cores=_count(hello.get("cores"), 1, MAX_CORES) or 1,
@@ -58,7 +61,32 @@ def facts_of(hello: Message) -> NodeFacts:
         shared_paths=frozenset(_strs(hello.get("same"))),
         warnings=tuple(_text(warning, MAX_TEXT) for warning in _strs(hello.get("warnings"))[:20]),
         quota=hello.get("quota") is True,
+        noise=_text(noise, MAX_TEXT),
+        noise_bytes=len(noise.encode(errors="replace")),
+        uid=_count(hello.get("uid"), 0, MAX_MB),
     )
+
+
+def checkup_of(message: Message) -> Checkup:
+    """Return the answers in a `checkup` message."""
+    workdir = message.get("workdir")
+    return Checkup(
+        charmap=_text(message.get("charmap")),
+        bash=message.get("bash") is True,
+        state=_text(workdir.get("state")) if isinstance(workdir, dict) else "",
+        resolved=message.get("resolved") is True,
+        made=_text(message.get("made")),
+        missing=tuple(_text(path, MAX_PATH) for path in _strs(message.get("missing"))[:20]),
+        snakemake=_text(message.get("snakemake")),
+        logout=_text(message.get("logout")),
+        workdir=_disk(workdir),
+        scratch=_disk(message.get("scratch")),
+    )
+
+
+def _disk(value: object) -> Disk:
+    found = value if isinstance(value, dict) else {}
+    return Disk(found.get("noexec") is True, _count(found.get("inodes"), 0, MAX_MB))
 
 
 def load_of(message: Message) -> Load:

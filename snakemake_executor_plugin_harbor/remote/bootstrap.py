@@ -39,7 +39,18 @@ AGENT = f"{__package__.rpartition('.')[0]}.agent"
 # Each module imports only modules before it.
 _MODULES = (
     *("programs", "system", "process_table", "process_control", "wire", "spool", "output", "steps", "record"),
-    *("job_signals", "capacity", "queries", "meter", "facts", "fence", "workdir", "shutdown", "log_delivery"),
+    *(
+        "job_signals",
+        "capacity",
+        "queries",
+        "meter",
+        "facts",
+        "checkup",
+        "fence",
+        "workdir",
+        "shutdown",
+        "log_delivery",
+    ),
     *("leftovers", "latest_agent", "start_message", "job_start", "attempts", "job_runner", "recovery", "watch"),
     "guardian",
 )
@@ -78,7 +89,6 @@ def bootstrap_command(python: str | None = None, setup: str | None = None) -> st
     script = (
         f"for p in {names}; do if command -v $p >/dev/null 2>&1; then "
         f'exec $p -u -c "import binascii,sys;exec(binascii.unhexlify(sys.argv[1]))" {loader.encode().hex()}; '
-        f'fi; done; echo "harbor: no-python: none of {names} was found; PATH is $PATH. Install python3 there, or name '
-        f'it in a .yaml host file (python: /path/to/python3)" >&2; exit 127'
+        f'fi; done; echo "harbor: no-python: none of {names} was found; PATH is $PATH" >&2; exit 127'
     )
     return f"exec sh -c {shlex.quote(f'{setup}; {script}' if setup else script)}"

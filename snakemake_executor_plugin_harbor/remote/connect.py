@@ -24,6 +24,8 @@ def make_transport(target: Target, kind: str, settings: SshSettings) -> Transpor
 class LocalTransport:
     """Makes this machine a node: /bin/sh runs the command that an SSH server would run on another node."""
 
+    login = ""
+
     def __init__(self, target: Target) -> None:
         self._target = target
         self._channel: ProcessChannel | None = None

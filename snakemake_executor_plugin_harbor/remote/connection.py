@@ -138,7 +138,9 @@ class Connection:
         try:
             self._connect()
         except AgentError as error:
-            end = ConnectionEnd(error.reason, error.permanent)
+            login = self._transport.login if self._transport is not None else ""
+            hint = f"\n  Try: {error.hint.replace('{login}', login).strip()}" if error.hint else ""
+            end = ConnectionEnd(f"{error.reason}{hint}", error.permanent)
         except ConnectError as error:
             hint = f"\n  Try: {error.hint}" if error.hint else ""
             end = ConnectionEnd(f"{error.message}{hint}", error.permanent, error.kind)
@@ -186,7 +188,7 @@ class Connection:
         self._filter.node_listed(ready.records)
         self._received = True
         self._writer = MessageWriter(channel, self._spec.name)
-        self._post(ev.NodeUp(self._spec.name, facts_of(ready.hello), ready.records))
+        self._post(ev.NodeUp(self._spec.name, facts_of(ready.hello, ready.noise), ready.records))
         messages, rate = ready.rest, ReceiveRate()
         while True:
             for message in messages:

@@ -34,6 +34,11 @@ class Link:
         self._worked = WorkedBefore()
         self._connection: Connection | None = None
 
+    @property
+    def logged_in(self) -> bool:
+        """Return True if a login has succeeded."""
+        return self._worked.login
+
     def connect(self, before: Callable[[], object] | None = None) -> None:
         """Open a new connection. NodeUp or NodeDown is reported.
 

@@ -3,6 +3,7 @@
 A Transport is one connection. A Channel is the one command that runs at its other end. `connect.py` makes transports.
 """
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,7 +32,12 @@ class Channel(Protocol):
 
 
 class Transport(Protocol):
-    """Makes one connection. open() is called once. close() ends the connection and everything that belongs to it."""
+    """Makes one connection. open() is called once. close() ends the connection and everything that belongs to it.
+
+    `login` is the command line with which the user logs in to the node. It is empty for this machine.
+    """
+
+    login: str
 
     def open(self, command: str, first: bool = False) -> Channel:
         """Connect, authenticate, and start `command` through the user's login shell. Raises ConnectError.
@@ -69,6 +75,18 @@ class SshSettings:
     def __repr__(self) -> str:
         """Leave the password out."""
         return f"SshSettings(ssh_config={self.ssh_config!r}, connect_timeout={self.connect_timeout!r})"
+
+
+def typed_target(target: Target, settings: SshSettings) -> list[str]:
+    """Return the arguments that name `target` on a command line of ssh, as a user would type them."""
+    words = ["-F", str(settings.ssh_config)] if settings.ssh_config else []
+    words += ["-p", str(target.port)] if target.port else []
+    return [*words, f"{target.user}@{target.host}" if target.user else target.host]
+
+
+def login_command(target: Target, settings: SshSettings) -> str:
+    """Return the command line with which the user logs in to the node."""
+    return shlex.join(["ssh", *typed_target(target, settings)])
 
 
 PERMANENT = frozenset({"name", "host_key_unknown", "host_key_changed", "auth", "config"})

@@ -10,8 +10,7 @@ from ..jobs.source_files import SourceFiles
 from ..snakemake_internals import dag
 from ..store.attempt_notes import AttemptNotes
 from ..store.journal_writer import Journal
-from ..store.workdir import Workdir, new_run
-from .welcome import typed_workdir
+from ..store.workdir import Workdir, new_run, typed_workdir
 
 
 class RunFiles:

@@ -75,15 +75,3 @@ class Welcome:
         except HarborError as error:
             self._warn(f"the edited host list is not used: {error}")
             return None
-
-
-def typed_workdir() -> str:
-    """The working directory as the user typed it, if that leads to the same directory.
-
-    An automounter resolves paths to other paths that may not exist on nodes.
-    """
-    typed, real = os.environ.get("PWD", ""), os.getcwd()
-    try:
-        return typed if typed.startswith("/") and os.path.samefile(typed, real) else real
-    except OSError:
-        return real

@@ -62,6 +62,18 @@ def new_run() -> str:
     return time.strftime("%y%m%d-%H%M%S-") + secrets.token_hex(3)
 
 
+def typed_workdir() -> str:
+    """Return the working directory as the user typed it, if that leads to the same directory.
+
+    An automounter resolves paths to other paths that may not exist on nodes.
+    """
+    typed, real = os.environ.get("PWD", ""), os.getcwd()
+    try:
+        return typed if typed.startswith("/") and os.path.samefile(typed, real) else real
+    except OSError:
+        return real
+
+
 class Workdir:
     """`.snakemake/harbor/` of one working directory. At most one controller at a time holds its lock.
 

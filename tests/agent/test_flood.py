@@ -135,7 +135,7 @@ def test_without_a_valid_welcome_the_agent_ends_and_says_why(python, tmp_path, f
         check=False,
     )
     assert received.stderr == b""
-    answer = [json.loads(line) for line in received.stdout.splitlines()]
+    answer = [json.loads(line) for line in received.stdout.splitlines() if line]
     if not answer:
         assert received.returncode == 0 and b"\n" not in first
     elif answer[0]["t"] == "fatal":

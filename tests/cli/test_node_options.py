@@ -19,7 +19,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def config(*words: str) -> PoolConfig:
     parser = argparse.ArgumentParser()
     node_options.add_arguments(parser)
-    return node_options._pool_config(parser.parse_args(words))
+    return node_options.chosen_config(parser.parse_args(words))
 
 
 def names(*words: str) -> list[str]:

@@ -14,7 +14,7 @@ from snakemake_executor_plugin_harbor.core import events as ev
 from snakemake_executor_plugin_harbor.core.job import reservation_of
 from snakemake_executor_plugin_harbor.core.lifecycle import HOLDING, ON_NODE
 from snakemake_executor_plugin_harbor.core.model import JobState, Outcome, Reservation
-from snakemake_executor_plugin_harbor.core.protocol import event_of, facts_of, load_of, printable, record_of
+from snakemake_executor_plugin_harbor.core.protocol import checkup_of, event_of, facts_of, load_of, printable, record_of
 from snakemake_executor_plugin_harbor.jobs.failure import failure_text
 from tests.core.messages import ESCAPES, ODD, messages, patient, wire
 from tests.core.pool_machine import AnyOrder
@@ -89,6 +89,15 @@ def test_any_hello_is_a_node_of_sane_size(message):
     assert_shown(facts.host, facts.user, facts.python, facts.scratch, facts.tmpdir, facts.boot_id, *facts.warnings)
     assert facts.tmpdir
     load_of(message)
+
+
+@patient
+@given(message=messages(["checkup"]))
+@example({"t": "checkup", "workdir": {"state": ESCAPES, "inodes": 10**30}, "scratch": [], "missing": [ESCAPES, 1]})
+def test_any_answer_of_a_checkup_can_be_shown(message):
+    answer = checkup_of(message)
+    assert_shown(answer.charmap, answer.state, answer.made, answer.snakemake, answer.logout, *answer.missing)
+    assert all(disk.inodes is None or 0 <= disk.inodes <= 2**40 for disk in (answer.workdir, answer.scratch))
 
 
 @patient

@@ -46,6 +46,7 @@ def test_login_noise_is_skipped_and_the_rest_of_the_read_is_kept(answer: Answer)
     ready = answer("echo Welcome; echo '{\"t\": 1}'; sleep 0.1", HELLO, load, READY, other=others.append)
     assert (ready.hello["t"], ready.records) == ("hello", ())
     assert [message["t"] for message in others] == ["load"]
+    assert ready.noise == 'Welcome\n{"t": 1}'
 
 
 @pytest.mark.parametrize("messages", [[{"t": "fatal", "code": "scratch", "message": "disk full"}], [HELLO]])
@@ -68,8 +69,12 @@ def test_a_fatal_message_of_another_code_is_not_permanent(answer: Answer) -> Non
         ("echo 'harbor: no-python: none was found' >&2; exit 127", "none was found", True),
         ("echo 'harbor: python-too-old: it is 2.7' >&2; exit 126", "it is 2.7", True),
         ("echo a >&2; echo b >&2; exit 1", "the agent did not answer: a | b", False),
-        ("exit 0", "the agent did not answer", False),
-        ("head -c 100000 /dev/zero", "the agent did not answer", False),
+        ("exit 0", "the agent did not answer: the login shell ended with exit code 0", False),
+        ("echo closed; exit 7", "exit code 7 before it ran harbor's command, after it had printed 'closed'", False),
+        ("exec >&-; sleep 20", "the agent did not answer", False),
+        ("yes hello | head -c 100000", "the agent did not answer: the login shell prints more than 64 KiB", False),
+        ("echo \"'exec' is not recognized as an internal\" >&2; exit 1", "it is a Windows machine", True),
+        ("echo '\\302\\253 exec \\302\\273 nie jest' >&2; exit 1", "it is a Windows machine", True),
     ],
 )
 def test_a_missing_hello_is_explained(answer: Answer, script: str, reason: str, permanent: bool) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from snakemake_executor_plugin_harbor.remote.ssh import known_hosts as hostkeys
 from snakemake_executor_plugin_harbor.remote.ssh.config import read_host_options
+from snakemake_executor_plugin_harbor.remote.ssh.errors import USE_OPENSSH
 from snakemake_executor_plugin_harbor.remote.transport import SshSettings
 from tests.remote.conftest import Client, target
 from tests.sshd import Pool, Sshd, keygen, public_key
@@ -204,4 +205,4 @@ def test_a_host_certificate_takes_the_ssh_program(client: Client, own_pool: Pool
         assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
     else:
         error = client.fails(own_pool.ssh_config, NODE)
-        assert (error.kind, error.hint) == ("host_key_unknown", "snakemake --harbor-transport openssh")
+        assert (error.kind, error.hint) == ("host_key_unknown", USE_OPENSSH)

@@ -244,3 +244,45 @@ def test_the_password_is_in_no_command_line(client: Client, own_pool: Pool) -> N
             assert SECRET.encode() not in entry.read_bytes(), entry
         except OSError:
             continue  # the process has ended
+
+
+CODE = ("AuthenticationMethods publickey,keyboard-interactive", "KbdInteractiveAuthentication yes")
+"""A server with these options asks for a code after it has accepted the key."""
+
+
+def test_a_server_that_asks_for_a_code_after_the_key(client: Client, own_pool: Pool) -> None:
+    own_pool.add("node1", options=CODE)
+    error = client.fails(own_pool.ssh_config, NODE)
+    assert error.kind == "auth" and error.hint is not None
+    if client.kind == "paramiko":
+        assert f"it accepted {own_pool.key} and asks for more" in error.message
+        assert "harbor-transport: openssh" in error.hint
+    else:
+        assert error.hint.startswith(f"ssh -F {own_pool.ssh_config} node1 true ")
+        assert "ControlMaster auto" in error.hint
+
+
+def test_one_master_connection_is_enough_for_a_server_that_asks_for_a_code(own_pool: Pool) -> None:
+    """The user has answered the server once. After that, the server would ask again for every login."""
+    client, directory = Client("openssh"), tempfile.mkdtemp(prefix="harbor-test-")
+    lines = ["ControlMaster auto", f"ControlPath {directory}/%C", "ControlPersist 30"]
+    server = own_pool.add("node1", client=lines)
+    ssh = ["ssh", "-F", str(own_pool.ssh_config)]
+    try:
+        subprocess.run([*ssh, "node1", "true"], check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        server.options += CODE
+        server.restart()
+        assert client.says(own_pool.ssh_config, NODE, "echo in") == "in\n"
+        subprocess.run([*ssh, "-O", "exit", "node1"], check=True, capture_output=True)
+        assert client.fails(own_pool.ssh_config, NODE).kind == "auth"
+    finally:
+        client.close()
+        subprocess.run([*ssh, "-O", "exit", "node1"], check=False, capture_output=True)
+        shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("methods", [["gssapi-with-mic"], ["publickey", "gssapi-with-mic"]])
+def test_a_server_that_offers_gssapi(tmp_path: Path, methods: list[str]) -> None:
+    with serving(PasswordServer(SECRET, methods)) as server:
+        error = Client("paramiko").fails(config_for(server, tmp_path), NODE)
+    assert error.kind == "auth" and "harbor-transport: openssh" in (error.hint or "")

@@ -10,7 +10,7 @@ from snakemake_executor_plugin_harbor.remote import survey as module
 from snakemake_executor_plugin_harbor.remote.connect import make_transport
 from snakemake_executor_plugin_harbor.remote.survey import survey
 from snakemake_executor_plugin_harbor.remote.transport import SshSettings, Target, Transport
-from tests.sshd import free_port
+from tests.sshd import Pool, free_port
 
 HERE = NodeSpec("localhost", "localhost", local=True)
 
@@ -40,5 +40,28 @@ def test_a_node_that_says_nothing_is_given_up(tmp_path: Path, monkeypatch: pytes
     silent = NodeSpec("localhost", "localhost", local=True, setup="sleep 30")
     begun = time.monotonic()
     (answer,) = survey([silent], transport, str(tmp_path / "scratch"))
-    assert answer.facts is None and answer.reason == "no answer within 1 s"
+    assert answer.facts is None and answer.reason.startswith("no answer within 1 s, although the login worked")
+    assert answer.reason.endswith("\n  Try: df")
+    assert time.monotonic() - begun < 20
+
+
+def test_a_node_that_hangs_after_the_login_delays_the_others_only_until_the_limit(
+    own_pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 3.0)
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    own_pool.add("hangs", ["ForceCommand sleep 60"])
+    own_pool.add("node1")
+
+    def by_ssh(spec: NodeSpec) -> Transport:
+        return make_transport(
+            Target(spec.name, spec.name, None, None, False), "paramiko", SshSettings(own_pool.ssh_config, None, 5)
+        )
+
+    begun = time.monotonic()
+    nodes = [NodeSpec(name, name) for name in own_pool.names]
+    hangs, node1 = survey(nodes, by_ssh, str(tmp_path / "scratch"))
+    assert hangs.reason.startswith("no answer within 3 s, although the login worked")
+    assert hangs.reason.endswith(f"Try: ssh -F {own_pool.ssh_config} hangs df")
+    assert node1.facts is not None and not node1.reason
     assert time.monotonic() - begun < 20

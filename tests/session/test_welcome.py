@@ -5,7 +5,7 @@ import os
 import pytest
 
 from snakemake_executor_plugin_harbor.core.model import NodeFacts
-from snakemake_executor_plugin_harbor.session.welcome import typed_workdir
+from snakemake_executor_plugin_harbor.store.workdir import typed_workdir
 
 
 def test_the_message_has_what_jobs_need_and_no_secret(start):

@@ -214,6 +214,6 @@ def test_logs_progress_and_the_story_are_there(project, pool):
     assert "succeeded" in work.harbor("status").stdout
     shown = work.harbor("nodes", "--json")
     assert '"state": "ready"' in shown.stdout and shown.returncode == 0
-    assert "node1: answers in" in work.harbor("doctor").stdout
+    assert "ok       answers in" in work.harbor("doctor").stdout
     missing = work.harbor("log", "77")
     assert missing.returncode == 1 and "has no job '77'" in missing.stderr

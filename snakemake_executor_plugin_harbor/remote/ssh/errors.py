@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..transport import ConnectError
+from ..transport import ConnectError, typed_target
 from .host_options import HOME, HostOptions
 from .known_hosts import KeyFingerprint
 
-USE_OPENSSH = "snakemake --harbor-transport openssh"
+USE_OPENSSH = "snakemake --harbor-transport openssh   # in a profile: harbor-transport: openssh"
 """This is the hint for what the ssh program can do and paramiko cannot."""
 
 _PHRASES = (
@@ -78,7 +78,7 @@ class ConnectErrors:
 
     def ssh_command(self, *words: str) -> str:
         """Return a command line of ssh to the host, as the user would type it."""
-        return shlex.join(["ssh", *words, *self._target_arguments()])
+        return shlex.join(["ssh", *words, *typed_target(self.options.target, self.options.settings)])
 
     def error(self, kind: str, why: str, hint: str | None = None, permanent: bool | None = None) -> ConnectError:
         """Return an error. The message names the node and the jump host before `why`. The default hint is `ssh -v`."""
@@ -162,6 +162,14 @@ class ConnectErrors:
             words += ["-f", file]
         return self.error("host_key_changed", why, shlex.join(words))
 
+    def hint_for_master(self) -> str:
+        """Return the hint for a server that asks for a code. The user answers once, and harbor uses that connection."""
+        file = self.options.settings.ssh_config or "~/.ssh/config"
+        return (
+            f"{self.ssh_command()} true   # once, after these lines for this host in {file}: "
+            "ControlMaster auto, ControlPath ~/.ssh/%C, ControlPersist 8h"
+        )
+
     def login_refused(self, why: str, locked: Sequence[Path] = (), hint: str | None = None) -> ConnectError:
         """Return the error for a refused login.
 
@@ -173,11 +181,5 @@ class ConnectErrors:
             why += f"; {', '.join(files)} has a passphrase and is not in ssh-agent"
             begin = "" if options.agent_socket else 'eval "$(ssh-agent)" && '
             hint = hint or begin + shlex.join(["ssh-add", *files])
-        hint = hint or shlex.join(["ssh-copy-id", *self._target_arguments()])
+        hint = hint or shlex.join(["ssh-copy-id", *typed_target(options.target, options.settings)])
         return self.error("auth", f"the login as {options.user} at {self.address} was refused: {why}", hint)
-
-    def _target_arguments(self) -> list[str]:
-        target, config = self.options.target, self.options.settings.ssh_config
-        words = ["-F", str(config)] if config else []
-        words += ["-p", str(target.port)] if target.port else []
-        return [*words, f"{target.user}@{target.host}" if target.user else target.host]

@@ -33,6 +33,7 @@ class _Login:
         self._user = errors.options.user
         self._server_methods: Sequence[str] = ()
         self._refused: list[str] = []
+        self._accepted = ""
         self._locked: list[Path] = []
 
     def run(self, password: str | None) -> None:
@@ -86,6 +87,7 @@ class _Login:
         else:
             if further_methods:
                 self._server_methods = further_methods
+                self._accepted = label
         return self._session.is_authenticated()
 
     def _connection_broke(self, label: str) -> ConnectError:
@@ -96,14 +98,23 @@ class _Login:
         return self._errors.login_refused(why, hint=self._errors.ssh_command("-v", "-o", "IdentitiesOnly=yes"))
 
     def _login_refused(self, password: str | None) -> ConnectError:
-        why = f"it did not accept {', '.join(self._refused)}" if self._refused else "there was nothing to offer"
-        if not self._refused and not self._locked and password is None:
+        if self._accepted:
+            why = f"it accepted {self._accepted} and asks for more (a code or a password, for example)"
+            why += f"; it did not accept {', '.join(self._refused)}" if self._refused else ""
+        elif self._refused:
+            why = f"it did not accept {', '.join(self._refused)}"
+        else:
+            why = "there was nothing to offer"
+        if not self._accepted and not self._refused and not self._locked and password is None:
             files = ", ".join(map(str, self._errors.options.identity_files))
             why = f"there is no key: no file of {files} exists, and ssh-agent has none"
         if self._server_methods:
             why += f"; the server accepts {', '.join(self._server_methods)}"
-        ours = {"publickey", "password", "keyboard-interactive"} & set(self._server_methods)
-        hint = None if ours else USE_OPENSSH
+        # A further key does not help where a key was accepted and another method is required in addition.
+        ours = {"publickey"} if self._accepted else {"publickey", "password", "keyboard-interactive"}
+        hint = None if ours & set(self._server_methods) else USE_OPENSSH
+        if hint is None and "gssapi-with-mic" in self._server_methods:
+            hint = f"{USE_OPENSSH} (if you have a Kerberos ticket)"
         return self._errors.login_refused(why, self._locked, hint)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..process_channel import ProcessChannel, clean_environment
-from ..transport import Channel, ConnectError, SshSettings, Target
+from ..transport import Channel, ConnectError, SshSettings, Target, login_command
 from .config import read_host_options, target_arguments
 from .errors import ConnectErrors, kind_of_text, most_relevant_line
 from .host_options import HostOptions
@@ -47,6 +47,7 @@ class OpensshTransport:
     """Makes one connection by the ssh program. It is a Transport of transport.py."""
 
     def __init__(self, target: Target, settings: SshSettings) -> None:
+        self.login = login_command(target, settings)
         self._target = target
         self._settings = settings
         self._closed = threading.Event()
@@ -222,5 +223,6 @@ def _connect_error(options: HostOptions, channel: _SshChannel) -> ConnectError:
         where = re.search(r"Offending \S+ key in (\S+:\d+)", messages)
         return errors.changed_key(key, where[1] if where else "known_hosts", revoked="marked as revoked" in messages)
     if kind == "auth":
-        return errors.login_refused(line, locked_files(options))
+        interactive = "with partial success" in channel.log() or re.search(r"\(keyboard-interactive\)", line)
+        return errors.login_refused(line, locked_files(options), errors.hint_for_master() if interactive else None)
     return errors.not_connected(kind, "" if kind in ("refused", "timeout", "unreachable") else line)

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..transport import Channel, ConnectError, SshSettings, Target
+from ..transport import Channel, ConnectError, SshSettings, Target, login_command
 from .config import parse_jump_host, read_host_options
 from .dial import ProxyProcess, Tunnel, dial_tcp, wait_for_greeting
 from .errors import USE_OPENSSH, ConnectErrors, kind_of_text
@@ -37,6 +37,7 @@ class ParamikoTransport:
     """Makes one connection by paramiko. It is a Transport of transport.py."""
 
     def __init__(self, target: Target, settings: SshSettings) -> None:
+        self.login = login_command(target, settings)
         self._target = target
         self._settings = settings
         self._closed = False

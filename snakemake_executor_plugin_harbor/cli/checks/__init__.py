@@ -1,0 +1,1 @@
+"""The checks of `harbor doctor`: of this machine and of each node."""
