@@ -1,4 +1,4 @@
-"""Allot's task_factory as a command factory: snakemake --profile profile --harbor-command-factory factory.py:task
+"""Allot's task_factory as a command factory: snakemake --profile profiles/pool --harbor-command-factory factory.py:task
 
 Allot's factory returned a Task with commands and an output file. Here it returns one command line. `ntc.command` is
 the command of the rule, and harbor names the output file itself (RULE/WILDCARDS/JOBID.ATTEMPT.log).

@@ -20,10 +20,6 @@ HELD = 3
 """The number of steps that each task makes before it waits for the file `go`."""
 SCRATCH = "/var/tmp/harbor-0"
 FACTORY = ("--harbor-command-factory", "factory.py:task")
-HERE = (
-    *("--harbor-hostfile", "/dev/null", "--harbor-hosts", "10/localhost"),
-    *("--harbor-nnodes", "1", "--harbor-ntasks-per-node", "10"),
-)
 
 
 class Example(Workdir):
@@ -108,13 +104,13 @@ def example(tmp_path: Path) -> Iterator[Example]:
 def on_hosts(lab: Lab, shared: Path, request: pytest.FixtureRequest) -> Iterator[Example]:
     """Return the example with the addresses of five hosts in Allot's host file."""
     made = Example(shared / request.node.name)
-    made.replace("profile/hostfile.txt", {f"10.0.0.1{number}": host for number, host in enumerate(lab.hosts)})
+    made.replace("profiles/pool/hosts", {f"10.0.0.1{number}": host for number, host in enumerate(lab.hosts)})
     yield made
     made.close()
 
 
 def test_ten_ranks_on_five_nodes_survive_a_crash_of_snakemake(lab, on_hosts):
-    options = ("--profile", "profile", "--harbor-ssh-config", str(lab.ssh_config), "--harbor-nice", "0", *FACTORY)
+    options = ("--profile", "profiles/pool", "--harbor-ssh-config", str(lab.ssh_config), "--harbor-nice", "0", *FACTORY)
     (on_hosts.directory / "begin").touch()
     lab.fault("host5", "crash")
     run = on_hosts.start(*options)
@@ -156,7 +152,7 @@ def test_ten_ranks_on_five_nodes_survive_a_crash_of_snakemake(lab, on_hosts):
 
 
 def test_the_ten_ranks_run_on_this_machine_alone(example):
-    run = example.start("--profile", "profile", *HERE, *FACTORY)
+    run = example.start("--profile", "profiles/local", *FACTORY)
     wait_until(lambda: example.starts() == list(range(10)), 30, "ten started tasks")
     early = json.loads(example.harbor("status", "--json").stdout)["jobs"]
     assert [(job["state"], job["progress"]) for job in early] == [("running", None)] * 10, "running, without output yet"
