@@ -104,7 +104,7 @@ def example(tmp_path: Path) -> Iterator[Example]:
 def on_hosts(lab: Lab, shared: Path, request: pytest.FixtureRequest) -> Iterator[Example]:
     """Return the example with the addresses of five hosts in Allot's host file."""
     made = Example(shared / request.node.name)
-    made.replace("profiles/pool/hostfile.txt", {f"10.0.0.1{number}": host for number, host in enumerate(lab.hosts)})
+    made.replace("profiles/pool/hosts", {f"10.0.0.1{number}": host for number, host in enumerate(lab.hosts)})
     yield made
     made.close()
 
