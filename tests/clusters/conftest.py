@@ -1,0 +1,27 @@
+"""A real Slurm, with SSH servers that answer to the names of its nodes."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clusters.slurm import Slurm, missing, slurm
+from tests.sshd import SSHD, Pool, hosts
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """Run a Slurm of four nodes with eight cores each, node1 to node4."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    with slurm(tmp_path_factory.mktemp("slurm") / "cluster") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """Run four SSH servers on loopback. Their names are those of the nodes of Slurm."""
+    if SSHD is None:
+        pytest.skip("sshd is not installed: apt-get install openssh-server")
+    with hosts(4, tmp_path_factory.mktemp("sshd")) as pool:
+        yield pool
