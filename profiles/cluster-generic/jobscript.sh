@@ -1,6 +1,6 @@
 #!/bin/sh
 # properties = {properties}
-# The exit code goes to a file, where status.sh reads it, because not every batch system keeps it.
+# status.sh reads the exit code from this file.
 id=${{SLURM_JOB_ID:-${{PBS_JOBID:-${{LSB_JOBID:-$JOB_ID}}}}}}
 (
 {exec_job}

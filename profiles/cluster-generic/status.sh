@@ -1,5 +1,5 @@
-#!/bin/sh
-# Print what has become of a job of a batch system: running, success or failed. Usage: status.sh JOBID
+# Print what has become of job $1 of a batch system: running, success or failed. SYSTEM-status.sh reads this file after it
+# has asked the batch system. $answer is what that said, be it a state or an error.
 file=.snakemake/cluster_logs/$1
 
 # jobscript.sh has written the exit code.
@@ -10,15 +10,6 @@ if [ -s "$file.exit" ]; then
 fi
 
 # The job waits or runs, or it was killed, or the network file system does not show the file yet.
-if command -v squeue >/dev/null; then
-    answer=$(squeue --noheader --states=all --format=%T --jobs="$1" 2>&1)
-elif command -v bjobs >/dev/null; then
-    answer=$(bjobs -noheader -o stat "$1" 2>&1)
-elif [ -n "$SGE_ROOT" ]; then
-    answer=$(qstat -j "$1" 2>&1)
-else
-    answer=$(qstat -f "$1" 2>&1 || qstat -x -f "$1" 2>&1)
-fi
 case $answer in
     COMPLETED | DONE | *[Ee]"xit_status = 0"*)
         echo success ;;

@@ -1,10 +1,13 @@
 """A real Slurm, with SSH servers that answer to the names of its nodes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.clusters.slurm import Slurm, missing, slurm
+from tests.clusters.sweep import Project, make_project
+from tests.snakemake.harness import Workdir
 from tests.sshd import SSHD, Pool, hosts
 
 
@@ -25,3 +28,17 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
         pytest.skip("sshd is not installed: apt-get install openssh-server")
     with hosts(4, tmp_path_factory.mktemp("sshd")) as pool:
         yield pool
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """Return a function that makes projects with the sweep. Their processes are ended after the test."""
+    made: list[Workdir] = []
+
+    def make(name: str) -> Workdir:
+        made.append(make_project(tmp_path / name))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -81,11 +81,11 @@ class Slurm:
         for node in self.nodes:
             lines.append(
                 f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} "
-                f"CPUs={cpus} RealMemory=16000 Gres=gpu:1 Features={node},fast\n"
+                f"CPUs={cpus} RealMemory=16000 Gres=gpu:2 Features={node},fast\n"
             )
         lines.append(f"PartitionName=all Nodes={','.join(self.nodes)} Default=YES MaxTime=INFINITE State=UP\n")
         self.config.write_text("".join(lines))
-        (directory / "gres.conf").write_text("Name=gpu File=/dev/null\n")
+        (directory / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
         for name in CLIENTS:
             wrapper = self.bin / name
             wrapper.write_text(
