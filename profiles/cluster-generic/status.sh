@@ -11,9 +11,10 @@ fi
 
 # The job waits or runs, or it was killed, or the network file system does not show the file yet.
 case $answer in
-    COMPLETED | DONE | *[Ee]"xit_status = 0"*)
+    COMPLETED | DONE | *[Ee]"xit_status = 0"* | *"exit_status  0 "*)
         echo success ;;
-    BOOT_FAIL | CANCELLED | DEADLINE | FAILED | NODE_FAIL | OUT_OF_MEMORY | TIMEOUT | EXIT | *"job_state = "[CF]*)
+    BOOT_FAIL | CANCELLED | DEADLINE | FAILED | NODE_FAIL | OUT_OF_MEMORY | TIMEOUT | EXIT | \
+        *"job_state = "[CF]* | *"exit_status  "[1-9]*)
         echo failed ;;
     *"Invalid job id"* | *"Unknown Job"* | *"has finished"* | *"do not exist"* | *"is not found"*)
         # The batch system has forgotten the job. Its exit code may still come.

@@ -12,13 +12,20 @@ from tests.sshd import SSHD, Pool, hosts
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     """Run a Slurm of four nodes with eight cores each, node1 to node4."""
     reason = missing()
     if reason:
         pytest.skip(reason)
     with slurm(tmp_path_factory.mktemp("slurm") / "cluster") as cluster:
         yield cluster
+
+
+@pytest.fixture
+def cluster(running_cluster: Slurm) -> Slurm:
+    """Return the cluster as soon as nothing of an earlier test runs there."""
+    running_cluster.wait_until_idle()
+    return running_cluster
 
 
 @pytest.fixture(scope="session")

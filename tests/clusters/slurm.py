@@ -115,6 +115,10 @@ class Slurm:
         self._start("slurmctld", "-D")
         for node in self.nodes:
             self._start("slurmd", "-D", "-N", node)
+        self.wait_until_idle()
+
+    def wait_until_idle(self) -> None:
+        """Wait until no node runs a job or cleans up after one."""
         wait_until(self._idle, START_TIMEOUT_S, f"Slurm (logs in {self.directory})")
 
     def stop(self) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.clusters import pbs
+from tests.clusters import grid_engine, pbs
 from tests.clusters.sweep import BIN, PROFILES, Project, check_faulty, start
 
 PROFILE = PROFILES / "cluster-generic"
+TARGETS = [f"results/{case}" for case in ("faulty/cases/flaky", "faulty/cases/killed", "grid/cases/a")]
 
 
 def profile_for(system: str, directory: Path) -> Path:
@@ -32,14 +33,28 @@ def test_pbs(project: Project, tmp_path: Path) -> None:
     commands = pbs.install(tmp_path / "pbs")
     work = project("work")
     profile = profile_for("PBS", tmp_path / "profile")
-    targets = [f"results/{case}" for case in ("faulty/cases/flaky", "faulty/cases/killed", "grid/cases/a")]
-    run = start(work, profile, "--seconds-between-status-checks", "1", *targets, PATH=f"{commands}:{BIN}")
+    run = start(work, profile, "--seconds-between-status-checks", "1", *TARGETS, PATH=f"{commands}:{BIN}")
     check_faulty(run, work)
     assert (work.directory / "results/grid/cases/a/out.txt").read_text() == "7\n"
     requests = sorted(path.read_text() for path in (tmp_path / "pbs/jobs").glob("*.request"))
     assert requests == ["select=1:ncpus=1:mem=2000mb\nwalltime=3600\n"] * 4 + [
         "select=1:ncpus=2:mem=300mb\nwalltime=300\n"
     ]
+
+
+def test_grid_engine(project: Project, tmp_path: Path) -> None:
+    """A real Grid Engine understands the commands, and the ends of jobs come back."""
+    if reason := grid_engine.missing():
+        pytest.skip(reason)
+    work = project("work")
+    profile = profile_for("Grid Engine", tmp_path / "profile")
+    with grid_engine.grid_engine(tmp_path / "sge") as cluster:
+        run = start(work, profile, "--seconds-between-status-checks", "1", *TARGETS, **cluster.env)
+        check_faulty(run, work)
+        accounts = cluster.run("qacct", "-j")
+    assert (work.directory / "results/grid/cases/a/out.txt").read_text() == "7\n"
+    assert sorted(re.findall(r"(?m)^slots +(\d)", accounts)) == ["1", "1", "1", "1", "2"]
+    assert "-l h_rt=300,h_vmem=150M -pe smp 2" in accounts
 
 
 def test_each_system_has_a_submit_and_a_cancel_command(tmp_path: Path) -> None:
@@ -86,6 +101,8 @@ ANSWERS = [
     ("pbs", "Job Id: 7\n    job_state = F", 0, "failed"),
     ("pbs", "qstat: cannot connect to server pbs (errno=111)", 111, "running"),
     ("sge", "job_number:                 7", 0, "running"),
+    ("sge", "Following jobs do not exist: \n7\nfailed       0\nexit_status  0                   ", 0, "success"),
+    ("sge", "Following jobs do not exist: \n7\nfailed       100 : after job\nexit_status  137 (Killed)", 0, "failed"),
     ("sge", "error: unable to contact qmaster using port 6444 on host", 1, "running"),
 ]
 FORGOTTEN = [
