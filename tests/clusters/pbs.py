@@ -1,7 +1,8 @@
 """The commands qsub, qstat and qdel of a batch system with the interface of OpenPBS. It runs jobs on this machine.
 
 `install` writes the three commands. A job is a process in a session of its own, in the user's home directory, with its
-output in a file. The server keeps a history, as OpenPBS with job_history_enable.
+output in a file. The server forgets a job that has ended, as OpenPBS does without job_history_enable. It remembers a
+job that qdel has ended, because a test of a forgotten job without exit code would take a minute.
 """
 
 import argparse
@@ -13,6 +14,8 @@ from pathlib import Path
 
 JOBS = Path(os.environ.get("PBS_TEST_JOBS", "."))
 """A directory with a file ID.pid for each job, and a file ID.exit for each job that has ended."""
+DELETED = "271"
+"""The exit status of a job that qdel has ended."""
 
 
 def install(directory: Path) -> Path:
@@ -42,7 +45,7 @@ def qsub(arguments: list[str]) -> int:
     script.write_text(given.script.read_text())
     runner = f"sh {script}; echo $? > {JOBS}/{id}.exit"
     with (given.o / f"{id}.OU").open("wb") as out:
-        environment = {**os.environ, "PBS_JOBID": id}
+        environment = {**os.environ, "PBS_JOBID": id, "PBS_O_WORKDIR": str(Path.cwd())}
         job = subprocess.Popen(
             ["setsid", "sh", "-c", runner],
             cwd=Path.home(),
@@ -63,22 +66,23 @@ def qstat(arguments: list[str]) -> int:
     parser.add_argument("id")
     given = parser.parse_args(arguments)
     end = JOBS / f"{given.id}.exit"
-    if not (JOBS / f"{given.id}.pid").exists():
+    code = end.read_text().strip() if end.exists() else None
+    if not (JOBS / f"{given.id}.pid").exists() or code not in (None, DELETED):
         print(f"qstat: Unknown Job Id {given.id}", file=sys.stderr)
         return 153
-    if not end.exists():
+    if code is None:
         print(f"Job Id: {given.id}\n    job_state = R")
         return 0
     if not given.x:
         print(f"qstat: {given.id} Job has finished, use -x or -H to obtain historical job information", file=sys.stderr)
         return 35
-    print(f"Job Id: {given.id}\n    job_state = F\n    Exit_status = {end.read_text().strip()}")
+    print(f"Job Id: {given.id}\n    job_state = F\n    Exit_status = {code}")
     return 0
 
 
 def qdel(arguments: list[str]) -> int:
     for id in arguments:
-        (JOBS / f"{id}.exit").write_text("271\n")  # before the kill, because a job may end itself by qdel
+        (JOBS / f"{id}.exit").write_text(DELETED)  # before the kill, because a job may end itself by qdel
         os.killpg(int((JOBS / f"{id}.pid").read_text()), signal.SIGKILL)
     return 0
 

@@ -28,6 +28,7 @@ def profile_for(system: str, directory: Path) -> Path:
     return directory
 
 
+@pytest.mark.timeout(300)
 def test_pbs(project: Project, tmp_path: Path) -> None:
     """The commands reach the server with what the sweep asks for, and the ends of jobs come back."""
     commands = pbs.install(tmp_path / "pbs")
@@ -42,6 +43,7 @@ def test_pbs(project: Project, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.timeout(300)
 def test_grid_engine(project: Project, tmp_path: Path) -> None:
     """A real Grid Engine understands the commands, and the ends of jobs come back."""
     if reason := grid_engine.missing():
