@@ -1,6 +1,6 @@
 # Three commands: `make demo` runs the example sweep on this machine, `make test` runs every test, and `make versions`
 # tests every minor release of Snakemake that harbor supports. Everything lands in .venv and .venv-versions; nothing else on
-# the machine changes, but `make test` and `make versions` install openssh-server if they may.
+# the machine changes, but `make test` and `make versions` install Debian packages if they may (tests/need_sshd).
 
 PYTHON ?= python3
 VENV := .venv

@@ -12,7 +12,7 @@ import pytest
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-SLOW = {"faults", "lab", "snakemake", "test_examples", "test_imported", "test_rules", "test_sweep"}
+SLOW = {"clusters", "faults", "lab", "snakemake", "test_examples", "test_imported", "test_rules", "test_sweep"}
 """Folders and modules whose tests take seconds."""
 
 

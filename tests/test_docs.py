@@ -41,7 +41,7 @@ def test_the_help_of_every_setting_shows_its_choices_and_its_default():
 def test_files_that_the_docs_name_exist():
     root = DOCS.parent
     package = root / "snakemake_executor_plugin_harbor"
-    for page in (root / "CONTRIBUTING.md", DOCS / "architecture.md", DOCS / "further.md"):
+    for page in (root / "CONTRIBUTING.md", DOCS / "architecture.md", DOCS / "further.md", DOCS / "clusters.md"):
         for name in re.findall(r"`([\w/.]+(?:\.(?:py|md|yaml|yml)|/))`", page.read_text()):
             found = name.startswith(".snakemake/") or any((place / name).exists() for place in (root, package))
             assert found, f"{page.name}: {name}"

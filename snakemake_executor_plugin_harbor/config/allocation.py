@@ -5,21 +5,42 @@ import os
 import re
 import subprocess
 from collections import Counter
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from ..core.model import NodeSpec
 from ..errors import HarborError
+from .host import parse_host
 
 KINDS = ("slurm", "pbs")
 """These words of --harbor-hosts stand for the nodes of an allocation."""
 
 
-def allocated_hosts(kind: str) -> list[str]:
-    """Return the nodes of the allocation, each as SLOTS/HOST, or as HOST if the number of slots is unknown."""
-    return _pbs_hosts() if kind == "pbs" else _slurm_hosts()
+@dataclass
+class _Share:
+    """The part of a host that belongs to the allocation. None stands for what is not known."""
+
+    slots: int | None = None
+    mem_mb: int | None = None
+
+    def add(self, slots: int | None, mem_mb: int | None) -> None:
+        """Add what another part of the same allocation has on this host."""
+        self.slots = (self.slots or 0) + slots if slots else self.slots
+        self.mem_mb = (self.mem_mb or 0) + mem_mb if mem_mb else self.mem_mb
 
 
-def _pbs_hosts() -> list[str]:
+def allocated_nodes(kind: str) -> list[NodeSpec]:
+    """Return the nodes of the allocation, with the cores and the memory that the allocation has on them."""
+    shares = _pbs_shares() if kind == "pbs" else _slurm_shares()
+    nodes = []
+    for host, share in shares.items():
+        text = f"{share.slots}/{host}" if share.slots else host
+        nodes.append(replace(parse_host(text, f"--harbor-hosts {kind}"), mem_mb=share.mem_mb))
+    return nodes
+
+
+def _pbs_shares() -> dict[str, _Share]:
     """Return the hosts in the file that PBS_NODEFILE names. PBS lists a host there once per slot."""
     path = os.environ.get("PBS_NODEFILE")
     if not path:
@@ -33,19 +54,39 @@ def _pbs_hosts() -> list[str]:
         raise HarborError(
             f"--harbor-hosts pbs: PBS_NODEFILE {path} cannot be read: {error}.", "ls -l $PBS_NODEFILE"
         ) from error
-    return [f"{slots}/{host}" for host, slots in Counter(hosts).items()]
+    return {host: _Share(slots) for host, slots in Counter(hosts).items()}
 
 
-def _slurm_hosts() -> list[str]:
-    listing = os.environ.get("SLURM_JOB_NODELIST")
-    if not listing:
-        raise HarborError(
-            "--harbor-hosts slurm: SLURM_JOB_NODELIST is not set, so this is not inside a Slurm allocation.",
-            "salloc -N 4 snakemake --executor harbor --harbor-hosts slurm",
-        )
-    names = _expand_names(listing)
-    slots = _expand_counts(os.environ.get("SLURM_JOB_CPUS_PER_NODE", ""))
-    return [f"{n}/{name}" for n, name in zip(slots, names, strict=False)] if len(slots) == len(names) else names
+def _slurm_shares() -> dict[str, _Share]:
+    """Return the hosts of the Slurm allocation.
+
+    SLURM_JOB_CPUS_PER_NODE counts the cores that we may use, whatever options asked for them (-n, -c, --exclusive). A
+    heterogeneous job (`salloc -n 1 : -n 8`) is several allocations. The names of their variables end in _HET_GROUP_0
+    and so on, and a host may occur in more than one of them.
+    """
+    size = os.environ.get("SLURM_HET_SIZE", "")
+    parts = [f"_HET_GROUP_{number}" for number in range(int(size))] if re.fullmatch("[0-9]{1,4}", size) else [""]
+    shares: dict[str, _Share] = {}
+    for part in parts:
+        listing = os.environ.get(f"SLURM_JOB_NODELIST{part}")
+        if not listing:
+            raise HarborError(
+                f"--harbor-hosts slurm: SLURM_JOB_NODELIST{part} is not set, so this is not inside a Slurm allocation.",
+                "salloc -N 4 --exclusive snakemake --executor harbor --harbor-hosts slurm",
+            )
+        hosts = _expand_names(listing)
+        counts = _expand_counts(os.environ.get(f"SLURM_JOB_CPUS_PER_NODE{part}", ""))
+        per_node, per_cpu = (_number(f"SLURM_MEM_PER_{unit}{part}") for unit in ("NODE", "CPU"))
+        for host, slots in zip(hosts, counts if len(counts) == len(hosts) else [None] * len(hosts), strict=True):
+            mem_mb = per_node or (per_cpu * slots if per_cpu and slots else None)
+            shares.setdefault(host, _Share()).add(slots, mem_mb)
+    return shares
+
+
+def _number(variable: str) -> int | None:
+    """Return the whole number in an environment variable, or None if there is none."""
+    text = os.environ.get(variable, "")
+    return int(text) if re.fullmatch("[0-9]{1,12}", text) else None
 
 
 @cache
@@ -71,9 +112,9 @@ def _without_domain(host: str) -> str:
     return host
 
 
-def _expand_counts(text: str) -> list[int]:
+def _expand_counts(text: str) -> list[int | None]:
     """Return the numbers of Slurm's compressed form: `8(x2),4` stands for 8, 8 and 4. Return none for another form."""
-    counts: list[int] = []
+    counts: list[int | None] = []
     for item in filter(None, text.split(",")):
         match = re.fullmatch(r"(\d{1,9})(?:\(x(\d{1,6})\))?", item)
         if match is None:

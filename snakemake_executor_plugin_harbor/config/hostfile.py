@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.model import NodeSpec
 from ..errors import HarborError
-from .allocation import KINDS, allocated_hosts
+from .allocation import KINDS, allocated_nodes
 from .host import checked_node_name, parse_host
 
 FILE_MAX = 4 << 20
@@ -24,7 +24,7 @@ def parse_hosts(values: Iterable[str]) -> list[NodeSpec]:
     nodes: list[NodeSpec] = []
     for word in words:
         if word in KINDS:
-            nodes += [parse_host(host, f"--harbor-hosts {word}") for host in allocated_hosts(word)]
+            nodes += allocated_nodes(word)
         else:
             nodes.append(parse_host(word, "--harbor-hosts"))
     return nodes

@@ -95,6 +95,23 @@ def test_slurm(monkeypatch, tmp_path):
         parse_hosts(["slurm"])
 
 
+def test_slurm_memory(monkeypatch, tmp_path):
+    """The allocation's memory is the node's, whether it was asked for per node or per core."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text('#!/bin/sh\nprintf "n1\\nn2\\n"\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
+    monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "8,4")
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "1000")
+    assert [node.mem_mb for node in parse_hosts(["slurm"])] == [8000, 4000]
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "3000")
+    assert [node.mem_mb for node in parse_hosts(["slurm"])] == [3000, 3000]
+    monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "?")
+    monkeypatch.delenv("SLURM_MEM_PER_NODE")
+    assert [(node.slots, node.mem_mb) for node in parse_hosts(["slurm"])] == [(None, None), (None, None)]
+
+
 def test_a_file_of_lines(tmp_path):
     path = tmp_path / "hosts"
     path.write_bytes("\ufeff# ours\r\n8/ada # big\r\n\r\nbob: carol@10.0.0.7:2222\r\n".encode())

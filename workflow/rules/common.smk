@@ -177,7 +177,8 @@ def request_of(sweep):
 
 
 def resources_of(sweep):
-    return {key: always(value) for key, value in sweep.resources.items()}
+    resources = sweep_config.rule_resources(sweep)
+    return {key: always(value) for key, value in resources.items()}
 
 
 def step_of(sweep, name):

@@ -85,6 +85,20 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any], ask: bool = True)
     return sweeps
 
 
+def rule_resources(sweep: Sweep) -> dict[str, Any]:
+    """Return the resources of a sweep as a rule states them, so that harbor and Slurm understand the same.
+
+    Slurm joins the features of `constraint` by `&`, and harbor takes commas, blanks and `&`. Snakemake's Slurm plugin
+    takes `node` for a number of nodes if there is no `nodes`, and it passes `slurm_extra` to sbatch.
+    """
+    resources = dict(sweep.resources)
+    if "constraint" in resources:
+        resources["constraint"] = "&".join(re.findall(r"[^\s,&]+", resources["constraint"]))
+    if "node" in resources:
+        resources |= {"nodes": 1, "slurm_extra": f"--nodelist={shlex.quote(resources['node'])}"}
+    return resources
+
+
 # --- one sweep ----------------------------------------------------------------------------------------------------
 
 
