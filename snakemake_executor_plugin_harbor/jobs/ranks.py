@@ -27,8 +27,9 @@ class Ranks:
         total = len(self.nodes) * self.per_node
         if rank >= total:
             raise HarborError(
-                f"{where}: {len(self.nodes)} nodes with {self.per_node} ranks each have the ranks 0 to {total - 1}.",
-                f"use {rank // self.per_node + 1 - len(self.nodes)} more nodes (--harbor-nnodes and the host list), "
-                "or more ranks per node (--harbor-ntasks-per-node)",
+                f"{where}: the ranks are 0 to {total - 1}, because nodes={len(self.nodes)} and "
+                f"--harbor-ntasks-per-node={self.per_node}.",
+                f"--harbor-nnodes {rank // self.per_node + 1}   # with as many hosts in the host list; "
+                "or more ranks per node: --harbor-ntasks-per-node",
             )
         return self.nodes[rank // self.per_node], rank % self.per_node

@@ -90,8 +90,8 @@ def test_a_rank_is_placed_by_nodes_and_tasks_per_node_as_allot_and_slurm_do(jobs
 @pytest.mark.parametrize(
     ("resources", "ranks", "text"),
     [
-        ("rank=10", FIVE, "rank=10: 5 nodes with 2 ranks each have the ranks 0 to 9"),
-        ("rank=13", FIVE, "use 2 more nodes"),
+        ("rank=10", FIVE, "rank=10: the ranks are 0 to 9, because nodes=5 and --harbor-ntasks-per-node=2"),
+        ("rank=13", FIVE, "--harbor-nnodes 7"),
         ("rank=-1", FIVE, "rank=-1 must be a number from 0"),
         ("rank='x'", FIVE, "rank='x' must be a number from 0"),
         ("rank=0", Ranks(["ada"]), "--harbor-ntasks-per-node 2"),

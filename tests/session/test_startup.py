@@ -161,7 +161,7 @@ def test_jobs_that_may_fit_pass(read, resource):
 def test_ranks_that_have_no_place_are_an_error_before_any_job(read):
     check_jobs(read("rank=1"), capacity(), Ranks(["ada"], 2))
     for rank, per_node, text in (
-        (2, 2, "have the ranks 0 to 1"),
+        (2, 2, "the ranks are 0 to 1"),
         (2, 3, "ranks run side by side, and 3 of them need 3"),
     ):
         with pytest.raises(HarborError, match="rule big: ") as caught:
