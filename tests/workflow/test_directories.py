@@ -120,6 +120,12 @@ def test_each_request_is_a_case(names, cases):
     assert not any("do not run" in line for line in sweep_config.warnings(again))
 
 
+def test_two_requests_with_one_directory_are_refused():
+    Path("src/pre.py").write_text(PRE.format(names='["x", "y"]').replace("_{self.getReqNum()}", ""))
+    with pytest.raises(sweep_config.SweepError, match="the cases x of s and y of s have one directory, /base/a"):
+        load(pre_class="src.pre", directory=None, cases=[{"case": "a", "x": 1}])
+
+
 def test_words_become_values_without_quotes(here):
     spec = json.loads(sweep_config.step(load(), load().cases[1], "run"))
     assert spec["directory"] == f"{here}/runs/tmp_b" == spec["values"]["TARGET_DIR"]

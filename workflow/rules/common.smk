@@ -74,8 +74,12 @@ except sweep_config.SweepError as error:
     fail(str(error))
 
 if "sweep_file" in config:
-    if "sweeps" in config:
-        logger.info(f"The sweep is that of {config['sweep_file']}.")
+    if workflow.is_main_process:
+        # The executor is not known yet.
+        logger.info(
+            f"The sweep is that of {config['sweep_file']}."
+            " The hosts in this file mean nothing to another executor than harbor."
+        )
     # harbor's executor takes the hosts from this file.
     workflow.harbor_sweep_file = str(config["sweep_file"])
 
@@ -205,13 +209,6 @@ def table_of(sweep):
         return file()
 
     return given
-
-
-def unused_hosts():
-    """Yield a line if the executor does not use the hosts that the configuration has."""
-    line = sweep_file.unused_hosts(config, workflow.executor_plugin.name)
-    if line:
-        yield line
 
 
 def left_over():

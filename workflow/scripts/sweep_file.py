@@ -28,14 +28,6 @@ def with_sweeps(config: Mapping[str, Any]) -> Mapping[str, Any]:
         ) from error
 
 
-def unused_hosts(config: Mapping[str, Any], executor: str) -> str:
-    """Return a sentence about the hosts of `sweep_file` if the executor does not use them, else ""."""
-    if "sweep_file" not in config or executor == "harbor":
-        return ""
-    hosts = _read(str(config["sweep_file"])).hosts()
-    return f"The hosts of {config['sweep_file']} ({len(hosts)}) mean nothing to --executor {executor}."
-
-
 def _read(path: str) -> Any:
     from snakemake_executor_plugin_harbor.config.importers.parallel_task_harbor import read
     from snakemake_executor_plugin_harbor.errors import HarborError
