@@ -31,8 +31,8 @@ CANCEL_GRACE_S = 3.0
 FOREIGN = "still runs {} jobs that were started here before .snakemake was deleted or replaced; they are being ended"
 RUNS = NodeReason("still runs an earlier attempt of the job, which writes the same outputs; it is being ended")
 SILENT = (
-    "does not answer, and may still run it since an earlier run (it waits {:.0f} s more at most; if the node is dead, "
-    "type: harbor forget {})"
+    "does not answer, and may still run it since an earlier run. It waits {:.0f} s more at most. If the node is dead, "
+    "type: harbor forget {}"
 )
 UNFENCED = NodeReason("waits for the fence of a lost attempt, which cannot be written now")
 FENCED = "waits until a lost attempt has ended ({:.0f} s more, --harbor-fence-wait)"

@@ -125,6 +125,4 @@ def test_the_reason_of_a_job_that_waits_names_the_command_and_the_time():
     pool.handle([ev.Submitted((replace(spec("1"), earlier_ids=("old/1",), locations={"old/1": EARLIER}),))], 3.0)
     pool.handle([ev.Tick()], 33.0)
     (group,) = pool.waiting.groups()
-    assert str(group.reasons()["a"]).endswith(
-        "(it waits 80 s more at most; if the node is dead, type: harbor forget a)"
-    )
+    assert str(group.reasons()["a"]).endswith("It waits 80 s more at most. If the node is dead, type: harbor forget a")

@@ -12,7 +12,9 @@ OTHER = {"node1": "node2", "node2": "node1"}
 
 def give_up(work, run, silent):
     """Type what `explain` says, and wait for the new attempt."""
-    wait_until(lambda: f"harbor forget {silent}" in work.harbor("explain", "one").stdout, 15, "the command in explain")
+    wait_until(
+        lambda: f"harbor forget {silent}\n" in work.harbor("explain", "one").stdout, 15, "the command in explain"
+    )
     assert f"{silent} is given up" in work.harbor("forget", silent).stdout
     assert "given up by the user" in " ".join(work.harbor("status").stdout.split())
     wait_until(lambda: len(effects(work)) == 2, 20, "the new attempt")
