@@ -60,6 +60,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def handle_job_error(self, job: Any) -> None:
         """Snakemake has counted the job as failed. After its last try no more jobs start, unless with --keep-going."""
         self.session.result_recorded(job)
+        if self.session.is_cancelled(job):
+            scheduler.retry_no_more(job)
         if scheduler.is_last_try(job) and not scheduler.keeps_going(self.workflow):
             self.session.halt()
 
@@ -90,16 +92,19 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """Have Snakemake write the id under which a job is started into the job's incomplete marker."""
         self.report_job_submission(SubmittedJobInfo(job, external_jobid=f"harbor:{id}"))
 
-    def error(self, job: Any, message: str, log: str | None = None) -> None:
-        """Report a failed job. `--show-failed-logs` prints its log."""
+    def error(self, job: Any, message: str, log: str | None = None, started: bool = True) -> None:
+        """Report a failed job. `--show-failed-logs` prints its log. If it has not started, its old outputs stay."""
         if not self.cancelling:
             logs = [log] if log and Path(log).exists() else []
             try:
-                self.report_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
+                self.print_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
             except (Exception, SystemExit) as unprintable:
                 # Snakemake's message contains the shell command, and formatting that may be what failed the job.
                 self.logger.error(f"Error in rule {job.name}: {message}\n{unprintable}")
+            if started:
                 scheduler.fail_silently(self.workflow, job)
+            else:
+                scheduler.fail_unstarted(self.workflow, job)
 
     def success(self, job: Any) -> None:
         """Report a job whose outputs exist."""

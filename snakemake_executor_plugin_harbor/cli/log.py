@@ -1,4 +1,7 @@
-"""Show a job's output, which is stdout and stderr of its latest attempt."""
+"""Show a job's output, which is stdout and stderr of its latest attempt.
+
+If a case has several steps, the output is that of the step that has begun last.
+"""
 
 import argparse
 import json
@@ -8,21 +11,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..core.job_names import full_name
 from ..errors import HarborError
 from ..store.control_socket import ask
-from ..store.journal_reader import ENDED, JournalReader, find_job, open_run
+from ..store.journal_reader import ENDED, JOBS, JournalReader, open_run
+from ..views.find_jobs import cases_called, find_case, latest_step, named
 
 PIECE = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", metavar="JOB", help="a job's number, as in `harbor status`")
+    parser.add_argument("job", metavar="JOB", help="a job's number or rule, a case, or RULE:CASE")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
 
 
 def run(arguments: argparse.Namespace) -> int:
     reader = open_run(Path.cwd())
-    job = find_job(reader, arguments.job)
+    job = latest_step(find_case(reader, arguments.job, "harbor log"))
+    if case := [name for name in cases_called(reader, arguments.job) if name != full_name(named(job))]:
+        print(f"harbor: {arguments.job} is the number of a job. The case: harbor log {case[-1]}", file=sys.stderr)
     if arguments.json:
         text = b"".join(_file(job, 0)) if job["state"] in ENDED else _live(reader, job, 0)
         shown = {"id": job["jobid"], "attempt": job["attempt"], "node": job["node"], "log": job["log"]}
@@ -30,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     seen = 0
     while True:
-        job = find_job(reader, job["id"])
+        # An adopted job gets another id, and a retried one another row.
+        (job,) = reader.rows(f"{JOBS} WHERE jobid = ? ORDER BY submitted DESC LIMIT 1", job["jobid"])
         if job["state"] in ENDED:
             for piece in _file(job, seen):
                 _write(piece)

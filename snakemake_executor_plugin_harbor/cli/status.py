@@ -1,4 +1,7 @@
-"""Show jobs by state, running jobs with node and progress, the nodes, and the time left."""
+"""Show jobs by state, running jobs with node and progress, the nodes, and the time left.
+
+With names of jobs, show these jobs instead, also if they have ended.
+"""
 
 import argparse
 import json
@@ -6,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..core.job_names import job_title
 from ..store.journal_reader import open_run
 from ..views.status import status
 
@@ -15,6 +19,7 @@ SHOWN = 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("jobs", nargs="*", metavar="JOB", help="a job's number or rule, a case, or RULE:CASE")
     parser.add_argument("--watch", action="store_true", help="repeat until the run ends; Ctrl-C stops watching")
     parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between refreshes (default 1)")
 
@@ -22,24 +27,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     reader = open_run(Path.cwd())
     if arguments.json:
-        print(json.dumps(status(reader)))
+        print(json.dumps(status(reader, names=arguments.jobs)))
         return 0
     from rich.console import Console
 
     console = Console()
+
+    def draw(now: dict[str, Any]) -> Any:
+        return named_jobs(now, time.time()) if arguments.jobs else picture(now, time.time())
+
     if not arguments.watch:
-        console.print(picture(status(reader, whole=False), time.time()))
+        console.print(draw(status(reader, whole=False, names=arguments.jobs)))
         return 0
     from rich.live import Live
 
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
-            now = status(reader, whole=False)
-            live.update(picture(now, time.time()), refresh=True)
+            now = status(reader, whole=False, names=arguments.jobs)
+            live.update(draw(now), refresh=True)
             if now["state"] != "running":
                 break
             time.sleep(arguments.every)
-    console.print(picture(status(reader, whole=False), time.time()))
+    console.print(draw(status(reader, whole=False, names=arguments.jobs)))
     return 0
 
 
@@ -51,10 +60,30 @@ def picture(now: dict[str, Any], at: float) -> Any:
     running = [j for j in now["jobs"] if j["state"] in ("running", "starting", "unreachable", "cancelling")]
     if running:
         parts.append(_running(running, at))
-    failed = [j for j in now["jobs"] if j["state"] == "failed"]
+    failed = [j for j in now["jobs"] if j["state"] in ("failed", "cancelled")]
     if failed:
         parts.append(_failed(failed))
     return Group(*parts)
+
+
+def named_jobs(now: dict[str, Any], at: float) -> Any:
+    """Return the screen for jobs that the user has named: a head line, and each job with its state and its reason."""
+    from rich.console import Group
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("job", "rule", "wildcards", "state", "node"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("for", justify="right")
+    table.add_column("")
+    for job in now["jobs"]:
+        wildcards = " ".join(f"{name}={value}" for name, value in job["wildcards"].items())
+        took = clock((job["ended"] or at) - job["started"]) if job["started"] else "-"
+        progress = job["progress"]
+        done = f"{progress['done']:g}/{progress['total']:g} " if progress and not job["ended"] else ""
+        reason = (job["reason"].splitlines() or [""])[0]
+        table.add_row(job["id"], job["rule"], wildcards, job["state"], job["node"] or "-", took, done + reason)
+    return Group(_head(now, at), table)
 
 
 def _head(now: dict[str, Any], at: float) -> Any:
@@ -131,7 +160,8 @@ def _failed(jobs: list[dict[str, Any]]) -> Any:
 
     text = Text()
     for job in jobs[-5:]:
-        text.append(f"failed: job {job['id']} ({job['rule']}) on {job['node'] or 'no node'}: ", style="red")
+        title = job_title(job["rule"], job["wildcards"])
+        text.append(f"{job['state']}: job {job['id']} ({title}) on {job['node'] or 'no node'}: ", style="red")
         text.append(f"{job['reason'].splitlines()[0] if job['reason'] else ''}\n")
     last = jobs[-1]["id"]
     text.append(f"harbor log {last}   # its output      harbor explain {last}   # its events", style="dim")

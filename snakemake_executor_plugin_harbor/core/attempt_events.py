@@ -91,11 +91,11 @@ class AttemptEvents:
         job = self._jobs.current_attempt(job_id, attempt)
         if job is None or job.node is None or job.state != JobState.PLACED:
             return
-        if self._nodes.views[job.node].state != NodeState.READY:
-            self._jobs.transition(job, "unsent", now, f"{job.node} went away before it was sent")
-        elif job.cancel_requested:
+        if job.cancelled_because:
             self._jobs.transition(job, "unsent", now)
-            self._jobs.transition(job, "cancel", now, "cancelled")
+            self._jobs.transition(job, "cancel", now, job.cancelled_because)
+        elif self._nodes.views[job.node].state != NodeState.READY:
+            self._jobs.transition(job, "unsent", now, f"{job.node} went away before it was sent")
         elif self._jobs.halted:
             self._jobs.transition(job, "withdraw", now)
         else:
@@ -173,7 +173,7 @@ class AttemptEvents:
         self._nodes.clear_refusals(event.node)
         if event.reason == "unshared":
             self._nodes.mark_unshared(self._nodes.views[event.node], UNSHARED)
-        if event.reason in LOST_REASONS and not job.cancel_requested:
+        if event.reason in LOST_REASONS and not job.cancelled_because:
             stalled = f"no output and no progress for {self._limits.stall_after(job):.0f} s"
             self._jobs.forget_record(event.node, event.job, event.attempt)
             if job.stalled:

@@ -4,7 +4,7 @@ An attempt of an earlier run is in one of these states:
 - A node lists it as running, and no job adopts it. It is cancelled, and the job waits for its end (`Job.blockers`).
 - No node lists it, and the node where it was started has not answered. The job waits for that node
   (`Job.maybe_running_on`) for `lost_after` seconds. Then the attempt is fenced, and the job starts `fence_wait` seconds
-  later.
+  later. If the user says that the node is dead, it is fenced and the job starts at once.
 - No node lists it, and the place where it was started is no node of the pool (another host list, another scratch
   directory). It is fenced at once, and the job starts `fence_wait` seconds later.
 - No node lists it, and the place where it was started has answered. It is over. It is fenced all the same, because a
@@ -30,9 +30,14 @@ CANCEL_GRACE_S = 3.0
 """The time between SIGTERM and SIGKILL for an attempt of an earlier run."""
 FOREIGN = "still runs {} jobs that were started here before .snakemake was deleted or replaced; they are being ended"
 RUNS = NodeReason("still runs an earlier attempt of the job, which writes the same outputs; it is being ended")
-SILENT = NodeReason("does not answer, and may still run it since an earlier run")
+SILENT = (
+    "does not answer, and may still run it since an earlier run. It waits {:.0f} s more at most. If the node is dead, "
+    "type: harbor forget {}"
+)
 UNFENCED = NodeReason("waits for the fence of a lost attempt, which cannot be written now")
-FENCED = NodeReason("waits until a lost attempt has ended (--harbor-fence-wait)")
+FENCED = "waits until a lost attempt has ended ({:.0f} s more, --harbor-fence-wait)"
+WRITTEN_S = 0.5
+"""If a fence cannot be written, the pool knows it after this time."""
 
 
 class EarlierAttempts:
@@ -142,6 +147,14 @@ class EarlierAttempts:
                 job.not_before = max(job.not_before, now + self._timeouts.fence_wait)
                 job.fenced_at = now if job.fenced_at is not None else None
 
+    def node_forgotten(self, node: str, now: float) -> None:
+        """The user says that the node is dead, so its attempts are over. They are fenced all the same."""
+        self._give_up_nodes({node}, now + WRITTEN_S)
+        for job in self._concerned_jobs():
+            if node in job.maybe_running_on:
+                job.not_before = max(job.not_before, now + WRITTEN_S)
+        self._must_decide = True
+
     def restart_timers(self, now: float) -> None:
         """The controller itself may be cut off, so the time until now does not count."""
         for job in self._concerned_jobs():
@@ -158,7 +171,7 @@ class EarlierAttempts:
         late = {node for node, since in self._disconnected.items() if now - since >= lost_after}
         removed = self._node_names - self._nodes.keys()
         if late or removed:
-            self._give_up_nodes(late | removed, now)
+            self._give_up_nodes(late | removed, now + self._timeouts.fence_wait)
         if self._node_names != self._nodes.keys():
             for node in removed:
                 self._forget_node(node)
@@ -191,11 +204,13 @@ class EarlierAttempts:
         if job.blockers:
             return {node: RUNS for node, _, _ in job.blockers}
         if job.maybe_running_on:
-            return dict.fromkeys(job.maybe_running_on, SILENT)
+            left = max(0.0, job.since + self._timeouts.lost_after - now) + self._timeouts.fence_wait
+            return {node: NodeReason(SILENT, (left, node)) for node in job.maybe_running_on}
         if job.unfenced:
             return {"every node": UNFENCED}
-        if max(job.not_before, self._not_before) > now:
-            return {"every node": FENCED}
+        left = max(job.not_before, self._not_before) - now
+        if left > 0:
+            return {"every node": NodeReason(FENCED, (left,))}
         return None
 
     def _concerned_jobs(self) -> list[Job]:
@@ -228,19 +243,19 @@ class EarlierAttempts:
         self._cancelled.add(key)
         self._emit(act.cancel_message(*key, CANCEL_GRACE_S))
 
-    def _give_up_nodes(self, nodes: set[str], now: float) -> None:
-        """Stop waiting for attempts on these nodes. A fence ends them."""
+    def _give_up_nodes(self, nodes: set[str], not_before: float) -> None:
+        """Stop waiting for attempts on these nodes. A fence ends them until `not_before`."""
         for job in self._concerned_jobs():
             for key in [key for key in job.blockers if key[0] in nodes]:
                 job.blockers.discard(key)
-                job.not_before = max(job.not_before, now + self._timeouts.fence_wait)
+                job.not_before = max(job.not_before, not_before)
                 self._emit(act.Fence(key[1], key[2]))
         self._lost |= {key for keys in self._running.values() for key in keys if key[0] in nodes}
         foreign = {key for key in self._foreign if key[0] in nodes}
         if foreign:
             # Their agents see that the directory has another id, which acts as a fence for all of them.
             self._foreign -= foreign
-            self._not_before = now + self._timeouts.fence_wait
+            self._not_before = not_before
 
     def _forget_node(self, node: str) -> None:
         self._listed.pop(node, None)

@@ -181,6 +181,13 @@ class DrainChanged:
     reason: str
 
 
+@dataclass(frozen=True)
+class NodeForgotten:
+    """The user says that a node which does not answer is dead. Its jobs start elsewhere at once."""
+
+    node: str
+
+
 # --- the run -------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +243,6 @@ class Tick:
 AttemptEvent = (
     Prepared | PrepareFailed | Adopted | Started | Refused | Progressed | AttemptsActive | Exited | AttemptUnknown
 )
-NodeEvent = NodeUp | NodeDown | LoadMeasured | HostListChanged | DrainChanged
+NodeEvent = NodeUp | NodeDown | LoadMeasured | HostListChanged | DrainChanged | NodeForgotten
 RunEvent = Submitted | CancelJob | CancelAll | FenceAll | FenceResult | Halt | Tick
 Event = AttemptEvent | NodeEvent | RunEvent

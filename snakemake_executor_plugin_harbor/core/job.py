@@ -32,6 +32,7 @@ class Job:
     showed activity of the attempt (0: none came yet). `times_lost` counts the job's lost attempts. `outages_before`
     counts the node outages of this run that happened before the job was submitted. `times_refused` counts the starts
     that nodes refused for a reason that may be the job's fault. `queue_entry` is the job's entry in the waiting queue.
+    `cancelled_because` is the reason for which the job is to end, if it is.
 
     The job is not placed while an attempt of an earlier run may still write its outputs (see `earlier_attempts.py`):
     `maybe_running_on` are nodes that may run such an attempt and have not answered. `blockers` are such attempts that
@@ -54,7 +55,7 @@ class Job:
     times_lost: int = 0
     outages_before: int = 0
     times_refused: int = 0
-    cancel_requested: bool = False
+    cancelled_because: str = ""
     maybe_running_on: set[str] = field(default_factory=set)
     blockers: set[NodeAttempt] = field(default_factory=set)
     unfenced: set[tuple[JobId, int | None]] = field(default_factory=set)

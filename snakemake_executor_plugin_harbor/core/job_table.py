@@ -96,6 +96,8 @@ class JobTable:
         after = job_next(job.state, trigger) if job is not None else None
         if job is None or after is None:
             return
+        if after == JobState.CANCELLED:
+            why = job.cancelled_because or why
         before, job.state, job.since, job.why = job.state, after, now, why
         job.fenced_at = None
         if after in HOLDING:
@@ -169,18 +171,18 @@ class JobTable:
         else:
             self.transition(job, "refused", now, why)
 
-    def cancel(self, job: Job | None, grace: float, now: float) -> None:
+    def cancel(self, job: Job | None, grace: float, now: float, why: str = "cancelled") -> None:
         """End a job in any state. It gets SIGTERM first, and SIGKILL after `grace` seconds."""
         if job is None:
             return
-        job.cancel_requested = True
+        job.cancelled_because = job.cancelled_because or why
         if job.state in (JobState.STARTING, JobState.RUNNING) and job.node is not None:
             self._emit(act.cancel_message(job.node, job.spec.id, job.attempt, grace))
         elif job.state == JobState.UNREACHABLE:
             self.fence(job)
         elif job.state == JobState.QUEUED:
             self.earlier_attempts.job_cancelled(job)
-        self.transition(job, "cancel", now, "cancelled")
+        self.transition(job, "cancel", now, job.cancelled_because)
 
     def cancel_all(self, grace: float, now: float) -> None:
         """End every job, and also each job that is submitted later."""

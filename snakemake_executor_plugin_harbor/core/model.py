@@ -10,6 +10,10 @@ JobId = str
 job came."""
 
 
+BY_USER = "cancelled by the user"
+"""The reason of a job that was ended by `harbor cancel`."""
+
+
 class JobState(StrEnum):
     """The state of a job. `lifecycle` holds the transitions and the meaning of each state."""
 

@@ -75,9 +75,10 @@ class NodeView:
 
     `why` is the reason of its state. `idle_since` is the time at which our last job there ended, or at which the node
     joined. `missing` are paths that jobs need and that the node never had. `had` are paths that jobs have found there.
-    `drain` is the user's reason for which the node gets no more jobs. A `distrusted` node has not answered a start. A
-    node that is `leaving` the pool may have a `successor` of the same name, which is the same entry of the host list
-    after an edit. `mem_base_mb` is the memory that would be available without our jobs, as far as the samples show it.
+    `drain` is the user's reason for which the node gets no more jobs. A `forgotten` node is dead, as the user says,
+    until it connects again. A `distrusted` node has not answered a start. A node that is `leaving` the pool may have a
+    `successor` of the same name, which is the same entry of the host list after an edit. `mem_base_mb` is the memory
+    that would be available without our jobs, as far as the samples show it.
     """
 
     spec: NodeSpec
@@ -89,6 +90,7 @@ class NodeView:
     missing: set[str] = field(default_factory=set)
     had: set[str] = field(default_factory=set)
     drain: str = ""
+    forgotten: bool = False
     distrusted: bool = False
     leaving: bool = False
     successor: NodeSpec | None = None

@@ -7,7 +7,8 @@ from .node import NodeView
 
 
 class NodeAnswers:
-    """The nodes that have answered in this run, indexed for questions about many attempts.
+    """The nodes that have answered in this run, indexed for questions about many attempts. A node that is dead, as the
+    user says, needs no answer.
 
     A node is recognised by its name in the host list or by its own host name, together with its boot id and its scratch
     directory.
@@ -15,7 +16,7 @@ class NodeAnswers:
 
     def __init__(self, nodes: Mapping[str, NodeView]) -> None:
         self._nodes = nodes
-        self.unanswered = {name for name, node in nodes.items() if node.facts is None}
+        self.unanswered = {name for name, node in nodes.items() if node.facts is None and not node.forgotten}
         self._answered: set[tuple[str, str, str, str]] = set()
         for name, node in nodes.items():
             if (facts := node.facts) is not None and facts.boot_id:
@@ -31,6 +32,8 @@ class NodeAnswers:
         if any((location.boot_id, location.scratch, *pair) in self._answered for pair in identities):
             return set()
         node = self._nodes.get(location.node)
+        if node is not None and node.forgotten:
+            return set()
         facts = node.facts if node is not None else None
         if facts is not None and facts.host == location.host and facts.boot_id != location.boot_id != "":
             return set()  # The same machine was rebooted since.

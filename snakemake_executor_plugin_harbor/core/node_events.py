@@ -39,6 +39,9 @@ class NodeEvents:
                 self._nodes.apply_host_list(nodes)
             case ev.DrainChanged(name, reason):
                 self._nodes.set_drain(name, reason)
+            case ev.NodeForgotten(name):
+                if self._nodes.forget(name):
+                    self._jobs.earlier_attempts.node_forgotten(name, now)
 
     def _load_measured(self, name: str, load: Load) -> None:
         node = self._nodes.get(name)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from . import actions as act
 from . import events as ev
-from .lifecycle import node_next
+from .lifecycle import CONNECTED, node_next
 from .model import NodeSpec, NodeState
 from .node import NodeView
 
@@ -59,6 +59,7 @@ class NodeTable:
         node = self.get(name)
         if node is None or not self._transition(node, "ready"):
             return None
+        node.forgotten = False
         self._connected_at[name] = now
         self._ever_connected.add(name)
         self._any_answered = True
@@ -181,6 +182,15 @@ class NodeTable:
             self._emit(act.NodeChanged(name, node.state, node.why))
             if not reason and node.state in (NodeState.REJECTED, NodeState.BACKOFF):
                 self.connect(node)
+
+    def forget(self, name: str) -> bool:
+        """The user says that a node is dead. Return whether it is given up. A node that is connected is not."""
+        node = self.get(name)
+        if node is None or node.state in CONNECTED:
+            return False
+        node.forgotten = True
+        self._emit(act.NodeChanged(name, node.state, node.why))
+        return True
 
     def remove_departed(self) -> None:
         """Remove the nodes that leave the pool and have no reservations any more."""

@@ -14,7 +14,7 @@ from .job import Job, impossible_message
 from .job_table import CANCEL_GRACE_S, JobTable
 from .lifecycle import HOLDING
 from .machine import total_slots
-from .model import JobId, NodeSpec, NodeState
+from .model import BY_USER, JobId, NodeSpec, NodeState
 from .node import NodeView
 from .node_events import NodeEvents
 from .node_table import NodeTable
@@ -94,12 +94,19 @@ class Pool:
 
     def _apply(self, event: ev.Event, now: float) -> None:
         match event:
-            case ev.NodeUp() | ev.NodeDown() | ev.LoadMeasured() | ev.HostListChanged() | ev.DrainChanged():
+            case (
+                ev.NodeUp()
+                | ev.NodeDown()
+                | ev.LoadMeasured()
+                | ev.HostListChanged()
+                | ev.DrainChanged()
+                | ev.NodeForgotten()
+            ):
                 self._node_events.apply(event, now)
             case ev.Submitted(jobs):
                 self._jobs.submit(jobs, now)
             case ev.CancelJob(job):
-                self._jobs.cancel(self.jobs.get(job), CANCEL_GRACE_S, now)
+                self._jobs.cancel(self.jobs.get(job), CANCEL_GRACE_S, now, BY_USER)
             case ev.CancelAll(grace):
                 self._jobs.cancel_all(grace, now)
             case ev.FenceAll():

@@ -39,14 +39,17 @@ class TimeLimits:
         unanswered = set()
         for job in [j for j in self._jobs.holding.values() if j.state in ON_NODE]:
             waited = now - job.since
-            lost_after = 0.0 if self._node_was_removed(job) else self._timeouts.lost_after
+            forgotten = self._node_was_forgotten(job)
+            lost_after = 0.0 if forgotten or self._node_was_removed(job) else self._timeouts.lost_after
+            fence_wait = 0.0 if forgotten else self._timeouts.fence_wait
             if job.state == JobState.UNREACHABLE and job.fenced_at is None and waited >= lost_after:
                 # Until the fence takes effect, the node may report that the attempt had ended by itself.
                 job.fenced_at = now
                 self._jobs.fence(job)
-            elif job.fenced_at is not None and now - job.fenced_at >= self._timeouts.fence_wait:
+            elif job.fenced_at is not None and now - job.fenced_at >= fence_wait:
                 if not job.unfenced:
-                    self._jobs.attempt_lost(job, f"unreachable for {waited:.0f} s", now)
+                    why = "the user has given up the node" if forgotten else f"unreachable for {waited:.0f} s"
+                    self._jobs.attempt_lost(job, why, now)
             elif job.state == JobState.STARTING and waited >= UNANSWERED_S and job.node is not None:
                 unanswered.add(job.node)
             elif job.state == JobState.RUNNING and not job.stalled and now - job.last_active >= self.stall_after(job):
@@ -87,6 +90,11 @@ class TimeLimits:
         """Return whether the job's node was taken out of the host list, so that nobody expects it to return."""
         node = self._nodes.get(job.node or "")
         return node is not None and node.leaving and node.successor is None
+
+    def _node_was_forgotten(self, job: Job) -> bool:
+        """Return whether the job's node is dead, as the user says. The fence is written all the same."""
+        node = self._nodes.get(job.node or "")
+        return node is not None and node.forgotten
 
     def _stall(self, job: Job) -> None:
         """The job showed no activity for too long. Warn the user, or kill it so that it is retried elsewhere."""

@@ -163,6 +163,8 @@ class EndReports:
                 scheduler.give_back(self._workflow, entry.job)
         elif failure is None:
             self._executor.success(entry.job)
+        elif outcome.state == JobState.CANCELLED and not entry.prepared:
+            self._executor.error(entry.job, failure, started=False)
         elif outcome.exit is None and outcome.node is None:
             self._executor.error(entry.job, failure)
         else:

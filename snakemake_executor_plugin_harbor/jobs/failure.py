@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..core.model import JobState, Outcome
+from ..core.model import Outcome
 from ..core.protocol import printable
 
 TAIL_LINES = 20
@@ -13,8 +13,6 @@ def failure_text(outcome: Outcome, log: str | None) -> str:
     """The reason, the node, the end of the output, and the path of the log with all of it."""
     where = f" on {outcome.node}" if outcome.node else ""
     lines = [f"harbor: attempt {outcome.attempt}{where}: {outcome.reason}"]
-    if outcome.state == JobState.CANCELLED:
-        lines = [f"harbor: cancelled{where}"]
     tail = str((outcome.exit or {}).get("tail") or "").rstrip()
     if tail:
         lines.append("  the end of its output:")

@@ -18,6 +18,7 @@ from ..store.workdir import Workdir
 from . import command as cmd
 from . import snakemake_command
 from .adoption import Adoption
+from .cancellation import Cancellation
 from .end_reports import EndReports
 from .found_record import CheckedMeta, FoundRecord
 from .in_flight import InFlight, InFlightJob
@@ -40,6 +41,7 @@ class Submission:
         end_reports: EndReports,
         notes: AttemptNotes,
         workdir: Workdir,
+        cancellation: Cancellation,
     ) -> None:
         self._executor = executor
         self._workflow = executor.workflow
@@ -50,6 +52,7 @@ class Submission:
         self._end_reports = end_reports
         self._notes = notes
         self._workdir = workdir
+        self._cancellation = cancellation
         self._depths = DagDepths(partial(dag.dependencies, self._workflow))
         self._needs: dict[str, tuple[str, ...]] = {}
         self.ranks = Ranks([node.name for node in config.nodes], config.policy.ntasks_per_node)
@@ -85,10 +88,8 @@ class Submission:
         self._needs[job.name] = spec.request.needs
         self._in_flight.add(entry)
         self._dispatcher.describe_job(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
-        if found:
-            self._dispatcher.post(ev.Submitted((spec,)), self._adopt(entry, found))
-        else:
-            self._dispatcher.post(ev.Submitted((spec,)))
+        adopted = (self._adopt(entry, found),) if found else ()
+        self._cancellation.submit(job, id, ev.Submitted((spec,)), *adopted)
 
     def _limit_threads(self, job: Any) -> None:
         """Reduce the threads of a group to the slots of the largest node. Single jobs are limited by their rules."""

@@ -47,6 +47,8 @@ class RunFiles:
                 "scratch": settings.scratch,
                 **absolute,
             },
+            lost_after=settings.lost_after,
+            fence_wait=settings.fence_wait,
             total=sum(1 for _ in dag.jobs_for_nodes(workflow)),
         )
 

@@ -9,6 +9,7 @@ from ..core.capacity import HandOverLimits
 from ..core.model import Request
 from ..core.pool import Pool
 from ..jobs.adoption import Adoption
+from ..jobs.cancellation import Cancellation
 from ..jobs.end_reports import EndReports
 from ..jobs.in_flight import InFlight
 from ..jobs.launch_context import load_factory
@@ -24,6 +25,7 @@ from ..snakemake_internals.verify import verify
 from ..store.workdir import boot_id
 from .control_requests import ControlRequests
 from .ending import Ending
+from .job_requests import JobRequests
 from .notices import Notices
 from .run_files import RunFiles
 from .signals import SignalHandlers
@@ -87,6 +89,7 @@ class Session:
             files.sources,
             self._ending.is_stopping,
         )
+        self._cancellation = Cancellation(self._workflow, in_flight, self._dispatcher)
         self._end_reports = EndReports(executor, in_flight, self._dispatcher, files.notes)
         self._submission = Submission(
             executor,
@@ -97,6 +100,7 @@ class Session:
             self._end_reports,
             files.notes,
             files.workdir,
+            self._cancellation,
         )
         self._client = Client(
             nodes=Welcome(config, executor.executor_settings, self._password, files.workdir, self._warn),
@@ -111,7 +115,8 @@ class Session:
     def _start(self) -> None:
         """Connect, and wait until nodes are ready and every job is known to fit on one of them."""
         self._dispatcher.start(self._client)
-        requests = ControlRequests(self._dispatcher, self._ending.detach)
+        jobs = JobRequests(self._workflow, self._cancellation, self._info)
+        requests = ControlRequests(self._dispatcher, self._ending.detach, jobs.cancel)
         self._control = Control(self._files.journal.directory, requests.answer)
         ready = wait_for_nodes(
             self._dispatcher,
@@ -157,6 +162,10 @@ class Session:
     def result_recorded(self, job: Any) -> None:
         """Snakemake has recorded the end of a job, so the job's node may forget it."""
         self._end_reports.result_recorded(job)
+
+    def is_cancelled(self, job: Any) -> bool:
+        """Return whether the user has cancelled this job."""
+        return self._cancellation.has(job)
 
     def halt(self) -> None:
         """Start no more jobs."""

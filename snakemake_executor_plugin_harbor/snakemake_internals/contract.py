@@ -91,6 +91,8 @@ NAMES: tuple[Name, ...] = (
     *_all(SCHEDULER, "start no job when the run is ending", "_user_kill", "_errors", kind=Kind.INSTANCE),
     *_all(SCHEDULER, "know whether the run is complete", "remaining_jobs"),
     _method(SCHEDULER, "count a job as failed", "error_callback", "job"),
+    _method(SCHEDULER, "cancel a job that has not started", "_handle_error", "job", "postprocess_job"),
+    *_all(SCHEDULER, "know which jobs can be cancelled", "failed", kind=Kind.INSTANCE),
     *_all(SCHEDULER, "end after SIGTERM", "exit_gracefully"),
     _method(SCHEDULER, "limit the jobs that are handed over", "get_executor", "job"),
     *_all(
@@ -117,6 +119,7 @@ NAMES: tuple[Name, ...] = (
     *_all(WORKFLOW, "read the jobs of the run", "dag"),
     _method(DAG, "read the jobs of the run", "__len__"),
     _method(DAG, "read the jobs of the run", "needrun_jobs"),
+    _method(DAG, "know which jobs can be cancelled", "get_job_group", "job"),
     _method(DAG, "rank jobs by their depth in the DAG", "job_dependencies", "job"),
     *_all(DAG, "give jobs back that were not started", "_ready_jobs", kind=Kind.INSTANCE),
     _method(DAG, "keep directories in which jobs still write", "cleanup_workdir"),

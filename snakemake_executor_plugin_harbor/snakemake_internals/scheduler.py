@@ -57,6 +57,31 @@ def fail_silently(workflow: Any, job: Any) -> None:
     workflow.scheduler.error_callback(job)
 
 
+def fail_unstarted(workflow: Any, job: Any) -> None:
+    """Count a job that never started as failed. Its old outputs stay, which `error_callback` would delete."""
+    scheduler = workflow.scheduler
+    with scheduler._lock:
+        if job in scheduler.running:
+            scheduler._handle_error(job, postprocess_job=False)
+    request_round(workflow)
+
+
+def unfinished_jobs(workflow: Any) -> list[Any]:
+    """The jobs for nodes that have not ended. Groups and their jobs are not among them."""
+    scheduler, dag = workflow.scheduler, workflow.dag
+    with scheduler._lock:
+        return [
+            job
+            for job in dag.needrun_jobs()
+            if not job.is_local and job not in scheduler.failed and dag.get_job_group(job) is None
+        ]
+
+
+def retry_no_more(job: Any) -> None:
+    """Have Snakemake take the try of a job that has just failed for its last one."""
+    job.attempt = job.restart_times + 1
+
+
 def is_last_try(job: Any) -> bool:
     """Return True if Snakemake does not retry the job if this try fails."""
     return bool(job.restart_times <= job.attempt - 1)

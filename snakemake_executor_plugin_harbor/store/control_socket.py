@@ -30,6 +30,11 @@ def ask(directory: Path, request: Mapping[str, Any]) -> dict[str, Any]:
                 stream.write(json.dumps(request).encode() + b"\n")
                 stream.flush()
                 answer = json.loads(stream.readline())
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise HarborError(
+                "no run is going on here. Jobs that the last run left on nodes are adopted by the next one.",
+                "snakemake --executor harbor ...   # the same command again",
+            ) from error
         except (OSError, ValueError) as error:
             raise HarborError(
                 f"no controller answers at {path}: {error}. Jobs that it left running are adopted by the next run.",

@@ -77,16 +77,3 @@ def _unreadable(path: Path, run: str, error: Exception) -> HarborError:
 def reason_of(row: dict[str, Any]) -> str:
     """Return why a job is in its state, or why it waits."""
     return (row["state"] == JobState.QUEUED and row["waiting"]) or row["reason"] or ""
-
-
-def find_job(reader: JournalReader, text: str) -> dict[str, Any]:
-    """Return the row of the job that the user names by its id, its log's name (12.1), its rule, or RUN/JOB."""
-    rows = reader.rows(f"{JOBS} WHERE jobid = ? OR id = ?", text.split(".")[0], text)
-    if not rows:
-        rows = reader.rows(f"{JOBS} WHERE rule = ?", text)
-    if not rows:
-        raise HarborError(f"run {reader.run} has no job {text!r}.", "harbor status")
-    if len(rows) > 1:
-        ids = ", ".join(row["jobid"] for row in rows[:20])
-        raise HarborError(f"{len(rows)} jobs of rule {text}: {ids}.", f"harbor log {rows[0]['jobid']}")
-    return rows[0]

@@ -263,6 +263,8 @@ def shown_state(node: NodeView) -> tuple[str, str]:
     """
     if node.closed:
         return "draining" if node.reservations else "drained", node.drain or "taken out of the host list"
+    if node.forgotten:
+        return node.state.value, f"given up by the user; {node.why}"
     return node.state.value, node.why
 
 

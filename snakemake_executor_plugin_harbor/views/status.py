@@ -2,29 +2,36 @@
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ..core.lifecycle import ON_NODE
+from ..core.model import BY_USER
 from ..core.progress import Progress, progress_of
 from ..store.journal_reader import ENDED, JOBS, JournalReader, reason_of
 from ..store.workdir import read_lock
+from .find_jobs import find_jobs
 
 LAST_FAILED = 5
 
 
-def status(reader: JournalReader, whole: bool = True) -> dict[str, Any]:
+def status(reader: JournalReader, whole: bool = True, names: Sequence[str] = ()) -> dict[str, Any]:
     """Return the object that `harbor status --json` prints.
 
-    Without `whole`, it contains only the jobs that a screen shows: those on nodes, and the last ones that failed.
+    With `names`, it contains only the jobs that have one of these names. Without `whole`, it contains only the jobs
+    that a screen shows: those on nodes, and the last ones that failed or that the user has cancelled.
     """
     facts = reader.facts()
     counts = {row["state"]: row["n"] for row in reader.rows("SELECT state, count(*) AS n FROM jobs GROUP BY state")}
-    if whole:
+    if names:
+        rows = list({row["id"]: row for name in names for row in find_jobs(reader, name)}.values())
+    elif whole:
         rows = reader.rows(f"{JOBS} ORDER BY submitted, id")
     else:
         active = ", ".join(f"'{state}'" for state in ON_NODE)
         rows = reader.rows(f"{JOBS} WHERE state IN ({active}) ORDER BY submitted, id")
-        failed = reader.rows(f"{JOBS} WHERE state = 'failed' ORDER BY submitted DESC, id DESC LIMIT {LAST_FAILED}")
+        bad = f"(state = 'failed' OR (state = 'cancelled' AND jobs.reason = '{BY_USER}'))"
+        failed = reader.rows(f"{JOBS} WHERE {bad} ORDER BY submitted DESC, id DESC LIMIT {LAST_FAILED}")
         rows += reversed(failed)
     jobs = [_job(row) for row in rows]
     return {

@@ -121,6 +121,10 @@ class AnyOrder(RuleBasedStateMachine):
     def drain(self, node, reason):
         self.do(ev.DrainChanged(node, reason))
 
+    @rule(node=st.sampled_from("abc"))
+    def forget(self, node):
+        self.do(ev.NodeForgotten(node))
+
     @rule(job=jobs, node=st.sampled_from("abc"), attempt=st.integers(1, 3), ended=st.booleans())
     def adopt(self, job, node, attempt, ended):
         """Report an old attempt, as a node does that answers late."""

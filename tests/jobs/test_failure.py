@@ -4,8 +4,8 @@ from snakemake_executor_plugin_harbor.core.model import JobState, Outcome
 from snakemake_executor_plugin_harbor.jobs.failure import failure_text
 
 
-def outcome(tail="", state=JobState.FAILED):
-    return Outcome("run/1", 2, state, "ada", "exit code 7", {"code": 7, "tail": tail})
+def outcome(tail=""):
+    return Outcome("run/1", 2, JobState.FAILED, "ada", "exit code 7", {"code": 7, "tail": tail})
 
 
 def test_reason_node_and_the_last_lines_of_the_output(tmp_path):
@@ -18,9 +18,8 @@ def test_reason_node_and_the_last_lines_of_the_output(tmp_path):
     assert lines[-1] == f"  all of its output: {log}"
 
 
-def test_no_output_no_log_and_cancelled(tmp_path):
+def test_no_output_and_no_log(tmp_path):
     assert failure_text(outcome(), str(tmp_path / "gone.log")) == "harbor: attempt 2 on ada: exit code 7"
-    assert failure_text(outcome(state=JobState.CANCELLED), None) == "harbor: cancelled on ada"
 
 
 def test_control_characters_of_a_job_do_not_reach_the_terminal():

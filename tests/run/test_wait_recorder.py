@@ -5,7 +5,8 @@ import time
 import pytest
 
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.store.journal_reader import find_job, reason_of
+from snakemake_executor_plugin_harbor.store.journal_reader import reason_of
+from snakemake_executor_plugin_harbor.views.find_jobs import find_jobs
 from tests.waiting_scene import Scene, node
 
 
@@ -22,8 +23,8 @@ def test_explain_has_a_reason_for_every_waiting_job(scene, tmp_path):
     pool.wait(2)
     reader = pool.reader(tmp_path)
     for name in ("r0", "r51", "r299"):
-        assert reason_of(find_job(reader, name)) == "node ada has 0 of 2 slots free, the job needs 1"
-    assert "0 of 2 slots" in reason_of(find_job(reader, "big299"))
+        assert reason_of(find_jobs(reader, name)[0]) == "node ada has 0 of 2 slots free, the job needs 1"
+    assert "0 of 2 slots" in reason_of(find_jobs(reader, "big299")[0])
     assert reader.rows("SELECT count(*) AS n FROM reasons") == [{"n": 2}], "once per group, not per job"
 
 
@@ -36,7 +37,7 @@ def test_reasons_of_jobs_that_went_on_are_gone(scene, tmp_path):
     pool.wait(2)
     reader = pool.reader(tmp_path)
     assert not reader.rows("SELECT * FROM reasons")
-    assert "cores left" in reason_of(find_job(reader, "r2")), "why it was placed there"
+    assert "cores left" in reason_of(find_jobs(reader, "r2")[0]), "why it was placed there"
 
 
 def test_the_beat_of_a_big_pool_is_bounded(scene):

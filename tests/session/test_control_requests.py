@@ -10,7 +10,7 @@ from snakemake_executor_plugin_harbor.session.control_requests import ControlReq
 def answer(start):
     run = start("2/localhost")
     assert run.dispatcher.wait(lambda now: now.slots > 0, 30)
-    return ControlRequests(run.dispatcher, lambda: 7).answer
+    return ControlRequests(run.dispatcher, lambda: 7, lambda request: {"jobs": request["names"]}).answer
 
 
 def test_a_node_is_drained_and_resumed(answer):
@@ -22,6 +22,16 @@ def test_an_unknown_node_is_an_error_that_lists_the_known_ones(answer):
     with pytest.raises(HarborError, match="no node ada; it has localhost") as caught:
         answer({"op": "drain", "node": "ada"})
     assert "Try: harbor status" in str(caught.value)
+
+
+def test_a_node_that_is_connected_is_not_given_up(answer):
+    with pytest.raises(HarborError, match="localhost is connected") as caught:
+        answer({"op": "forget", "node": "localhost"})
+    assert "Try: harbor drain localhost" in str(caught.value)
+
+
+def test_jobs_are_cancelled(answer):
+    assert answer({"op": "cancel", "names": ["c09"]}) == {"jobs": ["c09"]}
 
 
 def test_detach_returns_the_number_of_jobs(answer):

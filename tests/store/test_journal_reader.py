@@ -7,7 +7,7 @@ import pytest
 
 from snakemake_executor_plugin_harbor.errors import HarborError
 from snakemake_executor_plugin_harbor.store import journal_writer
-from snakemake_executor_plugin_harbor.store.journal_reader import find_job, open_run
+from snakemake_executor_plugin_harbor.store.journal_reader import open_run
 from snakemake_executor_plugin_harbor.store.journal_writer import Journal
 from snakemake_executor_plugin_harbor.store.workdir import Workdir
 
@@ -30,15 +30,8 @@ def run(tmp_path, monkeypatch):
     workdir.release()
 
 
-def test_a_job_is_found_by_each_of_its_names(run):
-    reader = open_run(run)
-    assert reader.facts() == {"run": "run", "total": 3}
-    for name in ("1", "1.2", "run/1", "one"):
-        assert find_job(reader, name)["jobid"] == "1"
-    with pytest.raises(HarborError, match="2 jobs of rule many: 2, 3"):
-        find_job(reader, "many")
-    with pytest.raises(HarborError, match="has no job 'none'"):
-        find_job(reader, "none")
+def test_the_journal_of_a_directory_is_found(run):
+    assert open_run(run).facts() == {"run": "run", "total": 3}
 
 
 def test_a_directory_without_a_run(tmp_path):
