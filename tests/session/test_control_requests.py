@@ -7,10 +7,15 @@ from snakemake_executor_plugin_harbor.session.control_requests import ControlReq
 
 
 @pytest.fixture
-def answer(start):
+def stopped():
+    return []
+
+
+@pytest.fixture
+def answer(start, stopped):
     run = start("2/localhost")
     assert run.dispatcher.wait(lambda now: now.slots > 0, 30)
-    return ControlRequests(run.dispatcher, lambda: 7).answer
+    return ControlRequests(run.dispatcher, lambda: 7, stopped.append, lambda: True).answer
 
 
 def test_a_node_is_drained_and_resumed(answer):
@@ -26,6 +31,12 @@ def test_an_unknown_node_is_an_error_that_lists_the_known_ones(answer):
 
 def test_detach_returns_the_number_of_jobs(answer):
     assert answer({"op": "detach"}) == {"jobs": 7}
+
+
+def test_stop_is_passed_on(answer, stopped):
+    assert answer({"op": "stop", "now": True}) == {"now": True}
+    assert answer({"op": "stop"}) == {"now": False}
+    assert stopped == [True, False] and answer({"op": "begun"}) == {"begun": True}
 
 
 def test_a_job_that_does_not_run_has_no_output(answer):
