@@ -138,6 +138,7 @@ class Controller:
         command += ["--harbor-ssh-config", str(self._lab.ssh_config), "--harbor-max-load", "50"]
         command += ["--harbor-lost-after", "6", "--harbor-fence-wait", "8", "--latency-wait", "10"]
         command += ["--scheduler", "harbor", "--max-jobs-per-timespan", "100000/1s", "--rerun-triggers", "mtime"]
+        command += ["--harbor-on-hangup", "detach"]
         command += ["--rerun-incomplete", "--nolock", "--config", f"round={number}", f"count={jobs}"]
         with (self._directory / "snakemake.log").open("ab") as log:
             return subprocess.Popen(command, cwd=self._directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL)

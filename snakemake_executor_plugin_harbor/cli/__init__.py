@@ -9,9 +9,43 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import HarborError
-from . import cancel, detach, doctor, drain, explain, forget, import_, init, log, nodes, profile, resume, status
+from . import (
+    attach,
+    cancel,
+    detach,
+    doctor,
+    drain,
+    explain,
+    forget,
+    import_,
+    init,
+    log,
+    nodes,
+    profile,
+    resume,
+    start,
+    status,
+    stop,
+)
 
-COMMANDS = (init, import_, profile, status, nodes, log, explain, cancel, doctor, detach, drain, resume, forget)
+COMMANDS = (
+    init,
+    import_,
+    profile,
+    start,
+    attach,
+    stop,
+    status,
+    nodes,
+    log,
+    explain,
+    cancel,
+    doctor,
+    detach,
+    drain,
+    resume,
+    forget,
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -41,6 +41,7 @@ class PoolConfig:
     staging: str
     scratch: str | None
     nice: int
+    on_hangup: str
     command_factory: str | None
     log_dir: Path
 
@@ -66,6 +67,7 @@ def pool_config(settings: ExecutorSettings) -> PoolConfig:
         staging=settings.staging,
         scratch=settings.scratch,
         nice=settings.nice,
+        on_hangup=settings.on_hangup,
         command_factory=settings.command_factory,
         log_dir=Path(settings.log_dir),
     )

@@ -131,6 +131,16 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
             "metavar": "{warn,kill}",
         },
     )
+    on_hangup: str = field(
+        default="continue",
+        metadata={
+            "help": "What a closed terminal means. continue goes on without it, and the output goes to "
+            ".snakemake/harbor/output.log. detach ends Snakemake and leaves the jobs to its next start. "
+            "Default: continue.",
+            "choices": ["continue", "detach"],
+            "metavar": "{continue,detach}",
+        },
+    )
     command_factory: Optional[str] = field(  # noqa: UP045
         default=None,
         metadata={

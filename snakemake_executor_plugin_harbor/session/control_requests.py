@@ -19,12 +19,19 @@ class ControlRequests:
         self,
         dispatcher: Dispatcher,
         detach: Callable[[], int],
+        stop: Callable[[bool], object],
         cancel: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        has_begun: Callable[[], bool],
     ) -> None:
-        """`detach` leaves the jobs to a later run and returns their number. `cancel` answers requests to end jobs."""
+        """`detach` leaves the jobs to a later run and returns their number. `stop` starts no more jobs, and with True
+        it ends those that run. `cancel` answers requests to end jobs. `has_begun` says whether nodes are ready and
+        every job fits on one of them.
+        """
         self._dispatcher = dispatcher
         self._detach = detach
+        self._stop = stop
         self._cancel = cancel
+        self._has_begun = has_begun
 
     def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what a request asks for, and return the answer. Raises HarborError if that is not possible."""
@@ -34,6 +41,11 @@ class ControlRequests:
                 return {"data": None if data is None else data.hex()}
             case "detach":
                 return {"jobs": self._detach()}
+            case "stop":
+                self._stop(bool(request.get("now")))
+                return {"now": bool(request.get("now"))}
+            case "begun":
+                return {"begun": self._has_begun()}
             case "drain":
                 return {"state": self._set_drain(request, str(request.get("reason") or "by the user"))}
             case "resume":

@@ -22,9 +22,11 @@ from ..run.control import Control
 from ..run.dispatcher import Dispatcher
 from ..snakemake_internals import persistence, scheduler, shadow, threads
 from ..snakemake_internals.verify import verify
+from ..store.output_log import continue_in_output_log, is_output_log, output_log
 from ..store.workdir import boot_id
 from .control_requests import ControlRequests
 from .ending import Ending
+from .hangup import Output, ignore_hangup, log_file
 from .job_requests import JobRequests
 from .notices import Notices
 from .run_files import RunFiles
@@ -56,7 +58,9 @@ class Session:
         self._control: Control | None = None
         self._files = RunFiles(self._workflow, settings, self._warn)
         self.sources = self._files.sources
+        self._begun = False
         try:
+            self._go_on_without_terminal()
             self._build()
         except BaseException:
             self._files.release()
@@ -66,6 +70,20 @@ class Session:
         except BaseException:
             self.close("failed")
             raise
+
+    def _go_on_without_terminal(self) -> None:
+        """Ignore a closed terminal from now on, and note where the output is."""
+        files, log = self._files, log_file(self._logger)
+        workdir, run = files.workdir.workdir, files.workdir.run
+        files.journal.set_facts(log=str(log) if log else None, output=is_output_log(workdir))
+        if self._config.on_hangup != "continue":
+            return
+        ignore_hangup()
+        text = (
+            "the terminal or the reader of the output is gone, and the run goes on. harbor attach shows the output "
+            f"({output_log(workdir)}), and harbor stop ends the run."
+        )
+        Output(lambda: continue_in_output_log(workdir, run, log), lambda: self._info(text)).watch(self._logger)
 
     def _build(self) -> None:
         executor, config, files = self._executor, self._config, self._files
@@ -77,6 +95,13 @@ class Session:
             self._dispatcher, persistence.Markers(self._workflow), files.workdir.run, files.workdir, files.notes
         )
         self._ending = Ending(self._workflow, self._logger, in_flight, self._dispatcher, adoption, files)
+        self._signals = SignalHandlers(
+            self._ending.stop_gracefully,
+            self._ending.detach,
+            self._ending.is_cancelling,
+            partial(scheduler.request_round, self._workflow),
+            self._info,
+        )
         start_messages = StartMessages(
             executor,
             config,
@@ -116,7 +141,9 @@ class Session:
         """Connect, and wait until nodes are ready and every job is known to fit on one of them."""
         self._dispatcher.start(self._client)
         jobs = JobRequests(self._workflow, self._cancellation, self._info)
-        requests = ControlRequests(self._dispatcher, self._ending.detach, jobs.cancel)
+        requests = ControlRequests(
+            self._dispatcher, self._ending.detach, self._signals.stop, jobs.cancel, lambda: self._begun
+        )
         self._control = Control(self._files.journal.directory, requests.answer)
         ready = wait_for_nodes(
             self._dispatcher,
@@ -133,6 +160,7 @@ class Session:
         if slots:
             self._submission.thread_limit = ThreadLimit(self._workflow, slots, self._logger)
         check_jobs(self._workflow, self._dispatcher.snapshot.capacity, self._submission.ranks)
+        self._begun = True
 
     @property
     def cancelling(self) -> bool:
@@ -141,11 +169,7 @@ class Session:
 
     def install_signal_handlers(self) -> None:
         """Handle SIGINT, SIGTERM and SIGHUP from now on."""
-        ending = self._ending
-        wake_main_thread = partial(scheduler.request_round, self._workflow)
-        SignalHandlers(
-            ending.stop_gracefully, ending.detach, ending.is_cancelling, wake_main_thread, self._info
-        ).install()
+        self._signals.install()
 
     def submit(self, jobs: list[Any]) -> None:
         """Queue jobs. An error in one of them is reported for that job."""

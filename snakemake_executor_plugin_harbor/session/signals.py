@@ -29,6 +29,7 @@ class SignalHandlers:
         self._info = info
         self._interrupted_at = -UNWIND_S
         self._terminated = False
+        self._installed = False
 
     def install(self) -> None:
         """Install the handlers, if this is the main thread. Python allows it on no other.
@@ -42,9 +43,22 @@ class SignalHandlers:
             signal.signal(signal.SIGTERM, self._on_sigterm)
         if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
             signal.signal(signal.SIGINT, self._on_sigint)
-        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup and --harbor-on-hangup continue have it ignored
             signal.signal(signal.SIGHUP, self._on_sighup)
+        self._installed = True
         self._wake_at_signals()
+
+    def stop(self, now: bool) -> None:
+        """Do what the first SIGTERM does, or with `now` what Ctrl-C does. Any thread may call it."""
+        if self._installed and not now:
+            _run_in_thread("harbor-stop", self._stop_gracefully)
+            return
+        number = signal.SIGTERM
+        if self._installed:
+            self._terminated = True  # so that it is like the second SIGTERM
+        elif signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+            number = signal.SIGINT  # No job has been started yet, so the run may end at once.
+        os.kill(os.getpid(), number)
 
     def _wake_at_signals(self) -> None:
         """Wake Snakemake's main thread at each signal, so that Python runs the handler at once.

@@ -35,7 +35,7 @@ class Owner:
     boot_id: str
     run: str
 
-    def alive(self, heartbeat: float) -> bool:
+    def alive(self, heartbeat: float = 0.0) -> bool:
         """Return whether the controller lives. `heartbeat` is the time of the lock's last heartbeat.
 
         The process table answers for this machine, and the heartbeat answers for others. The boot id is compared as
@@ -44,7 +44,8 @@ class Owner:
         if (self.host, self.boot_id) != (socket.gethostname(), boot_id()):
             return time.time() - heartbeat < STALE_S
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.born) < 2.0
+            process = psutil.Process(self.pid)
+            return abs(process.create_time() - self.born) < 2.0 and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
@@ -157,7 +158,7 @@ class Workdir:
         return HarborError(
             f"another harbor controller (process {owner.pid} on {owner.host}, run {owner.run}) works in "
             f"{self.workdir}; two would start every job twice.",
-            "harbor status   # or wait for it to end",
+            "harbor attach   # shows its output; or: harbor status --watch, harbor stop",
         )
 
     def write_pointer(self, journal: Path, complete: bool = False) -> None:
@@ -216,6 +217,21 @@ def _unfinished(pointer: Path) -> bool:
         return False
     except (OSError, ValueError, AttributeError):
         return True
+
+
+def is_complete(workdir: Path, run: str) -> bool:
+    """Return whether this run is the latest one of a directory, and has done all of its jobs."""
+    try:
+        pointer = json.loads((workdir / ".snakemake" / "harbor" / "run.json").read_text())
+        return (pointer["run"], pointer["complete"]) == (run, True)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def controller_of(workdir: Path) -> Owner | None:
+    """Return the controller that works in a directory at the moment, or None."""
+    found = read_lock(workdir / ".snakemake" / "harbor" / "lock")
+    return found[0] if found is not None and found[0].alive(found[1]) else None
 
 
 def read_lock(path: Path) -> tuple[Owner, float] | None:

@@ -7,10 +7,17 @@ from snakemake_executor_plugin_harbor.session.control_requests import ControlReq
 
 
 @pytest.fixture
-def answer(start):
+def stopped():
+    return []
+
+
+@pytest.fixture
+def answer(start, stopped):
     run = start("2/localhost")
     assert run.dispatcher.wait(lambda now: now.slots > 0, 30)
-    return ControlRequests(run.dispatcher, lambda: 7, lambda request: {"jobs": request["names"]}).answer
+    return ControlRequests(
+        run.dispatcher, lambda: 7, stopped.append, lambda request: {"jobs": request["names"]}, lambda: True
+    ).answer
 
 
 def test_a_node_is_drained_and_resumed(answer):
@@ -36,6 +43,12 @@ def test_jobs_are_cancelled(answer):
 
 def test_detach_returns_the_number_of_jobs(answer):
     assert answer({"op": "detach"}) == {"jobs": 7}
+
+
+def test_stop_is_passed_on(answer, stopped):
+    assert answer({"op": "stop", "now": True}) == {"now": True}
+    assert answer({"op": "stop"}) == {"now": False}
+    assert stopped == [True, False] and answer({"op": "begun"}) == {"begun": True}
 
 
 def test_a_job_that_does_not_run_has_no_output(answer):
