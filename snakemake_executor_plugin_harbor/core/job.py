@@ -20,6 +20,8 @@ LOST_REASONS = {
     "unshared": "the node had lost the working directory",
 }
 """Reasons of ends that say nothing about the job itself. The job is retried, and Snakemake is not informed."""
+STALLED = "no output and no progress"
+"""The reason of a job that runs and has stalled begins so."""
 EXTERNAL_REASONS = frozenset({"cancelled", "fenced", "shutdown", "unshared"})
 """Those of the lost reasons that no job can cause. They do not count towards the limit of lost attempts."""
 

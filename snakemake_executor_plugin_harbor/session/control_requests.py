@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core import events as ev
+from ..core.spelling import closest
 from ..errors import HarborError
 from ..run.dispatcher import Dispatcher
 
@@ -39,7 +40,9 @@ class ControlRequests:
         """Close a node to new jobs for this reason, or open it again if there is none. Returns the node's new state."""
         name, nodes = str(request.get("node")), self._dispatcher.snapshot.nodes
         if name not in nodes:
-            raise HarborError(f"the pool has no node {name}; it has {', '.join(nodes)}.", "harbor status")
+            close = closest(name, nodes)
+            meant = f"did you mean {close}?" if close else f"it has {', '.join(nodes)}."
+            raise HarborError(f"the pool has no node {name}; {meant}", "harbor status")
         self._dispatcher.post(ev.DrainChanged(name, reason))
         self._dispatcher.wait_for_round(DRAIN_S)
         node = self._dispatcher.snapshot.nodes.get(name)

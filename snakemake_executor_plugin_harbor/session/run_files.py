@@ -47,7 +47,7 @@ class RunFiles:
                 "scratch": settings.scratch,
                 **absolute,
             },
-            total=sum(1 for _ in dag.jobs_for_nodes(workflow)),
+            total=dag.count_for_nodes(workflow),
         )
 
     def remove_unneeded(self, complete: bool) -> None:
