@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import HarborError
 from ..store.control_socket import ask
 from ..store.journal_reader import ENDED, JournalReader, find_job, open_run
+from .harmless import harmless
 
 PIECE = 1 << 20
 
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.write(harmless(data) if sys.stdout.isatty() else data)
     sys.stdout.buffer.flush()
 
 

@@ -51,6 +51,7 @@ class Submission:
         self._notes = notes
         self._workdir = workdir
         self._depths = DagDepths(partial(dag.dependencies, self._workflow))
+        self._dag_size = dag.size(self._workflow)
         self._needs: dict[str, tuple[str, ...]] = {}
         self.ranks = Ranks([node.name for node in config.nodes], config.policy.ntasks_per_node)
         self.thread_limit: ThreadLimit | None = None
@@ -60,6 +61,7 @@ class Submission:
 
     def submit(self, jobs: list[Any]) -> None:
         """Queue jobs. An error in one of them is reported for that job, and the others are queued."""
+        self._count_jobs()
         for job in jobs:
             try:
                 self._submit(job)
@@ -89,6 +91,13 @@ class Submission:
             self._dispatcher.post(ev.Submitted((spec,)), self._adopt(entry, found))
         else:
             self._dispatcher.post(ev.Submitted((spec,)))
+
+    def _count_jobs(self) -> None:
+        """Tell the journal how many jobs the run has, when a checkpoint has changed that."""
+        size = dag.size(self._workflow)
+        if size != self._dag_size:
+            self._dag_size = size
+            self._dispatcher.set_total(dag.count_for_nodes(self._workflow))
 
     def _limit_threads(self, job: Any) -> None:
         """Reduce the threads of a group to the slots of the largest node. Single jobs are limited by their rules."""
@@ -163,5 +172,11 @@ class Submission:
             f"harbor: adopted job {job.jobid} ({job.name}) of an earlier run, which {state} on {found.node}"
         )
         return ev.Adopted(
-            entry.id, found.record.attempt, found.node, found.reservation, found.record.exit, log=entry.log
+            entry.id,
+            found.record.attempt,
+            found.node,
+            found.reservation,
+            found.record.exit,
+            log=entry.log,
+            started=meta.prepared,
         )

@@ -117,6 +117,8 @@ NAMES: tuple[Name, ...] = (
     *_all(WORKFLOW, "read the jobs of the run", "dag"),
     _method(DAG, "read the jobs of the run", "__len__"),
     _method(DAG, "read the jobs of the run", "needrun_jobs"),
+    _method(DAG, "count the jobs of the run", "get_job_group", "job"),
+    *_all(DAG, "count the jobs of the run", "finished_jobs"),
     _method(DAG, "rank jobs by their depth in the DAG", "job_dependencies", "job"),
     *_all(DAG, "give jobs back that were not started", "_ready_jobs", kind=Kind.INSTANCE),
     _method(DAG, "keep directories in which jobs still write", "cleanup_workdir"),

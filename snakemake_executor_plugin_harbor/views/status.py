@@ -4,7 +4,9 @@ import json
 import time
 from typing import Any
 
+from ..core.job import STALLED
 from ..core.lifecycle import ON_NODE
+from ..core.model import JobState
 from ..core.progress import Progress, progress_of
 from ..store.journal_reader import ENDED, JOBS, JournalReader, reason_of
 from ..store.workdir import read_lock
@@ -27,12 +29,18 @@ def status(reader: JournalReader, whole: bool = True) -> dict[str, Any]:
         failed = reader.rows(f"{JOBS} WHERE state = 'failed' ORDER BY submitted DESC, id DESC LIMIT {LAST_FAILED}")
         rows += reversed(failed)
     jobs = [_job(row) for row in rows]
+    state = _state(reader, facts, counts)
+    nodes = [_node(row) for row in reader.rows("SELECT * FROM nodes ORDER BY name")]
+    if state == "ended":
+        # The rows of nodes are written once per second, so they may be older than the last jobs.
+        for node in nodes:
+            node["running"] = 0
     return {
         "run": reader.run,
-        "state": _state(reader, facts, counts),
+        "state": state,
         "counts": counts,
         "jobs": jobs,
-        "nodes": [_node(row) for row in reader.rows("SELECT * FROM nodes ORDER BY name")],
+        "nodes": nodes,
         "started": facts.get("started"),
         "ended": facts.get("ended"),
         "total": facts.get("total"),
@@ -64,6 +72,7 @@ def _job(row: dict[str, Any]) -> dict[str, Any]:
         "progress": {"done": progress.done, "total": progress.total} if progress else None,
         "log": row["log"],
         "reason": reason_of(row),
+        "stalled": row["state"] == JobState.RUNNING and (row["reason"] or "").startswith(STALLED),
         "threads": row["threads"],
         "submitted": row["submitted"],
         "started": row["started"],
