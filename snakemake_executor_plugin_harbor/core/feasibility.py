@@ -14,7 +14,7 @@ from .spelling import closest
 @dataclass(frozen=True)
 class Refusal:
     """No node can take the job now. `reasons` holds the reason of each node. `permanent` says that no node can ever
-    hold the job. `hint` says what the user can do.
+    hold the job. `hint` says what the user can do. It is all that is said if there are no reasons.
     """
 
     reasons: Mapping[str, str]
@@ -58,7 +58,7 @@ def permanent_refusal(request: Request, nodes: Mapping[str, NodeView], policy: P
     """Return the refusal of a job that no node can ever hold. None means that some node can."""
     if request.node is not None and request.node not in nodes:
         text = f"there is no node {request.node}; {_instead(request.node, nodes)}"
-        return Refusal({request.node: "is not in the host list"}, permanent=True, hint=text)
+        return Refusal({}, permanent=True, hint=text)
     reasons: dict[str, str] = {}
     for name, node in nodes.items():
         reason = permanent_reason(request, node, policy)

@@ -75,6 +75,8 @@ class Job:
 
 def impossible_message(refusal: Refusal) -> str:
     """Return the message for a job that no node can hold, with the reason of each node in a line of its own."""
+    if refusal.hint and not refusal.reasons:
+        return refusal.hint
     lines = [f"  {name} {why}" for name, why in sorted(refusal.reasons.items())]
     hint = [refusal.hint] if refusal.hint else []
     return "\n".join(["no node of the pool can ever hold it:", *lines, *hint])
