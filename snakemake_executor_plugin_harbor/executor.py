@@ -25,9 +25,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def __post_init__(self) -> None:
         from .config.password import pop_password
         from .config.pool_config import pool_config
+        from .config.precedence import use_typed_hosts
         from .session.imported_hosts import use_imported_hosts
         from .session.session import Session
 
+        use_typed_hosts(self.executor_settings, self.logger.info)
         use_imported_hosts(self.workflow, self.executor_settings, self.logger.info)
         self._started = False
         self.session: Session

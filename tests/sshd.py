@@ -121,10 +121,10 @@ class Sshd:
             if name.startswith("sshd"):
                 children.setdefault(int(parent), []).append(int(pid))
         # A session is one process, or two, of which the second has the user's own rights.
-        cancel_requested = children.get(self.pid, [])
-        for pid in cancel_requested:
-            cancel_requested.extend(children.get(pid, []))
-        for pid in reversed(cancel_requested):
+        found = children.get(self.pid, [])
+        for pid in found:
+            found.extend(children.get(pid, []))
+        for pid in reversed(found):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

@@ -18,6 +18,11 @@ def test_the_diagrams_are_those_of_the_tables():
     assert (DOCS / "states.md").read_text() == drawn + "\n", "type: python docs/draw_states.py > docs/states.md"
 
 
+def test_the_list_of_options_is_that_of_the_settings():
+    listed = runpy.run_path(str(DOCS / "list_options.py"))["page"]()
+    assert (DOCS / "options.md").read_text() == listed + "\n", "type: python docs/list_options.py > docs/options.md"
+
+
 def test_every_command_is_documented():
     text = (DOCS / "further.md").read_text()
     for module in COMMANDS:

@@ -16,6 +16,7 @@ from ..errors import HarborError
 from ..store.control_socket import ask
 from ..store.journal_reader import ENDED, JOBS, JournalReader, open_run
 from ..views.find_jobs import cases_called, find_case, latest_step, named
+from .harmless import harmless
 
 PIECE = 1 << 20
 
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.write(harmless(data) if sys.stdout.isatty() else data)
     sys.stdout.buffer.flush()
 
 

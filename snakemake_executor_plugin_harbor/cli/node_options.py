@@ -68,6 +68,9 @@ def chosen_config(arguments: argparse.Namespace) -> PoolConfig:
         values = _profile(arguments.profile)
     elif arguments.hosts is None and arguments.hostfile is None:
         values = _last_run()
+    if arguments.hosts is not None or arguments.hostfile is not None:
+        # One of the two replaces the profile's whole host list, as in a run.
+        values |= {"hosts": None, "hostfile": None}
     values.update({key: value for key in KEYS if (value := getattr(arguments, key)) is not None})
     for key in ("hostfile", "ssh_config"):
         if values.get(key):

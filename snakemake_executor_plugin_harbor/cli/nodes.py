@@ -9,7 +9,8 @@ from ..remote.survey import Answer
 from ..store.workdir import typed_workdir
 from .node_options import add_arguments as add_arguments
 from .node_options import chosen_config, survey_nodes
-from .status import memory
+from .noted_table import NotedTable
+from .status import first_line, memory
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,18 +53,18 @@ def describe(answer: Answer) -> dict[str, Any]:
 def table(answers: list[Answer]) -> Any:
     from rich.table import Table
 
-    shown = Table(box=None, pad_edge=False, header_style="dim")
+    columns = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("node", "state"):
-        shown.add_column(name, no_wrap=True)
+        columns.add_column(name)
     for name in ("slots", "cores", "busy", "mine", "others", "memory free", "GPUs"):
-        shown.add_column(name, justify="right")
-    shown.add_column("")
+        columns.add_column(name, justify="right")
+    shown = NotedTable(columns, "node")
     for answer in answers:
         node = describe(answer)
         busy, ours = node["busy"], node["ours"]
         numbers = ["-"] * 3 if busy is None else [f"{n:.1f}" for n in (busy, ours, max(0.0, busy - ours))]
-        why = (node["reason"].splitlines() or [", ".join(node["users"])])[0]
+        why = first_line(node) or ", ".join(node["users"])
         cells = [node["slots"], node["cores"], *numbers, memory(node["mem_available_mb"]), len(node["gpus"]) or "-"]
         texts = ["-" if cell is None else str(cell) for cell in cells]
-        shown.add_row(node["name"], node["state"], *texts, why, style="" if node["state"] == "ready" else "red")
+        shown.add_row(node["name"], node["state"], *texts, note=why, style="" if node["state"] == "ready" else "red")
     return shown

@@ -12,6 +12,7 @@ from typing import Any
 from ..core.job_names import job_title
 from ..store.journal_reader import open_run
 from ..views.status import status
+from .noted_table import NotedTable
 
 ORDER = ("running", "starting", "placed", "queued", "unreachable", "cancelling", "succeeded", "failed", "cancelled")
 SHOWN = 30
@@ -96,9 +97,9 @@ def _head(now: dict[str, Any], at: float) -> Any:
         head.append(f", {clock((now['ended'] or at) - now['started'])}", style="not bold")
     if now["total"]:
         head.append(f"   {counts.get('succeeded', 0)} of {now['total']} jobs done", style="not bold")
-    if now["eta_s"] is not None and now["state"] == "running":
-        head.append(f", about {clock(now['eta_s'])} left", style="not bold")
     head.append("\n" + (", ".join(words) or "no job yet"), style="not bold")
+    if now["eta_s"] is not None and now["state"] == "running":
+        head.append(f"   about {clock(now['eta_s'])} left", style="not bold")
     return head
 
 
@@ -111,12 +112,12 @@ def _nodes(now: dict[str, Any]) -> Any:
     for name in ("jobs", "slots", "cores", "busy", "others"):
         table.add_column(name, justify="right")
     table.add_column("memory free", justify="right")
-    table.add_column("")
+    shown = NotedTable(table, "node")
     for node in now["nodes"]:
         style = "" if node["state"] == "ready" else "red" if node["state"] == "rejected" else "yellow"
         busy, ours = node["busy"], node["ours"]
         others = None if busy is None else max(0.0, busy - (ours or 0.0))
-        table.add_row(
+        shown.add_row(
             node["name"],
             node["state"],
             str(node["running"]),
@@ -125,10 +126,16 @@ def _nodes(now: dict[str, Any]) -> Any:
             "-" if busy is None else f"{busy:.1f}",
             "-" if others is None else f"{others:.1f}",
             memory(node["mem_available_mb"]),
-            (node["reason"].splitlines() or [""])[0][:60],
+            note=first_line(node),
             style=style,
         )
-    return table
+    return shown
+
+
+def first_line(node: dict[str, Any]) -> str:
+    """Return the first line of a node's reason without the node's name, which stands before it already."""
+    lines: list[str] = node["reason"].splitlines()
+    return lines[0].removeprefix(f"node {node['name']}: ") if lines else ""
 
 
 def _running(jobs: list[dict[str, Any]], at: float) -> Any:
@@ -141,6 +148,7 @@ def _running(jobs: list[dict[str, Any]], at: float) -> Any:
     table.add_column("for", justify="right")
     table.add_column("progress", width=22)
     table.add_column("")
+    shown = NotedTable(table, "wildcards")
     for job in jobs[:SHOWN]:
         progress = job["progress"]
         bar = ProgressBar(progress["total"], progress["done"], width=20) if progress else "-"
@@ -149,10 +157,12 @@ def _running(jobs: list[dict[str, Any]], at: float) -> Any:
         since = clock(at - job["started"]) if job["started"] else "-"
         attempt = f".{job['attempt']}" if job["attempt"] > 1 else ""
         wildcards = " ".join(f"{k}={v}" for k, v in job["wildcards"].items())[:40]
-        table.add_row(f"{job['id']}{attempt}", job["rule"], wildcards, job["node"], since, bar, f"{done} {state}")
+        cells = (f"{job['id']}{attempt}", job["rule"], wildcards, job["node"], since, bar, f"{done} {state}".strip())
+        stalled = f"stalled: {job['reason']}" if job["stalled"] else ""
+        shown.add_row(*cells, note=stalled, style="yellow" if stalled else "")
     if len(jobs) > SHOWN:
-        table.add_row("", f"... {len(jobs) - SHOWN} more")
-    return table
+        shown.add_row("", f"... {len(jobs) - SHOWN} more")
+    return shown
 
 
 def _failed(jobs: list[dict[str, Any]]) -> Any:

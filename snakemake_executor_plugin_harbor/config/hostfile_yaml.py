@@ -28,7 +28,6 @@ _TYPES: dict[str, type] = {
     "scratch": str,
     "python": str,
     "setup": str,
-    "workdir": str,
     "max_load": float,
     "hours": str,
 }
@@ -68,6 +67,12 @@ def _parse_node(where: str, name: str, value: yaml.Node, path: Path) -> NodeSpec
     else:
         for key, content in _pairs(value, where, path, "keys like slots or tags"):
             at = f"{_location(path, key)}: {name[:_SHOWN]}"
+            if key.value == "workdir":
+                raise HarborError(
+                    f"{at}.workdir: there is no such key any more. It had no effect: every node must see the working "
+                    "directory under the same path.",
+                    "sudo mount --bind THERE HERE   # on the node; then take the key out of the host file",
+                )
             if key.value not in _TYPES:
                 close = difflib.get_close_matches(key.value, _TYPES, n=1)
                 guess = f" Did you mean {close[0]}?" if close else f" The known keys are {', '.join(_TYPES)}."

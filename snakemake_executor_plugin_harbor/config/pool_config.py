@@ -88,7 +88,7 @@ def host_list(settings: ExecutorSettings) -> tuple[NodeSpec, ...]:
             raise
         raise HarborError(
             f"node {min(both)} is in the host list twice: --harbor-hosts adds to the hosts of {settings.hostfile}.",
-            f"--harbor-hostfile /dev/null --harbor-hosts {' '.join(words)}   # these hosts alone",
+            f"--harbor-hosts {' '.join(words)}   # without --harbor-hostfile, these hosts alone",
         ) from error
     if not nodes:
         raise HarborError(f"{where}: the host list is empty.", "--harbor-hosts 8/ada,carol@grace")

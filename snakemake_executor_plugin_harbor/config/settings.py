@@ -24,8 +24,9 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metadata={
             "help": "The machines to run on, each as [SLOTS/][USER@]HOST[:PORT], for example 8/ada carol@grace:2222. "
             "Commas separate them too (a,b); before a target, this form is necessary. localhost needs no SSH. slurm "
-            "and pbs stand for the nodes of the allocation in which Snakemake runs. The hosts are added to those of "
-            "--harbor-hostfile. Default: localhost, if there is no host file.",
+            "and pbs stand for the nodes of the allocation in which Snakemake runs. On the command line, the option "
+            "replaces the host file of a profile. Otherwise, the hosts are added to those of --harbor-hostfile. "
+            "Default: localhost, if there is no host file.",
             "nargs": "+",
             "metavar": "HOST",
         },
@@ -35,7 +36,7 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metadata={
             "help": "A file with one host per line, in the form of --harbor-hosts or as 'name: address'. '#' begins a "
             "comment. A .yaml file may give keys to each node (slots, mem_mb, gpus, tags, scratch, python, setup, "
-            "workdir, max_load, hours). The file is read again when it changes. Default: none.",
+            "max_load, hours). The file is read again when it changes. Default: none.",
             "metavar": "PATH",
         },
     )

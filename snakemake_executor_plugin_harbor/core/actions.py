@@ -62,12 +62,15 @@ class Reconnect:
 
 @dataclass(frozen=True)
 class JobStalled:
-    """A job has shown no activity for `seconds`. `killed` says that it is ended for this reason."""
+    """A job has shown no activity for `seconds`. `killed` says that it is ended for this reason. `last` says that it is
+    not tried again then, because it has failed too many nodes.
+    """
 
     job: JobId
     node: str
     seconds: float
     killed: bool
+    last: bool = False
 
 
 @dataclass(frozen=True)

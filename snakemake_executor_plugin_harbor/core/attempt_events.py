@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from . import actions as act
 from . import events as ev
-from .job import EXTERNAL_REASONS, LOST_REASONS, Job, exit_event, exit_reason, run_seconds
+from .job import EXTERNAL_REASONS, LOST_REASONS, STALLED, Job, exit_event, exit_reason, run_seconds
 from .job_table import JobTable, LossCause
 from .model import JobId, JobState, NodeState, attempt_key
 from .node import NodeView
@@ -174,7 +174,7 @@ class AttemptEvents:
         if event.reason == "unshared":
             self._nodes.mark_unshared(self._nodes.views[event.node], UNSHARED)
         if event.reason in LOST_REASONS and not job.cancelled_because:
-            stalled = f"no output and no progress for {self._limits.stall_after(job):.0f} s"
+            stalled = f"{STALLED} for {self._limits.stall_after(job):.0f} s"
             self._jobs.forget_record(event.node, event.job, event.attempt)
             if job.stalled:
                 self._jobs.attempt_lost(job, stalled, now, LossCause.JOB)

@@ -36,7 +36,7 @@ class Adopted:
 
     The job keeps its earlier id and attempt. `submitted_as` is the id under which it was submitted in this run, if that
     is another one. `reservation` is what it holds on the node. `exit` is the agent's `exited` message, if it has ended.
-    `log` is the path of its log.
+    `log` is the path of its log. `started` is the time of its start by the controller's clock, if that is known.
     """
 
     job: JobId
@@ -46,6 +46,7 @@ class Adopted:
     exit: Mapping[str, Any] | None = None
     submitted_as: JobId | None = None
     log: str | None = None
+    started: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The reasons why a node cannot hold a job: for ever, or at this moment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .free_resources import FreeResources
@@ -8,12 +8,13 @@ from .model import NodeState, Request
 from .node import NodeView
 from .node_reason import NodeReason
 from .policy import DEFAULTS, Policy
+from .spelling import closest
 
 
 @dataclass(frozen=True)
 class Refusal:
     """No node can take the job now. `reasons` holds the reason of each node. `permanent` says that no node can ever
-    hold the job. `hint` says what the user can do.
+    hold the job. `hint` says what the user can do. It is all that is said if there are no reasons.
     """
 
     reasons: Mapping[str, str]
@@ -56,9 +57,8 @@ def permanent_reason(request: Request, node: NodeView, policy: Policy = DEFAULTS
 def permanent_refusal(request: Request, nodes: Mapping[str, NodeView], policy: Policy) -> Refusal | None:
     """Return the refusal of a job that no node can ever hold. None means that some node can."""
     if request.node is not None and request.node not in nodes:
-        listed = ", ".join(list(nodes)[:20]) + (", ..." if len(nodes) > 20 else "")
-        text = f"there is no node {request.node}; the host list has {listed or 'no host'}"
-        return Refusal({request.node: "is not in the host list"}, permanent=True, hint=text)
+        text = f"there is no node {request.node}; {_instead(request.node, nodes)}"
+        return Refusal({}, permanent=True, hint=text)
     reasons: dict[str, str] = {}
     for name, node in nodes.items():
         reason = permanent_reason(request, node, policy)
@@ -73,8 +73,21 @@ def permanent_refusal(request: Request, nodes: Mapping[str, NodeView], policy: P
         )
     elif request.constraint and not any(request.constraint <= node.spec.tags for node in nodes.values()):
         tags = ", ".join(sorted(request.constraint))
-        hint = f"tags are given to nodes in a YAML host file, as in `ada: {{tags: [{tags}]}}` (--harbor-hostfile)"
+        known = {tag for node in nodes.values() for tag in node.spec.tags}
+        close = [guess for tag in sorted(request.constraint - known) if (guess := closest(tag, known))]
+        meant = f"did you mean {', '.join(close)}? " if close else ""
+        hint = (
+            f"{meant}tags are given to nodes in a YAML host file, as in `ada: {{tags: [{tags}]}}` (--harbor-hostfile)"
+        )
     return Refusal(reasons, permanent=True, hint=hint)
+
+
+def _instead(name: str, nodes: Iterable[str]) -> str:
+    """Return what may be meant by the name of a node that does not exist."""
+    names = list(nodes)
+    listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    close = closest(name, names)
+    return f"did you mean {close}?" if close else f"the host list has {listed or 'no host'}"
 
 
 def temporary_reason(

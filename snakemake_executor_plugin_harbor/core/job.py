@@ -20,6 +20,8 @@ LOST_REASONS = {
     "unshared": "the node had lost the working directory",
 }
 """Reasons of ends that say nothing about the job itself. The job is retried, and Snakemake is not informed."""
+STALLED = "no output and no progress"
+"""The reason of a job that runs and has stalled begins so."""
 EXTERNAL_REASONS = frozenset({"cancelled", "fenced", "shutdown", "unshared"})
 """Those of the lost reasons that no job can cause. They do not count towards the limit of lost attempts."""
 
@@ -74,6 +76,8 @@ class Job:
 
 def impossible_message(refusal: Refusal) -> str:
     """Return the message for a job that no node can hold, with the reason of each node in a line of its own."""
+    if refusal.hint and not refusal.reasons:
+        return refusal.hint
     lines = [f"  {name} {why}" for name, why in sorted(refusal.reasons.items())]
     hint = [refusal.hint] if refusal.hint else []
     return "\n".join(["no node of the pool can ever hold it:", *lines, *hint])

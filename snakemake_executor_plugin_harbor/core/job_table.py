@@ -151,6 +151,10 @@ class JobTable:
         else:
             self.transition(job, "lost", now, f"lost on {job.node}: {why}")
 
+    def is_last_chance(self, job: Job) -> bool:
+        """Return whether the job fails if it is lost once more by its own fault."""
+        return job.times_lost + 1 >= MAX_TIMES_LOST
+
     def _fails_nodes(self, job: Job, cause: LossCause) -> bool:
         """Return whether the job is what makes its nodes fail. That is assumed if it was on the node in at least half
         of all outages since it was submitted. Where nodes fail all the time, three losses prove nothing.

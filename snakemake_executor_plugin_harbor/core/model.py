@@ -61,7 +61,6 @@ class NodeSpec:
     scratch: str | None = None
     python: str | None = None
     setup: str | None = None
-    workdir: str | None = None
     max_load: float | None = None
     hours: tuple[int, int] | None = None
     local: bool = False

@@ -87,7 +87,8 @@ def placement_on(node: NodeView, request: Request, free: FreeResources, shunned:
     if free.cores_with_tolerance < request.cores:
         why = f"it ran none of our jobs for {STARVATION_S:.0f} s, so it takes one though other people keep it busy"
     else:
-        why = f"{free.cores:.1f} of {node.slots} cores left, the most of {possible} nodes"
+        most = f"the most of {possible} nodes" if possible > 1 else "and no other node can ever hold the job"
+        why = f"{free.cores:.1f} of {node.slots} cores left, {most}"
     if shunned:
         why += "; it failed this job before, and no other node can take it now"
     return Placement(node.spec.name, lowest_free(request, node), why)

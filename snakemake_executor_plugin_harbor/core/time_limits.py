@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from . import actions as act
-from .job import Job
+from .job import STALLED, Job
 from .job_table import CANCEL_GRACE_S, JobTable
 from .lifecycle import CONNECTED, ON_NODE
 from .model import JobState, NodeFacts
@@ -100,8 +100,9 @@ class TimeLimits:
         """The job showed no activity for too long. Warn the user, or kill it so that it is retried elsewhere."""
         job.stalled = True
         assert job.node is not None
-        self._jobs.report(job, f"no output and no progress for {self.stall_after(job):.0f} s")
+        self._jobs.report(job, f"{STALLED} for {self.stall_after(job):.0f} s")
         kill = self._timeouts.kill_stalled
-        self._emit(act.JobStalled(job.spec.id, job.node, self.stall_after(job), kill))
+        last = kill and self._jobs.is_last_chance(job)
+        self._emit(act.JobStalled(job.spec.id, job.node, self.stall_after(job), kill, last))
         if kill:
             self._emit(act.cancel_message(job.node, job.spec.id, job.attempt, CANCEL_GRACE_S))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class CheckedMeta:
     snakemake_attempt: int | None = None
     shadow_dir: str | None = None
     proc_id: int | None = None
+    prepared: float | None = None
     log: str | None = None
     temp_files: tuple[str, ...] = ()
 
@@ -49,6 +51,7 @@ class FoundRecord:
             _number(meta.get("snakemake_attempt"), 1),
             _path_below(meta.get("shadow_dir"), shadow, "[^/]+"),
             _number(meta.get("proc_id"), 0),
+            _time(meta.get("prepared")),
             _path_below(meta.get("log"), logs, ".+"),
             tuple(path for path in temp_files if path is not None),
         )
@@ -56,6 +59,11 @@ class FoundRecord:
 
 def _number(value: object, low: int) -> int | None:
     return value if isinstance(value, int) and low <= value < 1_000_000 else None
+
+
+def _time(value: object) -> float | None:
+    """The time at which the job was started, by the clock of the controller. It is not in the future."""
+    return float(value) if isinstance(value, (int, float)) and 0 < value <= time.time() else None
 
 
 def _path_below(value: object, directory: Path, pattern: str) -> str | None:

@@ -1,6 +1,7 @@
 """Prepares an attempt and makes its start message: old outputs are removed, the marker is set, the command captured."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -221,6 +222,7 @@ class StartMessages:
             "gpus": list(launch.reservation.gpus),
             "task": launch.reservation.task,
             "proc_id": proc_id,
+            "prepared": time.time(),
             "log": entry.log,
             "litter": list(entry.temp_files),
         }

@@ -54,6 +54,7 @@ class Submission:
         self._workdir = workdir
         self._cancellation = cancellation
         self._depths = DagDepths(partial(dag.dependencies, self._workflow))
+        self._dag_size = dag.size(self._workflow)
         self._needs: dict[str, tuple[str, ...]] = {}
         self.ranks = Ranks([node.name for node in config.nodes], config.policy.ntasks_per_node)
         self.thread_limit: ThreadLimit | None = None
@@ -63,6 +64,7 @@ class Submission:
 
     def submit(self, jobs: list[Any]) -> None:
         """Queue jobs. An error in one of them is reported for that job, and the others are queued."""
+        self._count_jobs()
         for job in jobs:
             try:
                 self._submit(job)
@@ -90,6 +92,13 @@ class Submission:
         self._dispatcher.describe_job(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
         adopted = (self._adopt(entry, found),) if found else ()
         self._cancellation.submit(job, id, ev.Submitted((spec,)), *adopted)
+
+    def _count_jobs(self) -> None:
+        """Tell the journal how many jobs the run has, when a checkpoint has changed that."""
+        size = dag.size(self._workflow)
+        if size != self._dag_size:
+            self._dag_size = size
+            self._dispatcher.set_total(dag.count_for_nodes(self._workflow))
 
     def _limit_threads(self, job: Any) -> None:
         """Reduce the threads of a group to the slots of the largest node. Single jobs are limited by their rules."""
@@ -164,5 +173,11 @@ class Submission:
             f"harbor: adopted job {job.jobid} ({job.name}) of an earlier run, which {state} on {found.node}"
         )
         return ev.Adopted(
-            entry.id, found.record.attempt, found.node, found.reservation, found.record.exit, log=entry.log
+            entry.id,
+            found.record.attempt,
+            found.node,
+            found.reservation,
+            found.record.exit,
+            log=entry.log,
+            started=meta.prepared,
         )

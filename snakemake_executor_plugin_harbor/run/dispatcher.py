@@ -108,6 +108,10 @@ class Dispatcher:
         """Give the journal a job's description. The call has to come before the job is submitted."""
         self._inbox.describe(JobDescription(id, jobid, rule, wildcards, threads))
 
+    def set_total(self, jobs: int) -> None:
+        """Tell the journal how many jobs the run has."""
+        self._inbox.set_total(jobs)
+
     def prepare_placed(self) -> None:
         """Wait until the pool has decided about what was posted, and until the jobs that it has placed are prepared.
 
@@ -202,6 +206,8 @@ class Dispatcher:
                 batch.events += self._upkeep.run(self._clock.now())
             for job in batch.jobs:
                 self._journal.add_job(job.id, job.jobid, job.rule, job.wildcards, job.threads, time.time())
+            if batch.total is not None:
+                self._journal.set_facts(total=batch.total)
             batch.messages += self._intake.output_messages(batch.output_requests)
             events = [handled for event in batch.events for handled in self._intake.handle(event)]
             self._complete_round(events, self._pool.handle(events, self._clock.now()), batch)

@@ -61,18 +61,21 @@ class _LinkEvent:
 
 @dataclass
 class Batch:
-    """The items that are taken at once, by kind. The order within each kind is kept. `last`: the inbox is closed."""
+    """The items that are taken at once, by kind. The order within each kind is kept. `total` is the number of jobs of
+    the run, if it has changed. `last`: the inbox is closed.
+    """
 
     events: list[ev.Event] = field(default_factory=list)
     jobs: list[JobDescription] = field(default_factory=list)
     messages: list[NodeMessage] = field(default_factory=list)
     output_requests: list[OutputRequest] = field(default_factory=list)
     barriers: list[threading.Event] = field(default_factory=list)
+    total: int | None = None
     last: bool = False
 
 
 _Events = tuple[ev.Event, ...]
-_Item = _Events | _LinkEvent | JobDescription | OutputRequest | threading.Event | None
+_Item = _Events | _LinkEvent | JobDescription | OutputRequest | threading.Event | int | None
 
 
 class Inbox:
@@ -101,6 +104,10 @@ class Inbox:
     def describe(self, job: JobDescription) -> None:
         """Put a job's description in. It has to come before the event that submits the job."""
         self._items.put(job)
+
+    def set_total(self, jobs: int) -> None:
+        """Put in how many jobs the run has."""
+        self._items.put(jobs)
 
     def send_later(self, node: str, message: Message) -> None:
         """Send a message together with other messages, or at the next tick.
@@ -164,6 +171,8 @@ def _sort_in(batch: Batch, item: _Item) -> None:
         batch.jobs.append(item)
     elif isinstance(item, OutputRequest):
         batch.output_requests.append(item)
+    elif isinstance(item, int):
+        batch.total = item
     elif isinstance(item, threading.Event):
         batch.barriers.append(item)
     else:

@@ -115,6 +115,8 @@ class Intake:
         attempt = (event.node, event.job, event.attempt)
         if event.log is not None:
             self.logs[event.job] = event.log
+        if event.started is not None:
+            self._journal.set_start(event.job, event.started)
         adopted = replace(event, exit=event.exit or self._records.exit_of(*attempt))
         progress = self._records.progress_of(*attempt)
         if progress is None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core import events as ev
+from ..core.spelling import closest
 from ..errors import HarborError
 from ..remote.connection import SILENCE_S
 from ..run.dispatcher import Dispatcher
@@ -80,7 +81,9 @@ class ControlRequests:
         """Return the name of the node that the request is about. Raises HarborError if the pool has no such node."""
         name, nodes = str(request.get("node")), self._dispatcher.snapshot.nodes
         if name not in nodes:
-            raise HarborError(f"the pool has no node {name}; it has {', '.join(nodes)}.", "harbor status")
+            close = closest(name, nodes)
+            meant = f"did you mean {close}?" if close else f"it has {', '.join(nodes)}."
+            raise HarborError(f"the pool has no node {name}; {meant}", "harbor status")
         return name
 
     def _new_state(self, name: str) -> str:

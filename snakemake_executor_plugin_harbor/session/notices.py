@@ -10,6 +10,7 @@ from ..run.snapshot import NodeSnapshot
 from ..run.wait_recorder import WaitingJobs
 from .waiting_notices import WaitingNotices
 
+SHOWN_NAMES = 10
 UNUSED_STATES = frozenset({NodeState.REJECTED, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.UNUSABLE})
 
 
@@ -17,7 +18,7 @@ class Notices:
     """Implements the dispatcher's `Notices`. Each line is written once. Any thread may call `warn`."""
 
     def __init__(self, logger: Any, in_flight: InFlight, nodes: Callable[[], Mapping[str, NodeSnapshot]]) -> None:
-        """`nodes` returns the nodes as they are now, by name. It is called on the dispatcher's thread."""
+        """`nodes` returns the nodes as they are now, by name."""
         self._logger = logger
         self._in_flight = in_flight
         self._nodes = nodes
@@ -25,11 +26,13 @@ class Notices:
         self._reasons: dict[str, str] = {}
         self._present: set[str] = set()
         self._wrong_memory: dict[str, int] = {}
+        self._same_machine: set[str] = set()
         self._started = False
 
     def run_started(self) -> None:
         """The nodes that were ready at the start have been listed. A node that is ready from now on has joined."""
         self._started = True
+        self._check_machines()
 
     def warn(self, text: str) -> None:
         """Report trouble that the run survives."""
@@ -50,6 +53,8 @@ class Notices:
                 elif self._started and node not in self._present:
                     self._logger.info(f"harbor: node {node} has joined")
                 self._present.add(node)
+                if self._started:
+                    self._check_machines()
             case act.NodeChanged(node, NodeState.REMOVED):
                 self._present.discard(node)
                 self._logger.info(f"harbor: node {node} has left the pool")
@@ -73,11 +78,29 @@ class Notices:
             "which harbor uses instead"
         )
 
+    def _check_machines(self) -> None:
+        """Warn if entries of the host list are one machine, which the user may have named twice by mistake."""
+        names: dict[str, list[str]] = {}
+        for name, node in self._nodes().items():
+            # Containers with a CPU quota have the boot id of their host, but cores of their own.
+            if node.facts and node.facts.boot_id and not node.facts.quota:
+                names.setdefault(node.facts.boot_id, []).append(name)
+        for same in names.values():
+            if len(same) > 1 and not self._same_machine.issuperset(same):
+                self._same_machine.update(same)
+                shown = ", ".join(same[:SHOWN_NAMES]) + ", ..." * (len(same) > SHOWN_NAMES)
+                self.warn(
+                    f"{shown} are one machine under {len(same)} names. Its cores count once, and its memory, too. "
+                    "If you did not mean this, name it once in the host list"
+                )
+
     def _job_stalled(self, stalled: act.JobStalled) -> None:
         entry = self._in_flight.get(stalled.job)
         if entry is None:
             return
-        if stalled.killed:
+        if stalled.last:
+            consequence = "It is killed and fails, because it was lost on too many nodes"
+        elif stalled.killed:
             consequence = "It is killed and retried"
         else:
             consequence = "It may be stuck. With --harbor-on-stall kill, harbor kills and retries such jobs"

@@ -49,7 +49,7 @@ class RunFiles:
             },
             lost_after=settings.lost_after,
             fence_wait=settings.fence_wait,
-            total=sum(1 for _ in dag.jobs_for_nodes(workflow)),
+            total=dag.count_for_nodes(workflow),
         )
 
     def remove_unneeded(self, complete: bool) -> None:

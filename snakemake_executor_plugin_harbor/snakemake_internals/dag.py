@@ -14,6 +14,17 @@ def jobs_for_nodes(workflow: Any) -> Iterator[Any]:
     return (job for job in workflow.dag.needrun_jobs() if not job.is_local)
 
 
+def count_for_nodes(workflow: Any) -> int:
+    """The number of jobs of this run that are not local ones, with those that are done. A group is one job."""
+    jobs = {*workflow.dag.finished_jobs, *workflow.dag.needrun_jobs()}
+    return len({workflow.dag.get_job_group(job) or job for job in jobs if not job.is_local})
+
+
+def size(workflow: Any) -> int:
+    """The number of all jobs of this run. It changes when a checkpoint is evaluated."""
+    return len(workflow.dag)
+
+
 def dependencies(workflow: Any, job: Any) -> Iterable[Any]:
     """The jobs whose outputs a job needs."""
     return workflow.dag.job_dependencies(job)  # type: ignore[no-any-return]

@@ -93,6 +93,7 @@ class Journal:
         self._renamed: list[tuple[str, str]] = []
         self._nodes: dict[str, tuple[Any, ...] | None] = {}
         self._progress: dict[str, tuple[float, float]] = {}
+        self._starts: dict[str, float] = {}
         self._run: dict[str, Any] = {}
         self._waiting: dict[str, int] = {}
         self._reasons: dict[int, str | None] = {}
@@ -128,6 +129,10 @@ class Journal:
         """Record the progress of a job."""
         self._progress[id] = (done, total)
 
+    def set_start(self, id: str, at: float) -> None:
+        """Record when a job was started that an earlier controller has started."""
+        self._starts[id] = at
+
     def set_waiting(self, id: str, number: int) -> None:
         """Record that a queued job waits for the reasons with this number."""
         self._waiting[id] = number
@@ -159,8 +164,8 @@ class Journal:
 
     def commit(self) -> None:
         """Write the gathered rows in one transaction. If that fails, a later commit tries again."""
-        gathered = (self._changes, self._jobs, self._nodes, self._progress, self._run, self._waiting, self._reasons)
-        if not any(gathered):
+        gathered = (self._changes, self._jobs, self._nodes, self._progress, self._starts)
+        if not any((*gathered, self._run, self._waiting, self._reasons)):
             return
         if self._failed_at is not None and time.monotonic() - self._failed_at < RETRY_S:
             return
@@ -178,6 +183,7 @@ class Journal:
         self._failed_at = None
         self._changes, self._jobs, self._renamed = [], [], []
         self._nodes, self._progress, self._run, self._waiting, self._reasons = {}, {}, {}, {}, {}
+        self._starts = {}
 
     def _roll_back(self) -> None:
         try:
@@ -204,6 +210,8 @@ class Journal:
             db.executemany("UPDATE events SET job = ? WHERE job = ?", self._renamed)
         if self._changes:
             self._write_changes()
+        if self._starts:
+            db.executemany("UPDATE jobs SET started = ? WHERE id = ?", [(at, id) for id, at in self._starts.items()])
         if self._progress:
             rows_ = [(done, total, id) for id, (done, total) in self._progress.items()]
             db.executemany("UPDATE jobs SET done = ?, total = ? WHERE id = ?", rows_)
@@ -226,16 +234,16 @@ class Journal:
         ends = {state.value for state in TERMINAL}
         last: dict[str, list[Any]] = {}
         for id, attempt, state, node, reason, at, log in self._changes:
-            _, _, _, _, _, log_before, started, _ = last.get(id, [None] * 8)
+            _, attempt_before, _, _, _, log_before, started, _ = last.get(id, [None] * 8)
+            started = started if attempt == attempt_before else None
             started = at if state == JobState.RUNNING else started
             ended = at if state in ends else None
             last[id] = [id, attempt, state, node, reason, log or log_before, started, ended]
         self._db.execute(
             f"UPDATE jobs SET attempt = c.attempt, state = c.state, node = c.node, reason = c.reason, "
             f"log = coalesce(c.log, jobs.log), ended = c.ended, started = CASE "
-            # A job that runs may get another reason, such as that it has stalled.
-            f"WHEN (jobs.state, jobs.attempt) = (c.state, c.attempt) THEN coalesce(jobs.started, c.started) "
-            f"ELSE coalesce(c.started, jobs.started) END "
+            # A job that runs may get another reason, such as that it has stalled, or its node may come back.
+            f"WHEN jobs.attempt = c.attempt THEN coalesce(jobs.started, c.started) ELSE c.started END "
             f"FROM ({_columns('id', 'attempt', 'state', 'node', 'reason', 'log', 'started', 'ended')}) c "
             f"WHERE jobs.id = c.id",
             [json.dumps(list(last.values()))],

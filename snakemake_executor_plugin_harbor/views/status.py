@@ -5,8 +5,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.job import STALLED
 from ..core.lifecycle import ON_NODE
-from ..core.model import BY_USER
+from ..core.model import BY_USER, JobState
 from ..core.progress import Progress, progress_of
 from ..store.journal_reader import ENDED, JOBS, JournalReader, reason_of
 from ..store.workdir import read_lock
@@ -34,12 +35,18 @@ def status(reader: JournalReader, whole: bool = True, names: Sequence[str] = ())
         failed = reader.rows(f"{JOBS} WHERE {bad} ORDER BY submitted DESC, id DESC LIMIT {LAST_FAILED}")
         rows += reversed(failed)
     jobs = [_job(row) for row in rows]
+    state = _state(reader, facts, counts)
+    nodes = [_node(row) for row in reader.rows("SELECT * FROM nodes ORDER BY name")]
+    if state == "ended":
+        # The rows of nodes are written once per second, so they may be older than the last jobs.
+        for node in nodes:
+            node["running"] = 0
     return {
         "run": reader.run,
-        "state": _state(reader, facts, counts),
+        "state": state,
         "counts": counts,
         "jobs": jobs,
-        "nodes": [_node(row) for row in reader.rows("SELECT * FROM nodes ORDER BY name")],
+        "nodes": nodes,
         "started": facts.get("started"),
         "ended": facts.get("ended"),
         "total": facts.get("total"),
@@ -71,6 +78,7 @@ def _job(row: dict[str, Any]) -> dict[str, Any]:
         "progress": {"done": progress.done, "total": progress.total} if progress else None,
         "log": row["log"],
         "reason": reason_of(row),
+        "stalled": row["state"] == JobState.RUNNING and (row["reason"] or "").startswith(STALLED),
         "threads": row["threads"],
         "submitted": row["submitted"],
         "started": row["started"],

@@ -128,7 +128,6 @@ def add_nodes(scene: Scene) -> None:
     scene.nodes["unknown_name"] = {"host": "no-such-host.invalid"}
     scene.local("posix", setup="export LC_ALL=C")
     scene.local("no_python", python="/no/such/python")
-    scene.local("mapped", workdir="/elsewhere")
     hour = datetime.now().hour
     scene.local("resting", hours=f"{(hour + 3) % 24}-{(hour + 4) % 24}")
     (scene.directory / "target").mkdir()
@@ -239,7 +238,6 @@ def test_a_node_that_cannot_be_used(
             for shell in ("fish", "tcsh")
         ),
         ("posix", "locale", "warning", "jobs there get the encoding ANSI_X3.4-1968", "locale -a"),
-        ("mapped", "workdir", "warning", "its key workdir: has no effect yet", "ls -ld {work}"),
         *(
             pytest.param(*values, marks=as_root)
             for values in [

@@ -45,7 +45,8 @@ def test_a_profile_and_its_files(tmp_path: Path) -> None:
     (tmp_path / "lab" / "hosts").write_text("eve\n")
     assert names("--profile", directory) == ["eve", "ada", "bob"]
     assert config("--profile", directory).transport == "openssh"
-    assert names("--profile", directory, "--hosts", "ivy") == ["eve", "ivy"], "options override the profile"
+    assert names("--profile", directory, "--hosts", "ivy") == ["ivy"], "options override the profile"
+    assert names("--profile", directory, "--hostfile", "lab/hosts") == ["eve"]
 
 
 @pytest.mark.parametrize(

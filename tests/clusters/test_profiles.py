@@ -16,7 +16,7 @@ def test_the_same_table_on_this_machine_on_ssh_nodes_and_through_slurm(
     slurm = f"{cluster.bin}:{BIN}"
     pinned = ("--configfile", "config/config.yaml", "pinned.yaml")
     busy = ("--harbor-max-load", "50", *LIMITS)
-    hosts = ("--harbor-hosts", "node1,node2", "--harbor-hostfile", "/dev/null")
+    hosts = ("--harbor-hosts", "node1,node2")
     work = {name: project(name) for name in ("local", "pool", "slurm", "cluster-generic")}
 
     def begin(name: str, *options: str, path: str = BIN) -> Run:

@@ -69,6 +69,7 @@ def test_a_job_that_stalls_on_three_nodes_fails_however_often_nodes_go_down():
         lose_all(pool, name, now)
         now += 100
     pool.handle([ev.Submitted((spec("stuck"),))], now)
+    stalls = []
     for _ in range(3):
         for job in list(pool.jobs.values()):
             pool.handle([ev.Prepared(job.spec.id, job.attempt), ev.Started(job.node, job.spec.id, job.attempt)], now)
@@ -82,9 +83,10 @@ def test_a_job_that_stalls_on_three_nodes_fails_however_often_nodes_go_down():
         pool.handle([ev.Prepared("run/stuck", stuck.attempt)], now)
         pool.handle([ev.Started(stuck.node, "run/stuck", stuck.attempt)], now)
         now += 60
-        pool.handle([ev.Tick()], now)
+        stalls += of(act.JobStalled, pool.handle([ev.Tick()], now))
         actions = pool.handle([ev.Exited(stuck.node, "run/stuck", stuck.attempt, -15, "cancelled")], now)
     assert any("no output" in settle.outcome.reason for settle in of(act.JobEnded, actions))
+    assert [stall.last for stall in stalls if stall.job == "run/stuck"] == [False, False, True]
 
 
 def test_a_node_that_leaves_starts_unanswered_gets_one_job_at_a_time_until_it_answers():

@@ -296,18 +296,21 @@ def test_the_use_of_a_peers_jobs_is_not_somebody_elses():
 @pytest.mark.parametrize(
     ("request_", "text"),
     [
-        (Request(node="hots1"), "there is no node hots1; the host list has ada, grace"),
+        (Request(node="host1"), "there is no node host1; the host list has ada, grace"),
+        (Request(node="gracie"), "there is no node gracie; did you mean grace?"),
+        (Request(constraint=frozenset({"fats"})), "did you mean fast? tags are given"),
         (Request(gpus=1), "gpus: 1"),
         (Request(constraint=frozenset({"big"})), "tags: [big]"),
     ],
 )
 def test_a_job_that_no_node_can_hold_names_the_way_out(request_, text):
-    pool = pool_of(node("ada"), node("grace"))
+    pool = pool_of(node("ada", tags=frozenset({"fast"})), node("grace"))
     answer = place(request_, pool.nodes, Policy(), 0.0)
     assert isinstance(answer, Refusal) and answer.permanent and text in impossible_message(answer)
 
 
 def test_a_pinned_job_does_not_name_every_node():
     pool = pool_of(node("ada"), node("grace"))
-    assert "ada the job" not in impossible_message(place(Request(node="x"), pool.nodes, Policy(), 0.0))
+    message = impossible_message(place(Request(node="x"), pool.nodes, Policy(), 0.0))
+    assert message == "there is no node x; the host list has ada, grace"
     assert isinstance(place(Request(node="ada"), pool.nodes, Policy(), 0.0), Placement)

@@ -28,6 +28,8 @@ def test_without_a_configuration(monkeypatch):
     assert (got.proxy_jump, got.proxy_command, got.agent_socket) == ((), None, None)
     assert (got.public_key_login, got.identities_only, got.compression) == (True, False, False)
     assert got.family == socket.AF_UNSPEC
+    assert options(proxyusefdpass="no", pkcs11provider="none").only_openssh == ()
+    assert options(proxyusefdpass="yes", bindaddress="10.0.0.1").only_openssh == ("ProxyUseFdpass", "BindAddress")
 
 
 @pytest.mark.parametrize(

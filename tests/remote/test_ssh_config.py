@@ -229,3 +229,13 @@ def test_hints_quote_what_needs_it(tmp_path: Path) -> None:
     client = Client("paramiko")
     error = client.fails(config, target("ada", user="carol"))
     assert shlex.split(error.hint or "") == ["ssh", "-v", "-F", str(config), "carol@ada"]
+
+
+def test_what_paramiko_cannot_do_names_the_other_transport(own_pool: Pool, tmp_path: Path) -> None:
+    own_pool.add("node1", options=["AuthorizedKeysFile none"], client=[f"PKCS11Provider {tmp_path}/none.so"])
+    own_pool.add("node2", client=["ProxyCommand nc %h %p", "ProxyUseFdpass yes"])
+    paramiko = Client("paramiko")
+    for name, option in (("node1", "PKCS11Provider"), ("node2", "ProxyUseFdpass")):
+        error = paramiko.fails(own_pool.ssh_config, target(name))
+        assert f"The ssh configuration has {option}, which only the ssh program" in error.message
+        assert "--harbor-transport openssh" in str(error.hint) and error.permanent

@@ -64,9 +64,28 @@ def test_more_memory_than_the_machine_has_is_reported_once(scene):
     assert len(scene.lines) == 1
 
 
-@pytest.mark.parametrize(("killed", "text"), [(True, "It is killed and retried"), (False, "It may be stuck")])
-def test_a_stalled_job_is_reported_with_what_follows(scene, killed, text):
-    stalled = act.JobStalled("run/7", "ada", 120.0, killed)
+def test_a_machine_under_two_names_is_reported_once(scene):
+    def view(name, boot_id, quota=False):
+        facts = NodeFacts(cores=2, mem_mb=16_000, boot_id=boot_id, quota=quota)
+        scene.nodes[name] = NodeView(NodeSpec(name, name), NodeState.READY, facts)
+
+    for name, boot_id, quota in (("ada", "1", False), ("bob", "2", False), ("eve", "1", False), ("ivy", "2", True)):
+        view(name, boot_id, quota)
+    scene.notices.run_started()
+    ((level, line),) = scene.lines
+    assert level == "warning" and line.startswith("harbor: ada, eve are one machine under 2 names.")
+    assert len(scene.node(NodeState.READY)) == 1, "it has joined"
+    view("zoe", "2")
+    (line,) = scene.node(NodeState.READY)
+    assert "bob, zoe are one machine" in line[1]
+
+
+@pytest.mark.parametrize(
+    ("killed", "last", "text"),
+    [(True, False, "killed and retried"), (True, True, "killed and fails, because"), (False, False, "It may be stuck")],
+)
+def test_a_stalled_job_is_reported_with_what_follows(scene, killed, last, text):
+    stalled = act.JobStalled("run/7", "ada", 120.0, killed, last)
     scene.notices.notify(stalled)
     assert not scene.lines, "Snakemake knows no such job any more"
     job = SimpleNamespace(jobid=7, name="align")

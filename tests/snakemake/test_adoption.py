@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_harbor.store.journal_reader import open_run
+from snakemake_executor_plugin_harbor.views.status import status
 from tests.snakemake.crashed import AGAIN, EFFECT, HEAD, ONE, PYTHON, WAIT, crash, effects, finish, make
 from tests.snakemake.harness import Workdir, apart, on, processes_in
 from tests.sshd import wait_until
@@ -55,6 +57,9 @@ def test_a_job_is_recognised_and_runs_once(project, pool, kind, ended):
     assert not work.files(".snakemake/shadow/*") and not work.files("junk") and not work.files(".snakemake/scripts/*")
     if "benchmark" in KINDS[kind]:
         assert len((work.directory / "times").read_text().splitlines()) == 2
+    if kind == "plain":
+        now = status(open_run(work.directory))
+        assert now["started"] - 60 < now["jobs"][0]["started"] < now["started"], "the first run has started it"
     if kind in ("plain", "shadow", "temporary", "group"):
         assert "Nothing to be done" in work.run(*options).expect(0).text
 

@@ -126,9 +126,15 @@ def test_progress_expression(refused):
 
 
 def test_one_bad_node_among_good_ones_is_a_warning(project, pool):
+    """The hosts that are typed replace the host file of the profile."""
     work = project(SNAKEFILE)
-    run = work.run(*on(pool, "node1", "no-such-host.invalid")).expect(0)
+    (work.directory / "profile").mkdir()
+    (work.directory / "profile/hosts").write_text("of-the-profile.invalid\n")
+    (work.directory / "profile/config.yaml").write_text("harbor-hostfile: hosts\n")
+    run = work.run("--profile", "profile", *on(pool, "node1", "no-such-host.invalid")).expect(0)
     assert "node no-such-host.invalid is not used" in run.text and (work.directory / "x").exists()
+    assert re.search("--harbor-hosts of the command line replaces harbor-hostfile of the profile .*/hosts", run.text)
+    assert "1 of 2 nodes ready" in run.text and "node of-the-profile" not in run.text
 
 
 def test_paths_of_a_profile_are_found_from_another_directory(project, pool):

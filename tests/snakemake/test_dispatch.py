@@ -8,6 +8,8 @@ import stat
 
 import pytest
 
+from snakemake_executor_plugin_harbor.store.journal_reader import open_run
+from snakemake_executor_plugin_harbor.views.status import status
 from tests.snakemake.harness import on
 
 SNAKEFILE = """
@@ -171,6 +173,9 @@ def test_every_kind_gives_the_same_files_as_local(kinds, pool, dispatch):
     theirs.run("--executor", "local", "--cores", "4", "--scheduler", "greedy", *targets).expect(0)
     options = (*on(pool, "4/node1", "4/node2"), "--cores", "4", "--harbor-dispatch", dispatch)
     ours.run(*options, *targets, timeout=110).expect(0)
+    now = status(open_run(ours.directory))
+    assert now["counts"] == {"succeeded": now["total"]}, "with the jobs that the checkpoint added; a group is one job"
+    assert {node["running"] for node in now["nodes"]} == {0}
     expected, found = files(theirs), files(ours)
     assert set(found) == set(expected)
     assert {name: found[name] for name in expected} == expected

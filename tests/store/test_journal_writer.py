@@ -65,8 +65,19 @@ def test_a_job_that_gets_another_reason_has_not_started_again(journal):
     assert started() == (2.0, "why")
     journal.add_change("run/1", 1, "running", "ada", "it is silent", 9.0, None)
     assert started() == (2.0, "it is silent")
+    journal.add_change("run/1", 1, "unreachable", "ada", "no route", 9.5, None)
+    assert started() == (2.0, "no route")
+    journal.add_change("run/1", 1, "running", "ada", "", 10.0, None)
+    assert started() == (2.0, ""), "its node has come back"
+    journal.add_change("run/1", 2, "queued", None, "lost", 10.5, None)
+    assert started() == (None, "lost")
     journal.add_change("run/1", 2, "running", "bob", "", 11.0, None)
     assert started() == (11.0, "")
+    journal.add_change("run/1", 2, "running", "bob", "adopted", 20.0, None)
+    journal.set_start("run/1", 5.0)
+    assert started() == (5.0, "adopted"), "an earlier controller has started it"
+    journal.add_change("run/1", 2, "succeeded", "bob", "", 21.0, None)
+    assert started() == (5.0, "")
 
 
 def test_a_locked_database_costs_little_time(journal):

@@ -36,11 +36,12 @@ def test_a_run_runs_as_long_as_its_controller_holds_the_lock(scene, tmp_path):
     pool = scene(node("ada"))
     pool.journal.set_facts(state="running")
     pool.submit(1)
+    pool.journal.set_node(pool.pool.nodes["ada"], 0.0)
     pool.journal.commit()
     reader = pool.reader(tmp_path)
     workdir = Workdir(tmp_path, "run")
     workdir.acquire()
-    assert status(reader)["state"] == "running"
+    assert status(reader)["state"] == "running" and status(reader)["nodes"][0]["running"] == 1
     workdir.release()
     assert status(reader)["state"] == "detached", "the controller was killed, and a job is unfinished"
     pool.journal.set_facts(state="detached")
@@ -49,6 +50,7 @@ def test_a_run_runs_as_long_as_its_controller_holds_the_lock(scene, tmp_path):
     pool.journal.set_facts(state="ended")
     pool.journal.commit()
     assert status(reader)["state"] == "ended"
+    assert status(reader)["nodes"][0]["running"] == 0, "the row of the node is older than the end of its last job"
 
 
 def test_the_time_left_follows_the_pace_so_far():

@@ -1,5 +1,6 @@
 """The rules in special cases: updates of the workflow, modules, names with braces, no matplotlib."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -80,7 +81,9 @@ rule mine:
     shell: "cp {{input}} {{output}}"
 """
     )
-    project.run(*LOCAL).expect(0)
+    text = project.run(*LOCAL).expect(0).text
+    shown = r"rule harbor_my-sweep.1_collect:\n    input: [^ ]+/x=1, [^ ]+/x=1, [^ ]+/x=2, \.\.\. \(4 more\)\n"
+    assert re.search(shown, text), "the log does not list all cases"
     assert ran(project) == ["1", "2"] and (project.directory / "copy").read_text().startswith("case,x,y\n")
 
 
@@ -121,6 +124,8 @@ def test_tables_of_any_size_and_cases_that_are_left_over(project):
         assert (project.directory / "results/s/results.csv").read_text() == "".join(want)
         left = "results/s/cases still holds 2 cases that the configuration no longer has: b, c"
         assert (left in run.text) == (count == 1)
+        if count == 3:
+            assert re.search(r"reason: Missing .*results.csv; Input files updated .*, \.\.\. \(3 more\)\n", run.text)
 
 
 def test_a_result_that_only_the_template_has_is_no_result(project):

@@ -21,6 +21,7 @@ FILES = (
     "scripts/collect.py",
     "scripts/command_line.py",
     "scripts/csv_table.py",
+    "scripts/job_lines.py",
     "scripts/plot.py",
     "scripts/processors.py",
     "scripts/src_stand_in.py",
@@ -48,6 +49,7 @@ HERE = directory_of_the_workflow()
 SCRIPTS = HERE / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+import job_lines
 import sweep_config
 import sweep_directories
 import sweep_file
@@ -90,6 +92,9 @@ if workflow.is_main_process:
 for SWEEP in SWEEPS.values():
     for WARNING in sweep_config.warnings(SWEEP):
         logger.warning(f"configuration: {WARNING}")
+
+
+logger.addFilter(job_lines.ShortLists(f"{name}_collect" for name in SWEEPS))
 
 
 def in_project(name):

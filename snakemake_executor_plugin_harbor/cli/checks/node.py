@@ -82,9 +82,6 @@ class _Node:
         yield from self.programs()
         for warning in self.facts.warnings:
             yield self.make("platform", "note", warning)
-        if self.answer.spec.workdir:
-            text = "its key workdir: has no effect yet, so the working directory must be there under the same path"
-            yield self.make("workdir", "warning", text, self.on_node("ls", "-ld", str(self.here.workdir)))
 
     def on_node(self, *words: str) -> str:
         """Return a command line that runs a command on the node."""

@@ -86,6 +86,14 @@ class ConnectErrors:
         prefix = f"node {options.target.name}: " + (f"jump host {options.target.host}: " if self.jump else "")
         return ConnectError(kind, prefix + why, hint or self.ssh_command("-v"), permanent)
 
+    def with_ignored_options(self, error: ConnectError) -> ConnectError:
+        """Return the error of paramiko. If it may be due to options that paramiko ignores, the error names them."""
+        ignored = ", ".join(self.options.only_openssh)
+        if not ignored:
+            return error
+        message = f"{error.message}. The ssh configuration has {ignored}, which only the ssh program understands"
+        return ConnectError(error.kind, message, USE_OPENSSH, error.permanent)
+
     def not_connected(self, kind: str, detail: str = "", hint: str | None = None) -> ConnectError:
         """Return the error for a connection that was not made, or that ended before the login."""
         options, temporary = self.options, False

@@ -18,6 +18,14 @@ ALIVE_INTERVAL_S = 15
 """Keepalive messages have this interval, if the configuration has no ServerAliveInterval."""
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+ONLY_OPENSSH = {
+    "proxyusefdpass": "ProxyUseFdpass",
+    "pkcs11provider": "PKCS11Provider",
+    "knownhostscommand": "KnownHostsCommand",
+    "bindaddress": "BindAddress",
+    "bindinterface": "BindInterface",
+}
+"""paramiko ignores these options. So a connection by paramiko may fail where the ssh program connects."""
 _STRICTNESS = {"accept-new": "accept-new", "false": "no", "no": "no", "off": "no"}
 
 
@@ -49,6 +57,8 @@ class HostOptions:
     family: socket.AddressFamily
     proxy_jump: tuple[str, ...]
     proxy_command: str | None
+    only_openssh: tuple[str, ...]
+    """These are the options of the host that paramiko ignores."""
 
     @property
     def known_name(self) -> str:
@@ -94,6 +104,7 @@ def host_options(target: Target, settings: SshSettings, values: Mapping[str, Seq
         family=_FAMILIES.get(config.first("addressfamily"), socket.AF_UNSPEC),
         proxy_jump=config.comma_list("proxyjump"),
         proxy_command=config.expand(config.first("proxycommand")) or None,
+        only_openssh=tuple(name for key, name in ONLY_OPENSSH.items() if config.first(key).lower() not in ("", "no")),
     )
 
 

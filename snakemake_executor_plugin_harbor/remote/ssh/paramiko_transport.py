@@ -52,7 +52,11 @@ class ParamikoTransport:
         logging.getLogger("paramiko").setLevel(logging.CRITICAL)
         try:
             options = read_host_options(self._target, self._settings)
-            return self._start_command(self._connect(options, ()), ConnectErrors(options), command)
+            errors = ConnectErrors(options)
+            try:
+                return self._start_command(self._connect(options, ()), errors, command)
+            except ConnectError as error:
+                raise errors.with_ignored_options(error) from error
         except BaseException as error:
             closed = self._closed
             self.close()
@@ -89,6 +93,8 @@ class ParamikoTransport:
         errors = ConnectErrors(options, jump=bool(route))
         if len(route) > MAX_JUMPS:
             raise errors.error("config", f"there are more than {MAX_JUMPS} jump hosts, so ProxyJump leads in a circle")
+        if options.proxy_command and "ProxyUseFdpass" in options.only_openssh:
+            raise errors.error("config", "its ProxyCommand passes a socket on, which paramiko cannot take", USE_OPENSSH)
         jump_host = self._connect_jump_host(options, route)
         with server_limit(options.hostname, options.port).hold(STALLED_S, self._first) as hold_for:
             sock = self._dial(options, errors, jump_host)
