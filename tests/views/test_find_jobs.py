@@ -111,7 +111,7 @@ def test_explain_says_how_long_a_job_waits_for_a_silent_node(journal, capsys):
 @pytest.mark.parametrize("command", [["cancel", "c09"], ["forget", "ada"], ["cancel", "--rule", "slow_run"]])
 def test_without_a_run_nothing_can_be_cancelled(journal, capsys, command):
     assert main(command) == 1
-    assert "no run is going on here" in capsys.readouterr().err
+    assert "no run goes on here" in capsys.readouterr().err
 
 
 def test_cancel_wants_a_name(journal, capsys):
