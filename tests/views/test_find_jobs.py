@@ -64,9 +64,7 @@ def test_an_ambiguous_name_lists_the_jobs_and_a_name_that_is_none(journal, tmp_p
 
 
 def test_a_wrong_name_is_answered_with_similar_ones(journal, tmp_path):
-    with pytest.raises(
-        HarborError, match=r"no job 'c90'. Did you mean c10 or c09\? .* handed over 4 of 40 jobs so far"
-    ):
+    with pytest.raises(HarborError, match=r"no job 'c90'. Did you mean c10 or c09\?"):
         find_jobs(open_run(tmp_path), "c90")
 
 
