@@ -8,6 +8,7 @@ from ..core.spelling import closest
 from ..errors import HarborError
 from ..remote.connection import SILENCE_S
 from ..run.dispatcher import Dispatcher
+from .job_requests import JobRequests
 
 DRAIN_S = 5.0
 """The answer to `drain`, `resume` and `forget` waits at most this long for the node's new state."""
@@ -21,17 +22,17 @@ class ControlRequests:
         dispatcher: Dispatcher,
         detach: Callable[[], int],
         stop: Callable[[bool], object],
-        cancel: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        jobs: JobRequests,
         has_begun: Callable[[], bool],
     ) -> None:
         """`detach` leaves the jobs to a later run and returns their number. `stop` starts no more jobs, and with True
-        it ends those that run. `cancel` answers requests to end jobs. `has_begun` says whether nodes are ready and
-        every job fits on one of them.
+        it ends those that run. `jobs` answers requests about jobs by their names. `has_begun` says whether nodes are
+        ready and every job fits on one of them.
         """
         self._dispatcher = dispatcher
         self._detach = detach
         self._stop = stop
-        self._cancel = cancel
+        self._jobs = jobs
         self._has_begun = has_begun
 
     def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -54,7 +55,9 @@ class ControlRequests:
             case "forget":
                 return {"state": self._forget(request)}
             case "cancel":
-                return self._cancel(request)
+                return self._jobs.cancel(request)
+            case "find":
+                return self._jobs.find(request)
         raise HarborError(
             f"the running controller does not know the request {request.get('op')!r}. It may be of another version."
         )

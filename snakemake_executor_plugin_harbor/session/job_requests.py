@@ -1,10 +1,10 @@
-"""Answers to `harbor cancel`."""
+"""Answers to requests about jobs by their names, also about those that Snakemake has not handed over yet."""
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..core.job_names import NamedJob, are_one_case, full_name, listing, suggestions, with_name, with_number
+from ..core.job_names import NamedJob, are_one_case, full_name, listing, matching, suggestions, with_name, with_number
 from ..errors import HarborError
 from ..jobs.cancellation import Cancellation
 from ..snakemake_internals import scheduler
@@ -18,6 +18,12 @@ class JobRequests:
         self._workflow = workflow
         self._cancellation = cancellation
         self._info = info
+
+    def find(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the jobs that have not ended and have this name, and names that the user may have meant."""
+        name = str(request.get("name"))
+        jobs = self._cancellation.jobs() if scheduler.is_built(self._workflow) else []
+        return {"jobs": [str(job) for job in matching(jobs, name)], "meant": suggestions(jobs, name)}
 
     def cancel(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """End jobs by their names, and all jobs of rules. Raises HarborError, and ends none, if a name is wrong."""

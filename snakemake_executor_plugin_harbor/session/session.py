@@ -141,9 +141,7 @@ class Session:
         """Connect, and wait until nodes are ready and every job is known to fit on one of them."""
         self._dispatcher.start(self._client)
         jobs = JobRequests(self._workflow, self._cancellation, self._info)
-        requests = ControlRequests(
-            self._dispatcher, self._ending.detach, self._signals.stop, jobs.cancel, lambda: self._begun
-        )
+        requests = ControlRequests(self._dispatcher, self._ending.detach, self._signals.stop, jobs, lambda: self._begun)
         self._control = Control(self._files.journal.directory, requests.answer)
         ready = wait_for_nodes(
             self._dispatcher,

@@ -32,7 +32,7 @@ def ask(directory: Path, request: Mapping[str, Any]) -> dict[str, Any]:
                 answer = json.loads(stream.readline())
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise HarborError(
-                "no run is going on here. Jobs that the last run left on nodes are adopted by the next one.",
+                "no run goes on here. Jobs that the last run left on nodes are adopted by the next one.",
                 "snakemake --executor harbor ...   # the same command again",
             ) from error
         except (OSError, ValueError) as error:

@@ -17,9 +17,12 @@ from ..core.job_names import (
     with_number,
 )
 from ..errors import HarborError
+from ..store.control_socket import ask
 from ..store.journal_reader import JOBS, JournalReader
 
 Row = dict[str, Any]
+SHOWN = 5
+"""An error names at most this many jobs."""
 
 
 def named(row: Row) -> NamedJob:
@@ -74,12 +77,24 @@ def ambiguous(jobs: Sequence[NamedJob], name: str, command: str) -> HarborError:
 
 
 def _no_such_job(reader: JournalReader, jobs: Iterable[NamedJob], name: str) -> HarborError:
-    known = list(jobs)
-    meant = suggestions(known, name)
-    total = reader.facts().get("total") or 0
-    text = f"run {reader.run} has no job {name!r}."
-    if meant:
-        text += f" Did you mean {' or '.join(meant)}?"
-    if len(known) < total:
-        text += f" Snakemake has handed over {len(known)} of {total} jobs so far, and the others cannot be found yet."
-    return HarborError(text, "harbor status --json")
+    later, meant = _ask_controller(reader, name)
+    if later:
+        shown = ", ".join(later[:SHOWN]) + (", ..." if len(later) > SHOWN else "")
+        return HarborError(
+            f"Snakemake has not handed over {shown} yet. It waits for inputs, or for room in harbor's queue.",
+            "harbor status",
+        )
+    meant = suggestions(jobs, name) or meant
+    did_you_mean = f" Did you mean {' or '.join(meant)}?" if meant else ""
+    return HarborError(f"run {reader.run} has no job {name!r}.{did_you_mean}", "harbor status --json")
+
+
+def _ask_controller(reader: JournalReader, name: str) -> tuple[list[str], list[str]]:
+    """Return what the running controller knows: jobs with this name that are not in the journal yet, and other names
+    that the user may have meant.
+    """
+    try:
+        answer = ask(reader.path.parent, {"op": "find", "name": name})
+    except HarborError:
+        return [], []
+    return answer["jobs"], answer["meant"]

@@ -49,6 +49,6 @@ def test_a_client_that_misbehaves_harms_no_other(control, tmp_path, sent):
 def test_without_a_controller_the_command_says_what_to_do(control, tmp_path):
     control.close()
     assert not (tmp_path / NAME).exists()
-    with pytest.raises(HarborError, match="no run is going on here") as error:
+    with pytest.raises(HarborError, match="no run goes on here") as error:
         ask(tmp_path, {"op": "read"})
     assert "the same command again" in str(error.value)

@@ -1,5 +1,7 @@
 """Requests of the `harbor` command, answered by a run with a real node."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from snakemake_executor_plugin_harbor.errors import HarborError
@@ -16,7 +18,7 @@ def answer(start, stopped):
     run = start("2/localhost")
     assert run.dispatcher.wait(lambda now: now.slots > 0, 30)
     return ControlRequests(
-        run.dispatcher, lambda: 7, stopped.append, lambda request: {"jobs": request["names"]}, lambda: True
+        run.dispatcher, lambda: 7, stopped.append, SimpleNamespace(cancel=dict, find=dict), lambda: True
     ).answer
 
 
@@ -37,8 +39,9 @@ def test_a_node_that_is_connected_is_not_given_up(answer):
     assert "Try: harbor drain localhost" in str(caught.value)
 
 
-def test_jobs_are_cancelled(answer):
-    assert answer({"op": "cancel", "names": ["c09"]}) == {"jobs": ["c09"]}
+@pytest.mark.parametrize("op", ["cancel", "find"])
+def test_requests_about_jobs_are_passed_on(answer, op):
+    assert answer({"op": op, "names": ["c09"]}) == {"op": op, "names": ["c09"]}
 
 
 def test_detach_returns_the_number_of_jobs(answer):

@@ -50,6 +50,8 @@ def test_cancelled_cases_end_and_the_others_go_on(project, pool):
     queued = next(case for case in waiting if case in handed_over)
     later = next(case for case in waiting if case not in handed_over)
 
+    told = work.harbor("explain", later).stderr
+    assert f"(slow_run case={later})" in told and f"(slow_post case={later}) yet. It waits for inputs" in told
     told = work.harbor("cancel", "slow_run").stderr
     assert "jobs have the name 'slow_run', so none was cancelled" in told and "harbor cancel --rule slow_run" in told
     assert "Did you mean" in work.harbor("cancel", running[0], "slow_rum").stderr
@@ -77,7 +79,7 @@ def test_cancelled_cases_end_and_the_others_go_on(project, pool):
     assert counts["cancelled"] == 4 and "failed" not in counts
     told = work.harbor("status").stdout
     assert f"(slow_run case={running[0]}) on node1: cancelled by the user" in " ".join(told.split())
-    assert "no run is going on here" in work.harbor("cancel", "c1").stderr
+    assert "no run goes on here" in work.harbor("cancel", "c1").stderr
 
 
 def test_without_keep_going_a_cancelled_job_ends_the_run(project, pool):

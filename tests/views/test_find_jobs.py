@@ -64,9 +64,7 @@ def test_an_ambiguous_name_lists_the_jobs_and_a_name_that_is_none(journal, tmp_p
 
 
 def test_a_wrong_name_is_answered_with_similar_ones(journal, tmp_path):
-    with pytest.raises(
-        HarborError, match=r"no job 'c90'. Did you mean c10 or c09\? .* handed over 4 of 40 jobs so far"
-    ):
+    with pytest.raises(HarborError, match=r"no job 'c90'. Did you mean c10 or c09\?"):
         find_jobs(open_run(tmp_path), "c90")
 
 
@@ -111,7 +109,7 @@ def test_explain_says_how_long_a_job_waits_for_a_silent_node(journal, capsys):
 @pytest.mark.parametrize("command", [["cancel", "c09"], ["forget", "ada"], ["cancel", "--rule", "slow_run"]])
 def test_without_a_run_nothing_can_be_cancelled(journal, capsys, command):
     assert main(command) == 1
-    assert "no run is going on here" in capsys.readouterr().err
+    assert "no run goes on here" in capsys.readouterr().err
 
 
 def test_cancel_wants_a_name(journal, capsys):
