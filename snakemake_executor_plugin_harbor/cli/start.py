@@ -145,7 +145,7 @@ def _report_begin(started: Started) -> None:
     assert started.reader is not None
     print(f"harbor: run {started.reader.run} goes on without this terminal, in {started.how}.")
     if started.how.endswith("own") and Path("/run/systemd/system").exists():
-        print("  loginctl enable-linger   # is necessary before, if logins here end all processes at logout")
+        print("  loginctl enable-linger # before the next start, if a logout ends all of your processes here")
     directory = started.directory()
     if directory != Path.cwd():
         print(f"  cd {shlex.quote(str(directory))}")

@@ -1,6 +1,5 @@
 """The ways in which a run ends: all jobs are cancelled, no more jobs start, jobs are left running, or harbor failed."""
 
-import os
 import threading
 import traceback
 from functools import partial
@@ -94,8 +93,7 @@ class Ending:
         """
         if not scheduler.is_built(self._workflow):
             raise HarborError(
-                "the run still waits for its first node, and no job has been started. Ctrl-C ends it, or "
-                f"kill -INT {os.getpid()}."
+                "the run still waits for its first node, and no job has been started.", "harbor stop   # ends it"
             )
         self._detached = True
         self.halt()

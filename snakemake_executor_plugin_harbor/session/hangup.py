@@ -42,7 +42,8 @@ class Output:
 
     def watch(self, logger: Any) -> None:
         """Watch from now on. `logger` is Snakemake's logger, whose handlers have kept the streams."""
-        readers = [number for number in (1, 2) if _has_reader(number)]
+        # A terminal is a device, and isatty() would not recognize one that is closed already. `tee` reads from a pipe.
+        readers = [number for number in (1, 2) if _leads_to(number, stat.S_ISCHR, stat.S_ISFIFO, stat.S_ISSOCK)]
         if not readers:
             return
         for name in ("stdout", "stderr"):
@@ -53,7 +54,7 @@ class Output:
                 for handler in logger.handlers:
                     if isinstance(handler, logging.StreamHandler) and handler.stream is stream:
                         handler.setStream(kept)
-        watched = [0, *readers] if os.isatty(0) else readers
+        watched = [0, *readers] if _leads_to(0, stat.S_ISCHR) else readers
         threading.Thread(target=self._watch, args=(watched,), name="harbor-output", daemon=True).start()
 
     def redirect(self, number: int) -> None:
@@ -103,7 +104,8 @@ class _Stream:
             return self._stream.write(text)
         except OSError as error:
             self._go_on(error)
-            return len(text)
+            # An unbuffered stream (PYTHONUNBUFFERED) keeps nothing, and others have written it by now.
+            return self._stream.write(text) if getattr(self._stream, "write_through", False) else len(text)
 
     def flush(self) -> None:
         try:
@@ -112,7 +114,7 @@ class _Stream:
             self._go_on(error)
 
     def _go_on(self, error: OSError) -> None:
-        """The text is still in the stream's buffer, so flushing writes it."""
+        """Redirect the stream. What it could not write is still in its buffer, so flushing writes it."""
         if error.errno not in GONE:
             raise error
         self._redirect(self._stream.fileno())
@@ -128,13 +130,12 @@ def log_file(logger: Any) -> Path | None:
     return Path(paths[0]) if paths else None
 
 
-def _has_reader(number: int) -> bool:
-    """Return whether a descriptor leads to a terminal, or to another process such as `tee`."""
+def _leads_to(number: int, *kinds: Callable[[int], bool]) -> bool:
     try:
         mode = os.fstat(number).st_mode
     except OSError:
         return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(number)
+    return any(kind(mode) for kind in kinds)
 
 
 def _number(stream: Any) -> int | None:

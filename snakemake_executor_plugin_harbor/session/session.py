@@ -60,7 +60,7 @@ class Session:
         self.sources = self._files.sources
         self._begun = False
         try:
-            self._go_on_without_terminal()
+            self._be_ready_for_hangup()
             self._build()
         except BaseException:
             self._files.release()
@@ -71,18 +71,14 @@ class Session:
             self.close("failed")
             raise
 
-    def _go_on_without_terminal(self) -> None:
-        """Ignore a closed terminal from now on, and note where the output is."""
+    def _be_ready_for_hangup(self) -> None:
+        """Note where the output is, and be ready for a closed terminal from now on."""
         files, log = self._files, log_file(self._logger)
         workdir, run = files.workdir.workdir, files.workdir.run
         files.journal.set_facts(log=str(log) if log else None, output=is_output_log(workdir))
-        if self._config.on_hangup != "continue":
-            return
-        ignore_hangup()
-        text = (
-            "the terminal or the reader of the output is gone, and the run goes on. harbor attach shows the output "
-            f"({output_log(workdir)}), and harbor stop ends the run."
-        )
+        if self._config.on_hangup == "continue":
+            ignore_hangup()
+        text = f"the terminal is gone, and the output goes on in {output_log(workdir)}. harbor attach shows it."
         Output(lambda: continue_in_output_log(workdir, run, log), lambda: self._info(text)).watch(self._logger)
 
     def _build(self) -> None:

@@ -111,7 +111,13 @@ def test_a_run_goes_on_when_its_terminal_is_closed(work, pool, into_tee):
     assert work.files("out/*") == ["0", "1", "2", "3"] and work.files("table")
     text = output_log(work).read_text()
     assert re.match(r"harbor: run \S+ has lost its terminal", text)
-    for said in ("1 of 1 nodes ready", "the run goes on", "by a local rule", "printed at the end", "Complete log"):
+    for said in (
+        "1 of 1 nodes ready",
+        "the output goes on in",
+        "by a local rule",
+        "printed at the end",
+        "Complete log",
+    ):
         assert said in text, text
     assert "rror" not in text, text
     if into_tee:
