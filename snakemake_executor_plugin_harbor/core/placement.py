@@ -85,7 +85,8 @@ def rank_of(request: Request, node: NodeView, free: FreeResources, shunned: bool
 def placement_on(node: NodeView, request: Request, free: FreeResources, shunned: bool, possible: int) -> Placement:
     """Return the placement on the chosen node. `possible` is the number of nodes that could ever hold the job."""
     if free.cores_with_tolerance < request.cores:
-        why = f"it ran none of our jobs for {STARVATION_S:.0f} s, so it takes one though other people keep it busy"
+        left = f"{max(0.0, free.cores):.1f} of {node.slots} cores are left, and the job needs {request.cores}"
+        why = f"it ran none of our jobs for {STARVATION_S:.0f} s, so it takes one though {left}"
     else:
         most = f"the most of {possible} nodes" if possible > 1 else "and no other node can ever hold the job"
         why = f"{free.cores:.1f} of {node.slots} cores left, {most}"

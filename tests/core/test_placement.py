@@ -90,7 +90,10 @@ def test_refusal_says_why(view, request_, text, forever):
 def test_nobody_starves_but_a_visitor_is_left_alone():
     busy = node("a", cores=2, busy=2.0)
     assert isinstance(place(Request(), pool(busy), Policy(), now=STARVATION_S - 1), Refusal)
-    assert chosen(place(Request(), pool(busy), Policy(), now=STARVATION_S)) == "a"
+    placed = place(Request(), pool(busy), Policy(), now=STARVATION_S)
+    assert chosen(placed) == "a" and placed.why.startswith(
+        "it ran none of our jobs for 30 s, so it takes one though 0.0 "
+    )
     busy.load = Load(busy=2.0, users=("somebody",))
     assert isinstance(place(Request(), pool(busy), Policy(), now=1e6), Refusal)
 
