@@ -73,11 +73,9 @@ def _directories(case: str) -> list[str]:
     if not found:
         known = sorted({file.stem for place in logs for file in place.glob("*.log")})
         close = difflib.get_close_matches(case, known, n=1)
+        new = f"snakemake --config only={shlex.quote(case)}   # and your other options; it starts a case that is new"
         raise HarborError(
-            f"no case {case!r} has begun in {Path.cwd()}.",
-            f"harbor rerun {shlex.quote(close[0])}"
-            if close
-            else f"snakemake --config only={shlex.quote(case)}   # and your other options: it starts cases that are new",
+            f"no case {case!r} has begun in {Path.cwd()}.", f"harbor rerun {shlex.quote(close[0])}" if close else new
         )
     return found
 
