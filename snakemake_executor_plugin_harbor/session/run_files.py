@@ -8,6 +8,7 @@ from typing import Any
 from ..jobs import start_files
 from ..jobs.source_files import SourceFiles
 from ..snakemake_internals import dag
+from ..snakemake_internals import settings as snakemake_settings
 from ..store.attempt_notes import AttemptNotes
 from ..store.journal_writer import Journal
 from ..store.workdir import Workdir, new_run, typed_workdir
@@ -49,6 +50,7 @@ class RunFiles:
             },
             lost_after=settings.lost_after,
             fence_wait=settings.fence_wait,
+            options=snakemake_settings.typed_options(workflow),
             total=dag.count_for_nodes(workflow),
         )
 

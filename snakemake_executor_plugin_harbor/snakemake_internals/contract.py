@@ -238,6 +238,8 @@ NAMES: tuple[Name, ...] = (
     *_all(f"{SETTINGS}:ExecutionSettings", "remove the files of captured commands", "cleanup_scripts"),
     *_all(WORKFLOW, "set the variables of `envvars:`", "envvars"),
     *_all(WORKFLOW, "pass options to a Snakemake on a node", "overwrite_workdir", "overwrite_configfiles"),
+    *_all(WORKFLOW, "say how to run cases again", "dag_settings"),
+    *_all(f"{SETTINGS}:DAGSettings", "say how to run cases again", "targets"),
     *_all(WORKFLOW, "read options", "workflow_settings", "resource_settings", "output_settings", kind=Kind.INSTANCE),
     *_all(WORKFLOW, "print errors of jobs", "linemaps"),
     *_all(

@@ -1,6 +1,7 @@
 """Reads settings of the command line and the Snakefile that the plugin interfaces do not promise."""
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +25,12 @@ def environment_variables(workflow: Any) -> dict[str, str]:
 def directory_option(workflow: Any) -> str | None:
     """The working directory, if the user gave --directory."""
     return os.getcwd() if workflow.overwrite_workdir is not None else None
+
+
+def typed_options(workflow: Any) -> list[str]:
+    """The options that the user typed, without the targets."""
+    targets = workflow.dag_settings.targets
+    return [word for word in sys.argv[1:] if word not in targets]
 
 
 def config_files(workflow: Any) -> list[str]:

@@ -197,7 +197,7 @@ KEYS = [
     ({"mem": "2GB"}, "s.mem: unknown key; write mem_mb: 2000"),
     ({"mem": 2000}, "s.mem: unknown key; write mem_mb: 2000"),
     ({"memory": "1.5 GiB"}, "s.memory: unknown key; write mem_mb: 1611"),
-    ({"mem_mb": "2GB"}, 's.mem_mb: expected integer, got "2GB"; write mem_mb: 2000'),
+    ({"mem_mb": "2GB"}, "s.mem_mb: '2GB' is no number; write mem_mb: 2000"),
     ({"mem": "much"}, "s.mem: unknown key; write mem_mb: NUMBER, in MB"),
     ({"disk": "10G"}, "s.disk: unknown key; write disk_mb: 10000"),
     ({"walltime": "2h"}, 's.walltime: unknown key; did you mean "runtime"?'),

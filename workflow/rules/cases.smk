@@ -83,7 +83,7 @@ for SWEEP in SWEEPS.values():
             f"results/{SWEEP.name}/logs/run/{{case}}.log",
         conda:
             "../envs/sweep.yaml"
-        threads: SWEEP.threads
+        threads: threads_of(SWEEP)
         resources:
             **resources_of(SWEEP),
         params:

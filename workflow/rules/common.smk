@@ -21,6 +21,7 @@ FILES = (
     "scripts/collect.py",
     "scripts/command_line.py",
     "scripts/csv_table.py",
+    "scripts/expressions.py",
     "scripts/job_lines.py",
     "scripts/plot.py",
     "scripts/processors.py",
@@ -31,7 +32,9 @@ FILES = (
     "scripts/sweep_directories.py",
     "scripts/sweep_file.py",
     "scripts/sweep_lines.py",
+    "scripts/sweep_resources.py",
     "scripts/sweep_schema.py",
+    "scripts/sweep_selection.py",
     "scripts/sweep_template.py",
 )
 
@@ -53,7 +56,9 @@ import job_lines
 import sweep_config
 import sweep_directories
 import sweep_file
+import sweep_resources
 import sweep_schema
+import sweep_selection
 import sweep_template
 
 
@@ -61,6 +66,21 @@ def fail(message):
     """End with one sentence. Snakemake would show an exception with places in our files, which do not help users."""
     logger.error(f"configuration: {message.rstrip('; ')}")
     sys.exit(1)
+
+
+def only():
+    """Return which cases are to run.
+
+    The typed text counts, because Snakemake removes quotes and leading zeros from it. Snakemakes that run single jobs
+    do not get it: they do not need it, and Snakemake cannot pass on a text with both kinds of quotes.
+    """
+    if not hasattr(workflow, "harbor_only"):
+        given = workflow.config_settings.config_args or []
+        typed = [each for each in given if each.startswith("only=")]
+        for each in typed:
+            given.remove(each)
+        workflow.harbor_only = typed[-1].removeprefix("only=") if typed else None
+    return config.get("only") if workflow.harbor_only is None else workflow.harbor_only
 
 
 try:
@@ -72,6 +92,7 @@ try:
         yaml.safe_load((HERE / "schemas/config.schema.yaml").read_text()),
         ask=workflow.is_main_process,
     )
+    SELECTED = sweep_selection.select(only(), SWEEPS)
 except sweep_config.SweepError as error:
     fail(str(error))
 
@@ -132,10 +153,18 @@ wildcard_constraints:
 
 
 def all_results():
-    """Return the table of every sweep, and its plot if one is configured and can be drawn."""
-    tables = [f"results/{name}/results.csv" for name in SWEEPS]
-    plots = [f"results/{name}/plot.svg" for name, sweep in SWEEPS.items() if sweep.plot]
-    return tables + (plots if CAN_PLOT else [])
+    """Return the table of every sweep, and its plot if one is configured and can be drawn.
+
+    If only a part of a sweep's cases is selected, return their ends, because a table of a part would pass for the whole.
+    """
+    wanted = []
+    for name, sweep in SWEEPS.items():
+        if sweep_selection.is_part(sweep, SELECTED):
+            wanted += ends_of(sweep, SELECTED[name])
+        elif SELECTED[name]:
+            wanted.append(f"results/{name}/results.csv")
+            wanted += [f"results/{name}/plot.svg"] if sweep.plot and CAN_PLOT else []
+    return wanted
 
 
 def always(value):
@@ -185,9 +214,38 @@ def request_of(sweep):
     return sweep_config.request_file(sweep, "{case}") if sweep.pre_class else []
 
 
+def reserved_by(sweep):
+    """Return a function of wildcards that returns what the case reserves."""
+    first = sweep.cases[0].name
+
+    def given(wildcards):
+        # `params` refuses a case that does not exist.
+        return sweep.reserved.get(wildcards.case, sweep.reserved[first])
+
+    return given
+
+
+def threads_of(sweep):
+    reserved = reserved_by(sweep)
+
+    def threads(wildcards):
+        return reserved(wildcards).get("threads", 1)
+
+    return threads
+
+
 def resources_of(sweep):
-    resources = sweep_config.rule_resources(sweep)
-    return {key: always(value) for key, value in resources.items()}
+    """Return a function of wildcards for each resource that the rule states."""
+    reserved = reserved_by(sweep)
+
+    def resource(key):
+        def given(wildcards):
+            return sweep_resources.rule_resources(reserved(wildcards))[key]
+
+        return given
+
+    keys = sweep_resources.rule_resources(sweep.reserved[sweep.cases[0].name])
+    return {key: resource(key) for key in keys}
 
 
 def step_of(sweep, name):
@@ -216,6 +274,13 @@ def table_of(sweep):
     return given
 
 
+def parts():
+    """Yield a line for each sweep of which a part is selected."""
+    for name, sweep in SWEEPS.items():
+        if sweep_selection.is_part(sweep, SELECTED):
+            yield f"only: {len(SELECTED[name])} of {len(sweep.cases)} cases of {name} are selected"
+
+
 def left_over():
     """Yield a line for each sweep that has cases of earlier configurations in its results."""
     for name, sweep in SWEEPS.items():
@@ -238,11 +303,25 @@ def marker(sweep, name):
     return f"results/{sweep.name}/.steps/{name}/{{case}}"
 
 
-def ends_of(sweep):
-    """Return the files that the last step of every case makes."""
+def ends_of(sweep, cases):
+    """Return the files that the last step of these cases makes."""
     if sweep.post:
         ends = [marker(sweep, "post")]
     else:
         last = "post" if sweep.post_class else "run"
         ends = [marker(sweep, last), case_directory(sweep)]
-    return [end.format(case=case.name) for case in sweep.cases for end in ends]
+    return [end.format(case=case.name) for case in cases for end in ends]
+
+
+def collected(sweep):
+    """Return the ends of all cases, or a function that refuses the table if only a part of them is selected."""
+    if not sweep_selection.is_part(sweep, SELECTED):
+        return ends_of(sweep, sweep.cases)
+
+    def refused(wildcards):
+        fail(
+            f"only: {len(SELECTED[sweep.name])} of {len(sweep.cases)} cases of {sweep.name} are selected, and"
+            f" results/{sweep.name}/results.csv holds all\n  Try: leave `only` out, or type the target `all`"
+        )
+
+    return refused

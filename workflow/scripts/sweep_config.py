@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import sweep_lines
+import sweep_resources
 from sweep_cases import SURROGATE, Case, SweepError, cases_of
 from sweep_directories import check_directories, class_file, placed
 from sweep_schema import guess, plain, validate
 from sweep_template import check_template, template_listing
 
 SCRIPT = re.compile(r"\S+\.(py|sh|R|r|pl|rb|jl)")
-RESOURCES = ("mem_mb", "disk_mb", "runtime", "gpu", "node", "constraint", "progress", "stall_after")
 LOGS = ("stdout", "stderr")
 # A specification of a table that no configuration has used for this time (seconds) is removed.
 FORGOTTEN = 30 * 86400
@@ -45,8 +45,8 @@ class Sweep:
     pre: tuple[str, str] | None
     post: tuple[str, str] | None
     result: str | None
-    threads: int
-    resources: Mapping[str, Any] = field(default_factory=dict)
+    # What each case reserves, by its name and the resource's.
+    reserved: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     plot: Mapping[str, str] | None = None
     pre_class: str | None = None
     post_class: str | None = None
@@ -85,20 +85,6 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any], ask: bool = True)
     return sweeps
 
 
-def rule_resources(sweep: Sweep) -> dict[str, Any]:
-    """Return the resources of a sweep as a rule states them, so that harbor and Slurm understand the same.
-
-    Slurm joins the features of `constraint` by `&`, and harbor takes commas, blanks and `&`. Snakemake's Slurm plugin
-    takes `node` for a number of nodes if there is no `nodes`, and it passes `slurm_extra` to sbatch.
-    """
-    resources = dict(sweep.resources)
-    if "constraint" in resources:
-        resources["constraint"] = "&".join(re.findall(r"[^\s,&]+", resources["constraint"]))
-    if "node" in resources:
-        resources |= {"nodes": 1, "slurm_extra": f"--nodelist={shlex.quote(resources['node'])}"}
-    return resources
-
-
 # --- one sweep ----------------------------------------------------------------------------------------------------
 
 
@@ -114,16 +100,16 @@ def _sweep(name: str, entry: Mapping[str, Any], ask: bool) -> Sweep:
     if template:
         check_template(f"{where}.template", template, f"results/{name}")
     listed = cases_of(where, entry)
+    cases = placed(name, entry, listed, ask)
     sweep = Sweep(
         name=name,
         template=template,
-        cases=placed(name, entry, listed, ask),
+        cases=cases,
         run=(entry["run"],) if isinstance(entry["run"], str) else tuple(entry["run"]),
         pre=_processor(f"{where}.pre", entry.get("pre")),
         post=_processor(f"{where}.post", entry.get("post")),
         result=_result(where, entry.get("result")),
-        threads=entry.get("threads", 1),
-        resources={key: entry[key] for key in RESOURCES if key in entry},
+        reserved=sweep_resources.reserved(where, entry, cases),
         plot=entry.get("plot"),
         pre_class=entry.get("pre_class"),
         post_class=entry.get("post_class"),
@@ -132,7 +118,6 @@ def _sweep(name: str, entry: Mapping[str, Any], ask: bool) -> Sweep:
     )
     class_file(f"{where}.post_class", sweep.post_class)
     _check_progress(where, entry.get("progress"))
-    _check_runtime(where, entry.get("runtime"))
     if sweep.plot and not sweep.result:
         for key, column in sweep.plot.items():
             if column not in ("case", *sweep.parameters):
@@ -242,24 +227,15 @@ def _check_progress(where: str, pattern: str | None) -> None:
         raise SweepError(f"{where}.progress: {pattern!r} has {amount}; it needs two, done and total")
 
 
-def _check_runtime(where: str, runtime: int | str | None) -> None:
-    """Check the runtime now, because Snakemake reads it only when the first jobs have run."""
-    from humanfriendly import InvalidTimespan, parse_timespan
-
-    try:
-        parse_timespan(str(runtime or 1))
-    except InvalidTimespan:
-        raise SweepError(f"{where}.runtime: {runtime!r} is no time span; 90 (minutes), 2h and 1d are") from None
-
-
 def warnings(sweep: Sweep) -> list[str]:
     """Yield warnings about what is allowed but looks like a mistake, such as `{seed}` without a parameter seed."""
     found = list(sweep_lines.warnings(sweep.lines(), sweep.parameters))
-    given = {*sweep.resources, *(["threads"] if sweep.threads > 1 else [])}
-    for name in ("threads", *RESOURCES):
+    given = sweep.reserved[sweep.cases[0].name]
+    for name in (*sweep_resources.LEAST, *sweep_resources.TEXTS):
         if name in sweep.parameters and name not in given:
             found.append(
-                f"{name}: there is a parameter of this name, which reserves nothing; write {name}: NUMBER here"
+                f'{name}: there is a parameter of this name, which reserves nothing; write {name}: "{{{name}}}" here'
+                " if each case shall reserve its own"
             )
     requested = {case.request[0] for case in sweep.cases}
     silent = [name for name in sweep.listed if sweep.pre_class and name not in requested]

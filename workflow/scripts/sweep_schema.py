@@ -59,9 +59,7 @@ def _sentence(error: Any) -> str:
     if error.validator == "type":
         wanted = error.validator_value
         names = " or ".join(TYPES[name] for name in ([wanted] if isinstance(wanted, str) else wanted) if name in TYPES)
-        key = str(error.absolute_path[-1]) if error.absolute_path else ""
-        hint = f"; write {key}: {_megabytes(error.instance)}" if key in ("mem_mb", "disk_mb") else ""
-        return f"{where}: expected {names}, got {json.dumps(error.instance, default=str)}{hint}"
+        return f"{where}: expected {names}, got {json.dumps(error.instance, default=str)}"
     if error.validator in ("minItems", "minProperties", "minLength"):
         return f"{where}: must not be empty"
     if error.validator == "minimum":
@@ -89,11 +87,11 @@ def _instead(word: str, value: Any, known: list[str]) -> str:
     if key not in known:
         return guess(word, known) or f"known are {', '.join(known)}"
     if key in ("mem_mb", "disk_mb"):
-        return f"write {key}: {_megabytes(value)}"
+        return f"write {key}: {megabytes(value)}"
     return f'did you mean "{key}"?'
 
 
-def _megabytes(value: Any) -> str:
+def megabytes(value: Any) -> str:
     """Return a text such as `2GB` in MB, as Snakemake counts them."""
     from humanfriendly import InvalidSize, parse_size
 
