@@ -22,6 +22,9 @@ FILES = (
     "scripts/command_line.py",
     "scripts/csv_table.py",
     "scripts/plot.py",
+    "scripts/plot_columns.py",
+    "scripts/plot_data.py",
+    "scripts/plot_drawing.py",
     "scripts/processors.py",
     "scripts/src_stand_in.py",
     "scripts/step.py",
@@ -30,6 +33,7 @@ FILES = (
     "scripts/sweep_directories.py",
     "scripts/sweep_file.py",
     "scripts/sweep_lines.py",
+    "scripts/sweep_plots.py",
     "scripts/sweep_schema.py",
     "scripts/sweep_template.py",
 )
@@ -115,7 +119,7 @@ def in_project_with(name, *modules):
 PYTHON = sys.executable
 CAN_PLOT = importlib.util.find_spec("matplotlib") is not None
 
-if not CAN_PLOT and any(sweep.plot for sweep in SWEEPS.values()):
+if not CAN_PLOT and any(sweep.plots for sweep in SWEEPS.values()):
     logger.warning(
         f"No plots will be made: {PYTHON} has no matplotlib. Everything else is done without it.\n"
         f"  Try: {PYTHON} -m pip install matplotlib"
@@ -127,10 +131,19 @@ wildcard_constraints:
 
 
 def all_results():
-    """Return the table of every sweep, and its plot if one is configured and can be drawn."""
+    """Return the table of every sweep, and its plots if some are configured and can be drawn."""
     tables = [f"results/{name}/results.csv" for name in SWEEPS]
-    plots = [f"results/{name}/plot.svg" for name, sweep in SWEEPS.items() if sweep.plot]
+    plots = [
+        picture_of(sweep, plot, kind)
+        for sweep in SWEEPS.values()
+        for plot in sweep.plots
+        for kind in ("svg", "png")
+    ]
     return tables + (plots if CAN_PLOT else [])
+
+
+def picture_of(sweep, plot, kind):
+    return f"results/{sweep.name}/{plot.name}.{kind}"
 
 
 def always(value):
@@ -220,8 +233,26 @@ def left_over():
             yield f"results/{name}/cases still holds {len(found)} cases that the configuration no longer has: {shown}"
 
 
-def axes_of(sweep):
-    return always([sweep.plot[key] for key in ("x", "y", "color") if key in sweep.plot])
+def has_columns_to_check(sweep):
+    """Tell if the plots need columns that only the results of the cases can have."""
+    return any(plot.of_results for plot in sweep.plots)
+
+
+def columns_of(sweep):
+    """Return the mark of the checked columns as an input of the plots. It is no reason to draw again."""
+    if has_columns_to_check(sweep):
+        return ancient(sweep_config.columns_file(sweep))
+    return []
+
+
+def first_one_first(sweep):
+    """Return a function for a priority. The first case starts first where its results are checked."""
+    first = sweep.cases[0].name if has_columns_to_check(sweep) else None
+
+    def given(wildcards):
+        return int(wildcards.case == first)
+
+    return given
 
 
 def case_directory(sweep):
@@ -233,11 +264,11 @@ def marker(sweep, name):
     return f"results/{sweep.name}/.steps/{name}/{{case}}"
 
 
-def ends_of(sweep):
-    """Return the files that the last step of every case makes."""
+def ends_of(sweep, cases):
+    """Return the files that the last step of each of these cases makes."""
     if sweep.post:
         ends = [marker(sweep, "post")]
     else:
         last = "post" if sweep.post_class else "run"
         ends = [marker(sweep, last), case_directory(sweep)]
-    return [end.format(case=case.name) for case in sweep.cases for end in ends]
+    return [end.format(case=case.name) for case in cases for end in ends]
