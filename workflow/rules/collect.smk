@@ -10,7 +10,7 @@ for SWEEP in SWEEPS.values():
         name:
             f"{SWEEP.name}_collect"
         input:
-            ends_of(SWEEP, SWEEP.cases),
+            ends_of(SWEEP),
             script=in_project_with("collect.py", "case_files.py", "csv_table.py"),
         output:
             report(

@@ -264,11 +264,11 @@ def marker(sweep, name):
     return f"results/{sweep.name}/.steps/{name}/{{case}}"
 
 
-def ends_of(sweep, cases):
-    """Return the files that the last step of each of these cases makes."""
+def ends_of(sweep, cases=None):
+    """Return the files that the last step of each of these cases makes, or of all cases."""
     if sweep.post:
         ends = [marker(sweep, "post")]
     else:
         last = "post" if sweep.post_class else "run"
         ends = [marker(sweep, last), case_directory(sweep)]
-    return [end.format(case=case.name) for case in cases for end in ends]
+    return [end.format(case=case.name) for case in cases or sweep.cases for end in ends]

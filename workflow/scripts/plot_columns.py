@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from collect import columns, result_of
+from collect import result_of
 from plot_data import COLUMNS, no_column
 
 
@@ -20,9 +20,16 @@ def ended(spec, directory):
 
 
 def header(spec, directory, cases):
-    """Return the columns of a table of these cases, or none if no case has a result that can be read."""
-    found = [(case, row) for case in cases for row in result_of(case, directory, spec["result"])[0]]
-    return ["case", *spec["parameters"], *columns(spec, found).values()] if found else []
+    """Return the columns that the table has by these cases, or none if no case has a result that can be read."""
+    rows = [(case, row) for case in cases for row in result_of(case, directory, spec["result"])[0]]
+    known = ["case", *spec["parameters"]]
+    for case, row in rows:
+        own = {"case": case["case"], **dict.fromkeys(spec["parameters"], ""), **case["params"]}
+        # A column that repeats a parameter is left out of the table, and one that differs has another name.
+        known += [f"result.{name}" if name in own else name for name in row if row[name] != own.get(name)]
+    if spec.get("on_failure") == "record":
+        known.append("failed")
+    return list(dict.fromkeys(known)) if rows else []
 
 
 def fault(plots, known):
