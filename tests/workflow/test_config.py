@@ -64,6 +64,17 @@ MISTAKES = [
     ({"result": "../x.json"}, "inside the case's directory"),
     ({"plot": {"x": "x", "y": "time"}}, "sweeps.s.plot.y: 'time' is no parameter"),
     ({"plot": {"x": "x", "y": "x", "colour": "x"}}, 'plot.colour: unknown key; did you mean "color"?'),
+    ({"plot": 3}, "sweeps.s.plot: expected a mapping or a list, got 3"),
+    ({"plot": []}, "sweeps.s.plot: must not be empty"),
+    ({"plot": [{"x": "x", "y": "x"}, {"x": "x", "y": "xx"}]}, "s.plot[1].y: 'xx' is no parameter, and"),
+    ({"plot": [{"x": "x"}]}, "sweeps.s.plot[0].y: is missing"),
+    ({"plot": {"x": "x", "y": "x", "kind": "lines"}}, 'plot.kind: "lines" is not known; did you mean "line"?'),
+    ({"plot": {"x": "x", "y": "x", "kind": "heatmap"}}, "sweeps.s.plot.color: is missing; it is the value"),
+    ({"plot": {"x": "x", "y": "x", "kind": "bar", "logx": True}}, "plot.logx: each value has a place of the same"),
+    ({"plot": {"x": "x", "y": "x", "logy": "yes"}}, 'plot.logy: expected true or false, got "yes"'),
+    ({"plot": {"x": "x", "y": "x", "log": True}}, 'plot.log: unknown key; did you mean "log'),
+    ({"plot": {"x": "x", "y": "x", "logx": True}, "grid": {"x": [1, 0]}}, "plot.logx: '0', a value of 'x', has no"),
+    ({"plot": {"x": "x", "y": "x"}, "grid": {"x": ["a", "b"]}}, "plot.y: the parameter 'x' has no numbers: 'a'"),
 ]  # fmt: skip
 
 
@@ -109,10 +120,25 @@ def test_the_example_in_the_manual_is_valid():
     documented = {
         key for row in text.splitlines() if row.startswith("| `") for key in row.split("|")[1].split("`")[1::2]
     }
-    assert documented == set(SCHEMA["definitions"]["sweep"]["properties"]), "every key has its row"
+    known = [*SCHEMA["definitions"]["sweep"]["properties"], *SCHEMA["definitions"]["plot"]["properties"]]
+    assert documented == set(known), "every key has its row"
 
 
 def test_warnings_are_lines_and_no_errors(here):
     sweep = load(run=["awk '{print}' {xx} ${HOME} {case} {a b} {x}"])
     words = [warning.split("; ")[1] for warning in sweep_config.warnings(sweep)]
     assert words == ['did you mean "x"?', "the case's name is $CASE"]
+
+
+def test_a_column_that_looks_like_a_parameter_is_doubted_until_the_columns_are_checked(here):
+    def doubts():
+        plots = [{"x": "size", "y": "time"}, {"x": "siez", "y": "time"}]
+        sweep = load(run=["echo {size}"], grid={"size": [1, 2]}, result="r.json", plot=plots)
+        assert [plot.name for plot in sweep.plots] == ["plot-1", "plot-2"]
+        return list(sweep_config.warnings(sweep))
+
+    want = """sweeps.s.plot[1].x: 'siez' is no parameter; if it is no result, did you mean "size"?"""
+    assert doubts() == [want]
+    (here / "results/s/.steps").mkdir(parents=True)
+    (here / "results/s/.steps/columns").touch()
+    assert doubts() == []

@@ -111,6 +111,26 @@ def test_a_result_that_is_missing_or_nonsense_says_so_and_runs_no_case_again(pro
     assert ran(project) == ["1", "2"]
 
 
+def test_columns_of_plots_are_checked_at_the_first_case_that_ends_and_each_plot_is_drawn(project):
+    """The first case of the list starts first and is checked before the others have run."""
+    pytest.importorskip("matplotlib", reason="the plots need it: pip install matplotlib")
+    config, snakefile = project.directory / "config/config.yaml", str(ROOT / "workflow/Snakefile")
+    good = CONFIG.replace("x: [1, 2]", "x: [5, 4, 3, 2, 1]").replace(
+        "plot: {x: x, y: y}", "plot: [{x: x, y: y}, {x: x, y: x, color: y, kind: heatmap}]"
+    )
+    config.write_text(good.replace("color: y", "color: yy"))
+    one = ["--executor", "local", "--cores", "1", "--scheduler", "greedy"]
+    run = project.run("-s", snakefile, *one).expect(1)
+    assert "sweeps.my-sweep.1.plot[1].color: there is no column 'yy'; did you mean \"y\"?" in run.text
+    assert "The columns are case, x, y (cases that have ended: 1 of 5)" in run.text
+    assert ran(project) == ["5"] and not project.files("results/my-sweep.1/results.csv")
+    config.write_text(good)
+    assert "Traceback" not in project.run("-s", snakefile, *LOCAL).expect(0).text
+    assert ran(project) == ["1", "2", "3", "4"]
+    pictures = [f"plot-{number}.{kind}" for number in (1, 2) for kind in ("png", "svg")]
+    assert project.files("results/my-sweep.1/plot*") == pictures
+
+
 def test_tables_of_any_size_and_cases_that_are_left_over(project):
     """Three cases have more values than one argument can hold. Two of them are removed again."""
     (project.directory / "config/config.yaml").write_text(

@@ -81,6 +81,7 @@ for SWEEP in SWEEPS.values():
             done=marker(SWEEP, "run"),
         log:
             f"results/{SWEEP.name}/logs/run/{{case}}.log",
+        priority: first_one_first(SWEEP)
         conda:
             "../envs/sweep.yaml"
         threads: threads_of(SWEEP)
@@ -106,6 +107,7 @@ for SWEEP in SWEEPS.values():
                 done=marker(SWEEP, "post"),
             log:
                 f"results/{SWEEP.name}/logs/post/{{case}}.log",
+            priority: first_one_first(SWEEP)
             conda:
                 "../envs/sweep.yaml"
             params:
@@ -128,6 +130,7 @@ for SWEEP in SWEEPS.values():
                 done=marker(SWEEP, "post"),
             log:
                 f"results/{SWEEP.name}/logs/post/{{case}}.log",
+            priority: first_one_first(SWEEP)
             # It removes the marker of a case that has failed, so another try would have no input.
             retries: 0
             localrule: True

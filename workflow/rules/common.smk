@@ -24,6 +24,9 @@ FILES = (
     "scripts/expressions.py",
     "scripts/job_lines.py",
     "scripts/plot.py",
+    "scripts/plot_columns.py",
+    "scripts/plot_data.py",
+    "scripts/plot_drawing.py",
     "scripts/processors.py",
     "scripts/src_stand_in.py",
     "scripts/step.py",
@@ -32,6 +35,7 @@ FILES = (
     "scripts/sweep_directories.py",
     "scripts/sweep_file.py",
     "scripts/sweep_lines.py",
+    "scripts/sweep_plots.py",
     "scripts/sweep_resources.py",
     "scripts/sweep_schema.py",
     "scripts/sweep_selection.py",
@@ -141,7 +145,7 @@ def in_project_with(name, *modules):
 PYTHON = sys.executable
 CAN_PLOT = importlib.util.find_spec("matplotlib") is not None
 
-if not CAN_PLOT and any(sweep.plot for sweep in SWEEPS.values()):
+if not CAN_PLOT and any(sweep.plots for sweep in SWEEPS.values()):
     logger.warning(
         f"No plots will be made: {PYTHON} has no matplotlib. Everything else is done without it.\n"
         f"  Try: {PYTHON} -m pip install matplotlib"
@@ -153,7 +157,7 @@ wildcard_constraints:
 
 
 def all_results():
-    """Return the table of every sweep, and its plot if one is configured and can be drawn.
+    """Return the table of every sweep, and its plots if some are configured and can be drawn.
 
     If only a part of a sweep's cases is selected, return their ends, because a table of a part would pass for the whole.
     """
@@ -163,8 +167,16 @@ def all_results():
             wanted += ends_of(sweep, SELECTED[name])
         elif SELECTED[name]:
             wanted.append(f"results/{name}/results.csv")
-            wanted += [f"results/{name}/plot.svg"] if sweep.plot and CAN_PLOT else []
+            wanted += pictures_of(sweep) if CAN_PLOT else []
     return wanted
+
+
+def pictures_of(sweep):
+    return [picture_of(sweep, plot, kind) for plot in sweep.plots for kind in ("svg", "png")]
+
+
+def picture_of(sweep, plot, kind):
+    return f"results/{sweep.name}/{plot.name}.{kind}"
 
 
 def always(value):
@@ -290,8 +302,26 @@ def left_over():
             yield f"results/{name}/cases still holds {len(found)} cases that the configuration no longer has: {shown}"
 
 
-def axes_of(sweep):
-    return always([sweep.plot[key] for key in ("x", "y", "color") if key in sweep.plot])
+def has_columns_to_check(sweep):
+    """Tell if the plots need columns that only the results of the cases can have."""
+    return any(plot.of_results for plot in sweep.plots)
+
+
+def columns_of(sweep):
+    """Return the mark of the checked columns as an input of the plots. It is no reason to draw again."""
+    if has_columns_to_check(sweep):
+        return ancient(sweep_config.columns_file(sweep))
+    return []
+
+
+def first_one_first(sweep):
+    """Return a function for a priority. The first case starts first where its results are checked."""
+    first = sweep.cases[0].name if has_columns_to_check(sweep) else None
+
+    def given(wildcards):
+        return int(wildcards.case == first)
+
+    return given
 
 
 def case_directory(sweep):

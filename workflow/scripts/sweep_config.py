@@ -21,7 +21,8 @@ import sweep_lines
 import sweep_resources
 from sweep_cases import SURROGATE, Case, SweepError, cases_of
 from sweep_directories import check_directories, class_file, placed
-from sweep_schema import guess, plain, validate
+from sweep_plots import Plot, doubts, plots_of
+from sweep_schema import plain, validate
 from sweep_template import check_template, template_listing
 
 SCRIPT = re.compile(r"\S+\.(py|sh|R|r|pl|rb|jl)")
@@ -47,7 +48,7 @@ class Sweep:
     result: str | None
     # What each case reserves, by its name and the resource's.
     reserved: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    plot: Mapping[str, str] | None = None
+    plots: tuple[Plot, ...] = ()
     pre_class: str | None = None
     post_class: str | None = None
     words: Mapping[str, str] | None = None
@@ -110,7 +111,7 @@ def _sweep(name: str, entry: Mapping[str, Any], ask: bool) -> Sweep:
         post=_processor(f"{where}.post", entry.get("post")),
         result=_result(where, entry.get("result")),
         reserved=sweep_resources.reserved(where, entry, cases),
-        plot=entry.get("plot"),
+        plots=plots_of(name, entry.get("plot"), entry.get("result"), cases),
         pre_class=entry.get("pre_class"),
         post_class=entry.get("post_class"),
         words=entry.get("words"),
@@ -118,11 +119,6 @@ def _sweep(name: str, entry: Mapping[str, Any], ask: bool) -> Sweep:
     )
     class_file(f"{where}.post_class", sweep.post_class)
     _check_progress(where, entry.get("progress"))
-    if sweep.plot and not sweep.result:
-        for key, column in sweep.plot.items():
-            if column not in ("case", *sweep.parameters):
-                hint = guess(column, list(sweep.parameters)) or f"parameters are {', '.join(sweep.parameters)}"
-                raise SweepError(f"{where}.plot.{key}: {column!r} is no parameter, and there is no `result`; {hint}")
     sweep_lines.check_lines(where, sweep.lines(), sweep.cases, sweep.parameters)
     _check_sizes(where, sweep)
     _check_names(sweep)
@@ -244,6 +240,8 @@ def warnings(sweep: Sweep) -> list[str]:
         found.append(
             f"pre_class: {len(silent)} cases do not run, as generateRequest pushes no request for them: {shown}"
         )
+    if not Path(columns_file(sweep)).exists():
+        found += [doubt for plot in sweep.plots for doubt in doubts(plot, sweep.parameters)]
     for name in sweep.parameters:
         if name.lower() == "case":
             found.append(f"cases: {name} is a parameter like any other; a column `case` would name the cases")
@@ -327,6 +325,11 @@ def table_file(sweep: Sweep, directory: Path) -> str:
         if other.stat().st_mtime < time.time() - FORGOTTEN:
             other.unlink(missing_ok=True)
     return str(path)
+
+
+def columns_file(sweep: Sweep) -> str:
+    """Return the file that marks the columns of the sweep's plots as checked."""
+    return f"results/{sweep.name}/.steps/columns"
 
 
 def left_over(sweep: Sweep) -> list[str]:

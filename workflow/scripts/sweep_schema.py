@@ -13,11 +13,12 @@ from typing import Any
 
 from sweep_cases import SOURCES, SweepError, text
 
-TYPES = {"object": "a mapping", "array": "a list", "string": "text", "integer": "integer", "number": "number"}
+TYPES = {"object": "a mapping", "array": "a list", "string": "text", "integer": "integer", "number": "number",
+         "boolean": "true or false"}  # fmt: skip
 # Keys of other tools, and the keys that have their meaning here.
 ALIASES = {"mem": "mem_mb", "memory": "mem_mb", "disk": "disk_mb", "time": "runtime", "timeout": "runtime",
            "walltime": "runtime", "cpus": "threads", "cores": "threads", "gpus": "gpu", "command": "run",
-           "commands": "run", "cmd": "run", "host": "node", "nodes": "node"}  # fmt: skip
+           "commands": "run", "cmd": "run", "host": "node", "nodes": "node", "type": "kind"}  # fmt: skip
 
 
 def plain(value: Any) -> Any:
@@ -62,6 +63,9 @@ def _sentence(error: Any) -> str:
         return f"{where}: expected {names}, got {json.dumps(error.instance, default=str)}"
     if error.validator in ("minItems", "minProperties", "minLength"):
         return f"{where}: must not be empty"
+    if error.validator == "enum":
+        hint = guess(str(error.instance), error.validator_value) or f"known are {', '.join(error.validator_value)}"
+        return f"{where}: {json.dumps(error.instance)} is not known; {hint}"
     if error.validator == "minimum":
         return f"{where}: must be at least {error.validator_value}, got {error.instance}"
     if error.validator == "oneOf":
