@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import HarborError
-from . import detach, doctor, drain, explain, import_, init, log, nodes, profile, resume, status
+from . import detach, doctor, drain, explain, import_, init, log, nodes, profile, resume, status, table
 
-COMMANDS = (init, import_, profile, status, nodes, log, explain, doctor, detach, drain, resume)
+COMMANDS = (init, import_, profile, status, table, nodes, log, explain, doctor, detach, drain, resume)
 
 
 def parser() -> argparse.ArgumentParser:

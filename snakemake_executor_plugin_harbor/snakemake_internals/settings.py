@@ -1,7 +1,7 @@
 """Reads settings of the command line and the Snakefile that the plugin interfaces do not promise."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -29,6 +29,14 @@ def directory_option(workflow: Any) -> str | None:
 def config_files(workflow: Any) -> list[str]:
     """The paths that the user gave with --configfiles."""
     return [str(path) for path in workflow.overwrite_configfiles]
+
+
+def sweeps_ended(workflow: Any) -> Callable[[list[dict[str, Any]], bool], None] | None:
+    """What makes the tables of our own workflow's sweeps at the end of a run. `workflow/Snakefile` sets it.
+
+    It takes the failed cases that the journal knows, and whether no case runs any more. `None`: there are no sweeps.
+    """
+    return getattr(workflow, "harbor_sweeps_ended", None)
 
 
 def sweep_file(workflow: Any) -> str | None:

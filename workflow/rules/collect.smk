@@ -7,7 +7,9 @@ for SWEEP in SWEEPS.values():
             f"{SWEEP.name}_collect"
         input:
             ends_of(SWEEP),
-            script=in_project_with("collect.py", "case_files.py", "csv_table.py"),
+            script=in_project_with(
+                "collect.py", "case_files.py", "case_state.py", "csv_table.py"
+            ),
         output:
             report(
                 f"results/{SWEEP.name}/results.csv",

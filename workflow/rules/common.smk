@@ -5,6 +5,7 @@ Values of the user go through functions, because Snakemake would take braces in 
 
 import functools
 import importlib.util
+import json
 import os
 import sys
 import time
@@ -18,9 +19,11 @@ from snakemake.logging import logger
 FILES = (
     "schemas/config.schema.yaml",
     "scripts/case_files.py",
+    "scripts/case_state.py",
     "scripts/collect.py",
     "scripts/command_line.py",
     "scripts/csv_table.py",
+    "scripts/partial_table.py",
     "scripts/plot.py",
     "scripts/processors.py",
     "scripts/src_stand_in.py",
@@ -48,6 +51,8 @@ HERE = directory_of_the_workflow()
 SCRIPTS = HERE / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+import case_files
+import partial_table
 import sweep_config
 import sweep_directories
 import sweep_file
@@ -185,6 +190,15 @@ def resources_of(sweep):
     return {key: always(value) for key, value in resources.items()}
 
 
+def on_failure_of(sweep):
+    """Return what a failure means. With `threads`, it counts as derived: its change runs no case again."""
+
+    def given(wildcards, threads):
+        return sweep.on_failure
+
+    return given
+
+
 def step_of(sweep, name):
     """Return a function of wildcards that says what step.py has to do for the case."""
     cases = sweep.by_name()
@@ -209,6 +223,23 @@ def table_of(sweep):
         return file()
 
     return given
+
+
+def register_tables():
+    """Write for `harbor table` which tables there are, and return what makes them at the end of a run.
+
+    The executor harbor calls it, and so do the handlers of the Snakefile, because other executors do not.
+    """
+    at_end = getattr(workflow, "harbor_sweeps_ended", None)
+    at_end = at_end or partial_table.EndOfSweeps(logger)
+    if workflow.is_main_process:
+        in_project_with("partial_table.py", "collect.py", "csv_table.py")
+        in_project_with("case_files.py", "case_state.py")
+        at_end.tables.update(
+            {name: table_of(sweep)(None) for name, sweep in SWEEPS.items()}
+        )
+        case_files.finish(partial_table.REGISTRY, json.dumps(at_end.tables))
+    return at_end
 
 
 def left_over():
