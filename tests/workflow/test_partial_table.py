@@ -2,12 +2,24 @@
 
 import csv
 import json
+import os
+import sys
 from pathlib import Path
+
+import pytest
+import yaml
 
 from tests.snakemake.harness import Workdir, setting
 from tests.sshd import wait_until
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+
+import case_state  # noqa: E402
+import partial_table  # noqa: E402
+import sweep_config  # noqa: E402
+
+LOCAL = ["--executor", "local", "--cores", "4", "--scheduler", "greedy", "--keep-going"]
 MODULE = f"""
 configfile: "config/config.yaml"
 module harbor:
@@ -83,3 +95,113 @@ def test_of_forty_cases_three_fail_and_two_hang(tmp_path):
     assert len(table(work, "results")) == 40
     assert not work.files("results/demo/partial.csv") and not work.files("results/demo/failed.csv")
     assert work.harbor("table").stdout == "sweep demo: all 40 cases are done: results/demo/results.csv\n"
+
+
+def test_the_handlers_of_a_project_and_failures_that_are_rows(tmp_path):
+    """Other executors than harbor know nothing of sweeps. `on_failure: record` runs only the failed cases again."""
+    go, trace = tmp_path / "go", tmp_path / "trace"
+    case = f"echo run $1 >> {trace}\n[ $1 != 2 ] || exit 9\n[ $1 != 3 ] || [ -e {go} ] || kill -9 $PPID\n"
+    post = f'    post: "echo post {{n}} >> {trace}; test {{n}} != 4"\n'
+    start = (ROOT / "examples/start/Snakefile").read_text()
+    work = project(tmp_path / "p", case, range(1, 6), start, CONFIG + post)
+    run = work.run(*LOCAL).expect(1)
+    assert list(table(work, "partial")) == ["c1", "c5"] and run.text.count("sweep demo: 2 of 5 cases are done") == 1
+    failed = table(work, "failed")
+    assert [(name, row["step"]) for name, row in failed.items()] == [("c2", "run"), ("c3", "run"), ("c4", "post")]
+    assert failed["c2"]["reason"] == "run, command 1 of 1 ended with exit code 9: sh case.sh 2"
+    assert failed["c3"]["reason"].startswith("it began, and left no word about its end: it was killed")
+    assert failed["c4"]["reason"].startswith("post ended with exit code 1: echo post 4")
+    assert failed["c4"]["node"] == os.uname().nodename and failed["c4"]["log"] == "results/demo/logs/post/c4.log"
+    trace.unlink()
+    go.touch()
+    config = work.directory / "config/config.yaml"
+    config.write_text(config.read_text() + "    on_failure: record\n")
+    work.run(*LOCAL).expect(0)
+    assert sorted(trace.read_text().splitlines()) == ["post 3", "post 4", "run 2", "run 3"]
+    rows = table(work, "results")
+    assert list(rows["c3"].items())[-3:] == [("square", "9"), ("twice", "6"), ("failed", "")]
+    assert rows["c2"] == {"case": "c2", "n": "2", "square": "", "twice": "", "failed": failed["c2"]["reason"]}
+    assert rows["c4"]["square"] == "" and rows["c4"]["failed"] == failed["c4"]["reason"] and len(rows) == 5
+    assert not work.files("results/demo/partial.csv") and not work.files("results/demo/failed.csv")
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """Return a function that makes a sweep of the case a, which is done, and returns what is found of it."""
+    monkeypatch.chdir(tmp_path)
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    for name in (
+        "template",
+        "results/s/cases/a",
+        "results/s/.steps/run",
+        "results/s/.steps/post",
+        "results/s/logs/run",
+    ):
+        Path(name).mkdir(parents=True)
+    Path("post.py").touch()
+    os.utime("post.py", (1, 1))
+
+    def load(run="true"):
+        entry = {"template": "template", "cases": [{"case": "a", "x": 1}], "run": run, "post": "post.py"}
+        return sweep_config.load({"sweeps": {"s": {**entry, "result": "r.json"}}}, schema)["s"]
+
+    def done():
+        for step in ("run", "post"):
+            path = f"results/s/.steps/{step}/a"
+            Path(path).write_text('{"y": 2}')
+            case_state.CaseState(step, sweep_config.step(load(), load().cases[0], step), path, "log").done()
+
+    def make(told=(), ended=False, **changes):
+        file = sweep_config.table_file(load(**changes), Path("tables"))
+        (found,) = partial_table.make({"s": file}, told, ended)
+        return found
+
+    done()
+    return make
+
+
+def test_a_case_that_has_to_run_again_is_not_in_the_table(sweep):
+    assert sweep()["done"] == 1 and Path("results/s/partial.csv").read_text() == "case,x,y\na,1,2\n"
+    assert sweep(run="false")["done"] == 0, "another command"
+    run, post = Path("results/s/.steps/run/a"), Path("results/s/.steps/post/a")
+    os.utime(run, (post.stat().st_mtime + 1,) * 2)
+    assert sweep()["done"] == 0, "post has to run after run"
+    os.utime(run, (1, 1))
+    assert sweep()["done"] == 1
+    os.utime("post.py", (post.stat().st_mtime + 1,) * 2)
+    assert sweep()["done"] == 0, "another script"
+    os.utime("post.py", (1, 1))
+    Path("results/s/.steps/template").mkdir()
+    Path("results/s/.steps/template/.snakemake_timestamp").touch()
+    assert sweep()["done"] == 0, "another template"
+
+
+def test_a_result_that_no_table_can_hold_is_a_failure_of_its_case(sweep):
+    Path("results/s/.steps/post/a").write_text("{")
+    found = sweep()["failed"][0]
+    assert found["step"] == "collect" and found["reason"].startswith("its r.json cannot be read: Expecting property")
+    assert Path("results/s/partial.csv").read_text() == "case,x\n"
+
+
+def test_the_executor_knows_why_a_case_was_killed_and_the_case_why_it_failed(sweep):
+    Path("results/s/.steps/run/a").unlink()
+    at = os.stat("results/s/.steps/state/a").st_mtime
+    told = {"rule": "of_s_run", "case": "a", "node": "ada", "reason": "lost", "log": "l", "started": at, "ended": at}
+
+    def reason(told, ended=False, **state):
+        case_state.write_state("results/s/.steps", "a", {"step": "run", "node": "bob", "log": "m", **state})
+        return [failed["reason"] for failed in sweep(told, ended)["failed"]]
+
+    assert reason([], state="running") == []
+    assert reason([told], state="running") == ["lost"]
+    assert reason([told], state="failed", reason="killed by 15", killed=True) == ["lost"]
+    assert reason([told], state="failed", reason="exit code 3") == ["exit code 3"]
+    assert reason([{**told, "started": at + 60, "ended": at + 60}], state="failed", reason="exit code 3") == ["lost"]
+    later = {**told, "started": at - 60, "ended": at - 60}
+    assert reason([later], state="failed", reason="killed by 15", killed=True) == ["killed by 15"], "of a later run"
+    assert reason([later], state="running") == [], "a later run has begun it again"
+    assert reason([{**told, "rule": "s_collect"}], state="running") == []
+    assert reason([], ended=True, state="running") == [partial_table.NO_WORD]
+    assert sweep()["failed"][0]["node"] == "bob", "a later look finds it, too"
+    assert reason([told], ended=True, state="running") == ["lost"]
+    assert sweep()["failed"] == [{"case": "a", "step": "run", "node": "ada", "reason": "lost", "log": "l"}]
