@@ -41,7 +41,7 @@ def make(sweeps: list[str]) -> list[dict[str, Any]]:
             f"no sweep has been run in {Path.cwd()}.",
             "snakemake --profile profiles/local   # or change to the directory where you started it",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise HarborError(f"{SWEEP / 'sweeps.json'} cannot be read: {error}.", "snakemake -n   # writes it") from error
     for name in sweeps:
         if name not in known:
