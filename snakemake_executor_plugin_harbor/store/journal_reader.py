@@ -84,13 +84,15 @@ def failed_cases(reader: JournalReader) -> list[dict[str, Any]]:
     """Return the jobs with a wildcard `case` whose latest try has failed or was cancelled.
 
     This is what the sweep workflow cannot know by itself (`workflow/scripts/partial_table.py`), for example why a job
-    was ended.
+    was ended. Ctrl-C cancels all jobs, but those that had not begun have not failed.
     """
+    interrupted = reader.facts().get("state") == "cancelled"
     latest = {(row["rule"], row["wildcards"]): row for row in reader.rows("SELECT * FROM jobs ORDER BY submitted, id")}
     found = []
     for row in latest.values():
         case = json.loads(row["wildcards"] or "{}").get("case")
-        if case is not None and row["state"] in FAILED:
+        withdrawn = interrupted and row["state"] == JobState.CANCELLED and not row["started"]
+        if case is not None and row["state"] in FAILED and not withdrawn:
             known = {"rule": row["rule"], "case": case, "node": row["node"] or "", "log": row["log"] or ""}
             times = {"started": row["started"] or row["submitted"] or 0.0, "ended": row["ended"] or 0.0}
             found.append({**known, **times, "reason": row["reason"] or row["state"]})

@@ -58,6 +58,11 @@ def test_a_case_has_failed_if_its_latest_try_has(run):
             journal.add_change(f"run2/{jobid}", 1, state, "ada", f"why {case}", at + 0.2, "log")
     journal.add_job("run2/6", "6", "all", {}, 1, 9.0)
     journal.add_change("run2/6", 1, "failed", None, "why", 9.0, None)
+    journal.add_job("run2/7", "7", "s_run", {"case": "e"}, 1, 9.0)
+    journal.add_change("run2/7", 1, "cancelled", None, "cancelled", 9.0, None)
+    journal.commit()
+    assert [row["case"] for row in failed_cases(open_run(run))] == ["a", "c", "e"]
+    journal.set_facts(state="cancelled")
     journal.commit()
     known = {"rule": "s_run", "node": "ada", "log": "log"}
     assert failed_cases(open_run(run)) == [
