@@ -162,7 +162,7 @@ def sweep(tmp_path, monkeypatch):
 
 def test_a_case_that_has_to_run_again_is_not_in_the_table(sweep):
     assert sweep()["done"] == 1 and Path("results/s/partial.csv").read_text() == "case,x,y\na,1,2\n"
-    assert sweep(run="false")["done"] == 0, "another command"
+    assert sweep(run="false")["done"] == 0 and not Path("results/s/partial.csv").exists(), "another command"
     run, post = Path("results/s/.steps/run/a"), Path("results/s/.steps/post/a")
     os.utime(run, (post.stat().st_mtime + 1,) * 2)
     assert sweep()["done"] == 0, "post has to run after run"
@@ -201,6 +201,7 @@ def test_the_executor_knows_why_a_case_was_killed_and_the_case_why_it_failed(swe
     assert reason([later], state="failed", reason="killed by 15", killed=True) == ["killed by 15"], "of a later run"
     assert reason([later], state="running") == [], "a later run has begun it again"
     assert reason([{**told, "rule": "s_collect"}], state="running") == []
+    assert reason([], state="failed", reason="exit code 3", last={"run": "of another command"}) == []
     assert reason([], ended=True, state="running") == [partial_table.NO_WORD]
     assert sweep()["failed"][0]["node"] == "bob", "a later look finds it, too"
     assert reason([told], ended=True, state="running") == ["lost"]

@@ -5,7 +5,8 @@ module needs Python >= 3.6 and the standard library only.
 
 The file is JSON. `state` is running, done or failed. `reason` says why the step failed. `killed` is true if something
 else has ended the step, because harbor or a batch system may know a better reason then. `recorded` is true if the step
-counts as done although a command failed (`on_failure: record`). `specs` has a hash of what each step had to do.
+counts as done although a command failed (`on_failure: record`). `specs` has a hash of what each step had to do that is
+done, and `last` that of the last one.
 """
 
 import hashlib
@@ -74,6 +75,5 @@ class CaseState:
             pass
 
     def write(self, **known):
-        write_state(
-            self.steps, self.case, {"step": self.step, "node": node(), "log": self.log, "specs": self.specs, **known}
-        )
+        specs = {"specs": self.specs, "last": {self.step: self.spec}}
+        write_state(self.steps, self.case, {"step": self.step, "node": node(), "log": self.log, **specs, **known})

@@ -65,6 +65,9 @@ class Sweep:
         A step that failed by itself has written the best reason. If it was killed, the executor knows why. A failure
         of the executor does not count if the case has begun again later.
         """
+        if any(case["specs"].get(step, spec) != spec for step, spec in state.get("last", {}).items()):
+            # It had to do something else then.
+            state = {}
         if not state and not told:
             return None
         written = self._time(state_file(self.steps, case["case"])) / 1e9
@@ -86,8 +89,7 @@ class Sweep:
         states = [(case, read_state(self.steps, case["case"])) for case in self.spec["cases"]]
         waiting = {case["case"] for case, state in states if not self.is_done(case, state)}
         if not waiting and self._is_collected():
-            for name in UNFINISHED:
-                remove(os.path.join(self.directory, name))
+            self._remove()
             return self._found([], len(states), complete=True)
         for case, state in states:
             if case["case"] not in waiting:
@@ -106,9 +108,13 @@ class Sweep:
                 if ended and found.get("reason") != state.get("reason"):
                     # Later runs know it, too.
                     kept = {key: found[key] for key in DETAILS}
-                    write_state(self.steps, case["case"], {**state, **kept, "state": "failed", "killed": False})
+                    last = {step: spec for step, spec in case["specs"].items() if step == found["step"]}
+                    kept.update(state="failed", killed=False, last=last)
+                    write_state(self.steps, case["case"], {**state, **kept})
         if done or failed:
             self._write(done, failed)
+        else:
+            self._remove()
         return self._found(failed, len({case["case"] for case, _, _ in done}), complete=False)
 
     def _found(self, failed, done, complete):
@@ -120,6 +126,10 @@ class Sweep:
             "table": os.path.join(self.directory, "results.csv" if complete else UNFINISHED[0]),
             "complete": complete,
         }
+
+    def _remove(self):
+        for name in UNFINISHED:
+            remove(os.path.join(self.directory, name))
 
     def _write(self, done, failed):
         partial, failures = (os.path.join(self.directory, name) for name in UNFINISHED)
