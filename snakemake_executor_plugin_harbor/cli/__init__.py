@@ -27,6 +27,7 @@ from . import (
     start,
     status,
     stop,
+    table,
 )
 
 COMMANDS = (
@@ -40,6 +41,7 @@ COMMANDS = (
     nodes,
     log,
     explain,
+    table,
     cancel,
     rerun,
     doctor,

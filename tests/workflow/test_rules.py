@@ -82,7 +82,7 @@ rule mine:
 """
     )
     text = project.run(*LOCAL).expect(0).text
-    shown = r"rule harbor_my-sweep.1_collect:\n    input: [^ ]+/x=1, [^ ]+/x=1, [^ ]+/x=2, \.\.\. \(4 more\)\n"
+    shown = r"rule harbor_my-sweep.1_collect:\n    input: [^ ]+/x=1, [^ ]+/x=1, [^ ]+/x=2, \.\.\. \(5 more\)\n"
     assert re.search(shown, text), "the log does not list all cases"
     assert ran(project) == ["1", "2"] and (project.directory / "copy").read_text().startswith("case,x,y\n")
 
