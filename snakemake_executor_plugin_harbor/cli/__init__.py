@@ -27,6 +27,7 @@ from . import (
     start,
     status,
     stop,
+    table,
 )
 
 COMMANDS = (
@@ -37,6 +38,7 @@ COMMANDS = (
     attach,
     stop,
     status,
+    table,
     nodes,
     log,
     explain,

@@ -15,6 +15,7 @@ from ..run.control import Control
 from ..run.dispatcher import Dispatcher
 from ..snakemake_internals import dag, scheduler
 from .run_files import RunFiles
+from .sweep_tables import make_sweep_tables
 
 CANCEL_GRACE_S = 3.0
 """The time between TERM and KILL after Ctrl-C."""
@@ -47,6 +48,7 @@ class Ending:
         self._cancelled = False
         self._halted = False
         self._detached = False
+        self._abandoned = False
         self._closing = False
 
     def is_stopping(self) -> bool:
@@ -112,6 +114,7 @@ class Ending:
 
     def internal_error(self, error: BaseException) -> None:
         """One of harbor's threads has failed. End the run with the traceback, because it would wait for ever."""
+        self._abandoned = True
         dag.keep_output_directories(self._workflow)
         if isinstance(error, HarborError):
             failure: WorkflowError = error
@@ -142,6 +145,9 @@ class Ending:
             self._files.notes.close()
         finally:
             self._files.release()
+        if state != "failed":
+            all_ended = not self._detached and not self._abandoned
+            make_sweep_tables(self._workflow, self._files.workdir.workdir, all_ended, self._logger.warning)
 
     def _clean_up(self) -> None:
         """Remove what no later run needs, on this machine and on the nodes."""

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -36,6 +36,14 @@ def typed_options(workflow: Any) -> list[str]:
 def config_files(workflow: Any) -> list[str]:
     """The paths that the user gave with --configfiles."""
     return [str(path) for path in workflow.overwrite_configfiles]
+
+
+def sweeps_ended(workflow: Any) -> Callable[[list[dict[str, Any]], bool], None] | None:
+    """What makes the tables of our own workflow's sweeps at the end of a run. `workflow/Snakefile` sets it.
+
+    It takes the failed cases that the journal knows, and whether no case runs any more. `None`: there are no sweeps.
+    """
+    return getattr(workflow, "harbor_sweeps_ended", None)
 
 
 def sweep_file(workflow: Any) -> str | None:

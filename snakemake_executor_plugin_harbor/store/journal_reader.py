@@ -14,6 +14,7 @@ from .journal_writer import VERSION
 
 JOBS = "SELECT jobs.*, reasons.reason AS waiting FROM jobs LEFT JOIN reasons ON jobs.waits = reasons.number"
 ENDED = {state.value for state in TERMINAL}
+FAILED = {JobState.FAILED.value, JobState.CANCELLED.value}
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,22 @@ def _unreadable(path: Path, run: str, error: Exception) -> HarborError:
 def reason_of(row: dict[str, Any]) -> str:
     """Return why a job is in its state, or why it waits."""
     return (row["state"] == JobState.QUEUED and row["waiting"]) or row["reason"] or ""
+
+
+def failed_cases(reader: JournalReader) -> list[dict[str, Any]]:
+    """Return the jobs with a wildcard `case` whose latest try has failed or was cancelled.
+
+    This is what the sweep workflow cannot know by itself (`workflow/scripts/partial_table.py`), for example why a job
+    was ended. Ctrl-C cancels all jobs, but those that had not begun have not failed.
+    """
+    interrupted = reader.facts().get("state") == "cancelled"
+    latest = {(row["rule"], row["wildcards"]): row for row in reader.rows("SELECT * FROM jobs ORDER BY submitted, id")}
+    found = []
+    for row in latest.values():
+        case = json.loads(row["wildcards"] or "{}").get("case")
+        withdrawn = interrupted and row["state"] == JobState.CANCELLED and not row["started"]
+        if case is not None and row["state"] in FAILED and not withdrawn:
+            known = {"rule": row["rule"], "case": case, "node": row["node"] or "", "log": row["log"] or ""}
+            times = {"started": row["started"] or row["submitted"] or 0.0, "ended": row["ended"] or 0.0}
+            found.append({**known, **times, "reason": row["reason"] or row["state"]})
+    return found

@@ -27,10 +27,10 @@ def node(request, tmp_path, monkeypatch):
     (template / "sub").mkdir(parents=True)
     (template / "base").write_text("1\n")
 
-    def start(what, commands, *paths, result=None, params=None):
-        lines = [{"place": f"run, command {i}", "script": "", "line": line} for i, line in enumerate(commands, 1)]
+    def start(what, commands, *paths, result=None, params=None, on_failure=()):
+        lines = [{"place": f"{what}, command {i}", "script": "", "line": line} for i, line in enumerate(commands, 1)]
         spec = {"case": "a", "params": params or {}, "commands": lines, "result": result}
-        command = [request.param, str(STEP), what, json.dumps(spec), *paths, "log"]
+        command = [request.param, str(STEP), what, json.dumps(spec), *paths, "log", *on_failure]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 
     return start
@@ -77,6 +77,46 @@ def test_a_missing_program_is_named_with_the_node(node, monkeypatch):
     )
     run = node("run", ["exit 3"], *RUN)
     assert "missing" not in run.communicate()[1].decode()
+
+
+def test_the_state_of_a_case_says_how_its_last_step_ended(node, monkeypatch):
+    """With `record`, a command that fails by itself fails no job. One that is killed or not found still does."""
+    monkeypatch.setenv("HARBOR_NODE_NAME", "ada")
+    steps = Path("results/s/.steps")
+    for name in ("run", "post"):
+        (steps / name).mkdir(parents=True)
+    done, posted = str(steps / "run/a"), str(steps / "post/a")
+
+    def state(code, what="run", *commands, on_failure=("record",)):
+        paths = (*RUN[:2], done) if what == "run" else (RUN[1], posted)
+        ended = node(what, commands, *paths, result="r.json", on_failure=on_failure)
+        assert ended.wait(20) == code
+        found = json.loads((steps / "state/a").read_text())
+        assert found["node"] == "ada" and found["log"] == "log"
+        return {key: found.get(key) for key in ("step", "state", "reason", "killed", "recorded")}
+
+    failed = {"step": "run", "state": "failed", "killed": False, "recorded": False}
+    reason = "run, command 1 ended with exit code 3: exit 3"
+    assert state(3, "run", "exit 3", on_failure=()) == {**failed, "reason": reason}
+    assert not os.path.exists(done)
+    killed = state(128 + 9, "run", "kill -9 $$")
+    assert killed["killed"] and not killed["recorded"] and "was killed by signal 9" in killed["reason"]
+    missing = state(127, "run", "no-such-simulator")
+    assert missing == {**failed, "reason": "run, command 1 ended with exit code 127: no-such-simulator"}
+    recorded = state(0, "run", "echo > left", "exit 3")
+    assert recorded == {**failed, "reason": "run, command 2 ended with exit code 3: exit 3", "recorded": True}
+    assert (CASE / "left").exists() and "exit code 3" in json.loads(Path(done).read_text())["failed"]
+    assert state(0, "post", "echo > r.json")["step"] == "run" and Path(posted).read_text() == ""
+    assert state(0, "run", "true")["state"] == "done"
+    ended = state(0, "post", "exit 4")
+    assert ended == {
+        **failed,
+        "step": "post",
+        "reason": "post, command 1 ended with exit code 4: exit 4",
+        "recorded": True,
+    }
+    assert state(1, "post", "true")["reason"].startswith("left no r.json in")
+    assert state(0, "post", "echo '{}' > r.json")["state"] == "done" and Path(posted).read_text() == "{}\n"
 
 
 def test_a_copy_keeps_links_and_can_be_written(node):

@@ -7,13 +7,16 @@ job reads or writes is declared and lies in the project, so that it can be copie
 """
 
 # Every job reads these scripts. They are no reason to run a job again, because a new version of ours must not repeat cases.
-STEP = ancient(in_project_with("step.py", "case_files.py", "command_line.py"))
+STEP = ancient(
+    in_project_with("step.py", "case_files.py", "case_state.py", "command_line.py")
+)
 
 PROCESSORS = ancient(
     in_project_with(
         "processors.py",
         "src_stand_in.py",
         "case_files.py",
+        "case_state.py",
     )
 )
 
@@ -89,9 +92,10 @@ for SWEEP in SWEEPS.values():
             **resources_of(SWEEP),
         params:
             spec=step_of(SWEEP, "run"),
+            on_failure=on_failure_of(SWEEP),
         shell:
             "python3 {input.step[0]:q} run {params.spec:q} {input.template:q}"
-            " {output.directory:q} {output.done:q} {log:q}"
+            " {output.directory:q} {output.done:q} {log:q} {params.on_failure}"
 
     if SWEEP.post:
 
@@ -112,8 +116,10 @@ for SWEEP in SWEEPS.values():
                 "../envs/sweep.yaml"
             params:
                 spec=step_of(SWEEP, "post"),
+                on_failure=on_failure_of(SWEEP),
             shell:
-                "python3 {input.step[0]:q} post {params.spec:q} {input.directory:q} {output.done:q} {log:q}"
+                "python3 {input.step[0]:q} post {params.spec:q} {input.directory:q}"
+                " {output.done:q} {log:q} {params.on_failure}"
 
     elif SWEEP.post_class:
 

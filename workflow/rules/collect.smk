@@ -11,7 +11,9 @@ for SWEEP in SWEEPS.values():
             f"{SWEEP.name}_collect"
         input:
             collected(SWEEP),
-            script=in_project_with("collect.py", "case_files.py", "csv_table.py"),
+            script=in_project_with(
+                "collect.py", "case_files.py", "case_state.py", "csv_table.py"
+            ),
         output:
             report(
                 f"results/{SWEEP.name}/results.csv",
@@ -42,6 +44,7 @@ for SWEEP in SWEEPS.values():
                     "plot_data.py",
                     "collect.py",
                     "case_files.py",
+                    "case_state.py",
                     "csv_table.py",
                 ),
             output:

@@ -5,6 +5,7 @@ Values of the user go through functions, because Snakemake would take braces in 
 
 import functools
 import importlib.util
+import json
 import os
 import sys
 import time
@@ -18,11 +19,13 @@ from snakemake.logging import logger
 FILES = (
     "schemas/config.schema.yaml",
     "scripts/case_files.py",
+    "scripts/case_state.py",
     "scripts/collect.py",
     "scripts/command_line.py",
     "scripts/csv_table.py",
     "scripts/expressions.py",
     "scripts/job_lines.py",
+    "scripts/partial_table.py",
     "scripts/plot.py",
     "scripts/plot_columns.py",
     "scripts/plot_data.py",
@@ -56,7 +59,9 @@ HERE = directory_of_the_workflow()
 SCRIPTS = HERE / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+import case_files
 import job_lines
+import partial_table
 import sweep_config
 import sweep_directories
 import sweep_file
@@ -172,7 +177,9 @@ def all_results():
 
 
 def pictures_of(sweep):
-    return [picture_of(sweep, plot, kind) for plot in sweep.plots for kind in ("svg", "png")]
+    return [
+        picture_of(sweep, plot, kind) for plot in sweep.plots for kind in ("svg", "png")
+    ]
 
 
 def picture_of(sweep, plot, kind):
@@ -260,6 +267,15 @@ def resources_of(sweep):
     return {key: resource(key) for key in keys}
 
 
+def on_failure_of(sweep):
+    """Return what a failure means. With `threads`, it counts as derived: its change runs no case again."""
+
+    def given(wildcards, threads):
+        return sweep.on_failure
+
+    return given
+
+
 def step_of(sweep, name):
     """Return a function of wildcards that says what step.py has to do for the case."""
     cases = sweep.by_name()
@@ -291,6 +307,23 @@ def parts():
     for name, sweep in SWEEPS.items():
         if sweep_selection.is_part(sweep, SELECTED):
             yield f"only: {len(SELECTED[name])} of {len(sweep.cases)} cases of {name} are selected"
+
+
+def register_tables():
+    """Write for `harbor table` which tables there are, and return what makes them at the end of a run.
+
+    The executor harbor calls it, and so do the handlers of the Snakefile, because other executors do not.
+    """
+    at_end = getattr(workflow, "harbor_sweeps_ended", None)
+    at_end = at_end or partial_table.EndOfSweeps(logger)
+    if workflow.is_main_process:
+        in_project_with("partial_table.py", "collect.py", "csv_table.py")
+        in_project_with("case_files.py", "case_state.py")
+        at_end.tables.update(
+            {name: table_of(sweep)(None) for name, sweep in SWEEPS.items()}
+        )
+        case_files.finish(partial_table.REGISTRY, json.dumps(at_end.tables))
+    return at_end
 
 
 def left_over():

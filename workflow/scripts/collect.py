@@ -2,7 +2,7 @@
 
 The command line is `python collect.py TABLE SPEC`. SPEC is a file with the JSON of `sweep_config.table`. Numbers keep
 the text that the case wrote, so the table has the same bytes on all machines. If a part of a result has no place in
-the table, the script ends with a sentence about it.
+the table, the script ends with a sentence about it. When the table is there, partial.csv and failed.csv are removed.
 """
 
 import json
@@ -11,14 +11,23 @@ import re
 import sys
 from pathlib import Path
 
-from case_files import no_result
+from case_files import no_result, remove
+from case_state import read_state
 from csv_table import TableError, decode, read, written
 
 # JSON that is nested deeper has no place in a cell. Python's recursion limit lies above this depth.
 DEEPEST = 200
 # At most this many cases with unusable results are shown.
 SHOWN = 10
+# The column of the table in which a sweep with `on_failure: record` has the reasons of failed cases.
+FAILED = "failed"
+# A run that was not complete has left these beside the table.
+UNFINISHED = ("partial.csv", "failed.csv")
 JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}\n]', re.DOTALL)
+
+
+class Unusable(Exception):
+    """No table can be made of these results, with a sentence that says why."""
 
 
 class Text(str):
@@ -108,6 +117,8 @@ def shown(value):
 
 def result_of(case, directory, name):
     """Return (the rows of a case, ""), or (no rows, a sentence that says why)."""
+    if not case["file"]:
+        return [{}], ""
     path = os.path.join(directory, case["file"])
     again = os.path.join(directory, "cases", case["case"])
     hint = f"\n  Try: correct `result:` in the configuration, or, to run the case again: rm -r {again}"
@@ -127,45 +138,80 @@ def result_of(case, directory, name):
         return [], f"case {case['case']}: its {name} cannot be read: {error} ({path})"
 
 
+def rows_of(spec, case, directory, state):
+    """Return (rows, reason, fault) of a case that has ended. Its rows hold the columns of its results.
+
+    A recorded failure has a reason. If the case cannot be in the table, it has a fault and no rows.
+    """
+    if not state.get("recorded"):
+        rows, fault = result_of(case, directory, spec["result"])
+        return rows, "", fault
+    if spec.get("on_failure") == "record":
+        return [{}], state["reason"], ""
+    again = os.path.join(directory, "cases", case["case"])
+    why = f"case {case['case']} has failed, and `on_failure: record` has let it pass: {state['reason']}"
+    return [], "", f"{why}\n  Try: rm -r {again}   # the same command of Snakemake runs the case again then"
+
+
 def columns(spec, found):
     """Return {column of the results: its name in the table}. A column that only repeats a parameter is left out."""
     names = {}
-    fixed = {"case", *spec["parameters"]}
-    for case, row in found:
+    own = {"case", *spec["parameters"]}
+    fixed = own | ({FAILED} if spec.get("on_failure") == "record" else set())
+    for case, row, _ in found:
         for name, value in row.items():
             if name not in fixed:
                 names[name] = name
-            elif value != (case["case"] if name == "case" else case["params"].get(name, "")):
+            elif name not in own or value != (case["case"] if name == "case" else case["params"].get(name, "")):
                 names[name] = "result." + name
-    order = dict.fromkeys(name for _, row in found for name in row)
+    order = dict.fromkeys(name for _, row, _ in found for name in row)
     names = {name: names[name] for name in order if name in names}
     for name, shown_as in names.items():
         if shown_as != name and shown_as in names:
-            sys.exit(
+            raise Unusable(
                 f"the results have a column {shown_as!r}, and a column {name!r}, which differs from the sweep's own and"
                 " would be called so\n  Try: write one of them under another name"
             )
     return names
 
 
+def write_table(target, spec, found):
+    """Write the rows of cases, which are (case, row of its results, reason of its failure)."""
+    names = columns(spec, found)
+    last = [FAILED] if spec.get("on_failure") == "record" else []
+    lines = [["case", *spec["parameters"], *names.values(), *last]]
+    for case, row, reason in found:
+        values = [case["params"].get(name, "") for name in spec["parameters"]]
+        lines.append([case["case"], *values, *(row.get(name, "") for name in names), *([reason] if last else [])])
+    write_lines(target, lines)
+
+
+def write_lines(target, lines):
+    """Write a CSV file, which appears when it is complete."""
+    part = target + ".part"
+    with Path(part).open("w", newline="", encoding="utf-8") as f:
+        f.writelines(map(written, lines))
+    os.replace(part, target)
+
+
 def main():
     target, spec = sys.argv[1], json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    directory = os.path.dirname(target)
     found, faults = [], []
     for case in spec["cases"]:
-        rows, fault = result_of(case, os.path.dirname(target), spec["result"]) if case["file"] else ([{}], "")
-        found += [(case, row) for row in rows]
+        state = read_state(os.path.join(directory, ".steps"), case["case"])
+        rows, reason, fault = rows_of(spec, case, directory, state)
+        found += [(case, row, reason) for row in rows]
         faults += [fault] if fault else []
     if faults:
         more = f"\n... and {len(faults) - SHOWN} cases more" if len(faults) > SHOWN else ""
         sys.exit("\n".join(faults[:SHOWN]) + more)
-    names = columns(spec, found)
-    part = target + ".part"
-    with Path(part).open("w", newline="", encoding="utf-8") as f:
-        f.write(written(["case", *spec["parameters"], *names.values()]))
-        for case, row in found:
-            values = [case["params"].get(name, "") for name in spec["parameters"]]
-            f.write(written([case["case"], *values, *(row.get(name, "") for name in names)]))
-    os.replace(part, target)
+    try:
+        write_table(target, spec, found)
+    except Unusable as error:
+        sys.exit(str(error))
+    for name in UNFINISHED:
+        remove(os.path.join(directory, name))
 
 
 if __name__ == "__main__":

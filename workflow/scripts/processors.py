@@ -20,6 +20,7 @@ from pathlib import Path
 
 import src_stand_in
 from case_files import finish, remove
+from case_state import CaseState
 
 LOCK = ".snakemake/sweep/processors.lock"
 # Its value is the start of the run, which a PostProcessor gets as its key.
@@ -28,6 +29,10 @@ KEY = "HARBOR_SWEEP_KEY"
 
 class Fault(Exception):
     """The case fails, with this sentence."""
+
+
+class CommandFailed(Fault):
+    """A command of the case had failed. step.py has written why into the state of the case."""
 
 
 def new(module, name, argument):
@@ -122,14 +127,14 @@ def post(spec, ran_file, done):
             processor.postProcess(request)
     except Fault as fault:
         if failed:
-            fault = Fault(f"{failed}\n  {fault}")
+            fault = CommandFailed(f"{failed}\n  {fault}")
         raise fault from None
     finally:
         if failed:
             # The case has to run again in the next run of Snakemake.
             remove(ran_file)
     if failed:
-        raise Fault(failed)
+        raise CommandFailed(failed)
     finish(done, "")
 
 
@@ -154,6 +159,7 @@ def main():
     else:
         spec, log = json.loads(rest[0]), os.open(rest[-1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         subject = f"case {spec['case']}: "
+        state = CaseState(what, rest[0], done=rest[1] if what == "pre" else rest[2], log=rest[-1])
     # What a class prints goes to the log.
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -165,7 +171,10 @@ def main():
         else:
             with alone():
                 {"pre": pre, "post": post}[what](spec, *rest[1:-1])
+                state.done()
     except (Fault, OSError) as error:
+        if subject and not isinstance(error, CommandFailed):
+            state.failed(str(error))
         sentence = f"{subject}{error}\n".encode("utf-8", "replace")
         sys.stdout.flush()
         os.write(log, sentence)

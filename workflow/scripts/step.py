@@ -1,12 +1,12 @@
 """Run one step of one case, on the node. This script needs Python >= 3.6 and the standard library only.
 
-    step.py template SOURCE TARGET                  copies the template for the sweep
-    step.py run SPEC TEMPLATE DIRECTORY DONE LOG    copies that for the case, then runs pre and run in it
-    step.py post SPEC DIRECTORY DONE LOG            runs post in the case's directory
+    step.py template SOURCE TARGET                             copies the template for the sweep
+    step.py run SPEC TEMPLATE DIRECTORY DONE LOG ON_FAILURE    copies that for the case, then runs pre and run in it
+    step.py post SPEC DIRECTORY DONE LOG ON_FAILURE            runs post in the case's directory
 
 SPEC is JSON from `sweep_config.step`. The output of the commands goes to `stdout` and `stderr` in the case's directory
 and to LOG. It also goes to this script's own stdout and stderr at once, because it may contain progress markers. DONE
-is written last.
+is written last. If ON_FAILURE is `record`, a step whose command fails by itself counts as done.
 """
 
 import errno
@@ -16,13 +16,13 @@ import re
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 from case_files import copy_tree, finish, no_result, present, remove
+from case_state import CaseState, node
 from command_line import Unquotable, substitute
 
 INTERPRETERS = {".py": "python3", ".sh": "bash", ".R": "Rscript", ".r": "Rscript", ".pl": "perl", ".rb": "ruby",
@@ -32,6 +32,9 @@ LOGS = ("stdout", "stderr")
 LINGER = 2
 # After TERM, a command has this time to end (seconds). Snakemake and harbor wait longer before they kill this script.
 GRACE = 5
+# Exit codes for TERM and KILL, and those of a shell for a program that it cannot start.
+KILLED = (128 + signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGKILL)
+NOT_STARTED = (126, 127)
 MISSING = (
     "\n  A program or library is missing on {node}; the output names it."
     "\n  Install it there, load it with `setup` in the host file, choose other nodes by the sweep's keys `node` or "
@@ -64,15 +67,25 @@ def with_words(line, values):
 
 
 class Ended(Exception):
-    """The step has to end with this exit code."""
+    """The step has to end with this exit code. `advice` follows the reason in the message."""
 
-    def __init__(self, code, message):
-        super().__init__(message)
-        self.code = code
+    def __init__(self, code, reason, advice="", step=None):
+        super().__init__(reason + advice)
+        self.code, self.reason, self.step = code, reason, step
+
+    @property
+    def killed(self):
+        """Tell if something else has ended the step or its command: a limit, the kernel or a user."""
+        return self.code in KILLED
 
 
 class Failed(Ended):
-    """A command has failed by itself."""
+    """A command has failed."""
+
+    @property
+    def by_itself(self):
+        """Tell if the command itself decided to fail. It did not if it was killed, or if no node could start it."""
+        return self.code not in KILLED and self.code not in NOT_STARTED
 
 
 def write(fd, data):
@@ -171,18 +184,22 @@ def run_commands(spec, directory, log):
             code = run_command(arguments, directory, env, log)
         except OSError as error:
             advice = MISSING.format(node=node()) if error.errno == errno.ENOENT else ""
-            raise Failed(127, f"{command['place']} did not start: {reason_of(error)}{advice}") from None
+            raise Failed(
+                127, f"{command['place']} did not start: {reason_of(error)}", advice, step_of(command)
+            ) from None
         except Ended as ended:
-            raise Ended(ended.code, f"{command['place']}: {ended}: {shown[:1000]}") from None
+            raise Ended(ended.code, f"{command['place']}: {ended}: {shown[:1000]}", step=step_of(command)) from None
         if code != 0:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             # A shell ends with this code if it has not found a program, and a program if it has not found a library.
             advice = MISSING.format(node=node()) if code == 127 else ""
-            raise Failed(code if code > 0 else 128 - code, f"{command['place']} {how}: {shown[:1000]}{advice}")
+            reason = f"{command['place']} {how}: {shown[:1000]}"
+            raise Failed(code if code > 0 else 128 - code, reason, advice, step_of(command))
 
 
-def node():
-    return os.environ.get("HARBOR_NODE_NAME") or socket.gethostname()
+def step_of(command):
+    """Return pre, run or post."""
+    return command["place"].partition(",")[0]
 
 
 def utf8(text):
@@ -206,12 +223,14 @@ def failed(directory):
     return os.path.join(sweep, "failed", name)
 
 
-def run_case(spec, template, directory, done, log):
+def run_case(spec, template, directory, done, log, state, record):
     """Run a case in a fresh copy, because files of an earlier attempt must not change the result.
 
     If the case has a directory of its own elsewhere, `directory` becomes a link to it. With `reported`, a command that
-    fails is only written to DONE, because the post-processor has to be called before the case fails.
+    fails is only written to DONE, because the post-processor has to be called before the case fails. With `record`,
+    this is so if the command fails by itself, and the case does not fail.
     """
+    state.began()
     remove(failed(directory))
     home = spec.get("directory") or directory
     above = os.path.dirname(home)
@@ -230,29 +249,51 @@ def run_case(spec, template, directory, done, log):
         try:
             run_commands(spec, home, log)
         except Failed as error:
-            if not spec.get("reported"):
+            recorded = record and error.by_itself
+            if not recorded and not spec.get("reported"):
                 raise
             ran.update(failed=str(error), code=error.code)
+            state.failed(error.reason, error.step, error.killed, recorded)
             tell(log.fileno(), message_of(f"case {spec['case']}", error))
+        else:
+            state.done()
         ran["ended"] = present(home)[1]
         finish(done, json.dumps(ran))
     except (Ended, OSError) as error:
         ended = error if isinstance(error, Ended) else Ended(1, reason_of(error))
         kept = keep_failed(directory) if home == directory else f"What it left is in {home}"
-        raise Ended(ended.code, f"{ended}\n  {kept}") from None
+        advice = str(ended)[len(ended.reason) :]
+        raise Ended(ended.code, ended.reason, f"{advice}\n  {kept}", ended.step) from None
 
 
-def post_case(spec, directory, done, log):
-    """Run the post-processor of a case. DONE becomes a copy of the result file, if the sweep has one."""
+def post_case(spec, directory, done, log, state, record):
+    """Run the post-processor of a case. DONE becomes a copy of the result file, if the sweep has one.
+
+    If a command of the case has failed and was recorded, there is nothing to process.
+    """
+    if ran(done).get("failed"):
+        finish(done, "")
+        return
+    state.began()
     began = present(directory)[0]
-    run_commands(spec, directory, log)
+    try:
+        run_commands(spec, directory, log)
+    except Failed as error:
+        if not record or not error.by_itself:
+            raise
+        tell(log.fileno(), message_of(f"case {spec['case']}", error))
+        state.failed(error.reason, error.step, recorded=True)
+        finish(done, "")
+        return
     if not spec["result"]:
+        state.done()
         finish(done, "")
         return
     result = os.fsdecode(utf8(spec["result"]))
     why = no_result(directory, result, ran(done), began)
     if why:
         raise Ended(1, f"left no {spec['result']} in {directory}: {why}")
+    state.done()
     finish(done, Path(directory, result))
 
 
@@ -293,10 +334,15 @@ def main():
         if what == "template":
             copy_tree(*rest)
         else:
-            with Path(rest[-1]).open("ab", 0) as log:
+            do, count = {"run": (run_case, 5), "post": (post_case, 4)}[what]
+            paths, on_failure = rest[1:count], rest[count:]
+            state = CaseState(what, rest[0], done=paths[-2], log=paths[-1])
+            with Path(paths[-1]).open("ab", 0) as log:
                 try:
-                    {"run": run_case, "post": post_case}[what](spec, *rest[1:-1], log)
+                    do(spec, *paths[:-1], log, state, on_failure == ["record"])
                 except (Ended, OSError) as error:
+                    ended = error if isinstance(error, Ended) else Ended(1, reason_of(error))
+                    state.failed(ended.reason, ended.step, ended.killed)
                     tell(log.fileno(), message_of(subject, error))
                     raise
     except (Ended, OSError) as error:

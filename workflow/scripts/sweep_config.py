@@ -19,6 +19,7 @@ from typing import Any
 
 import sweep_lines
 import sweep_resources
+from case_state import hash_of
 from sweep_cases import SURROGATE, Case, SweepError, cases_of
 from sweep_directories import check_directories, class_file, placed
 from sweep_plots import Plot, doubts, plots_of
@@ -52,6 +53,7 @@ class Sweep:
     pre_class: str | None = None
     post_class: str | None = None
     words: Mapping[str, str] | None = None
+    on_failure: str = "fail"
     # The names of the cases in the configuration, of which a class PreProcessor may make others.
     listed: tuple[str, ...] = ()
 
@@ -64,6 +66,11 @@ class Sweep:
     def parameters(self) -> tuple[str, ...]:
         """Return the parameters of all cases, in order of first appearance. They are columns of the table."""
         return tuple(dict.fromkeys(key for case in self.cases for key in case.params))
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Return the steps of a case that leave a file in results/NAME/.steps."""
+        return ("run", "post") if self.post or self.post_class else ("run",)
 
     def by_name(self) -> dict[str, Case]:
         return {case.name: case for case in self.cases}
@@ -115,9 +122,11 @@ def _sweep(name: str, entry: Mapping[str, Any], ask: bool) -> Sweep:
         pre_class=entry.get("pre_class"),
         post_class=entry.get("post_class"),
         words=entry.get("words"),
+        on_failure=entry.get("on_failure", "fail"),
         listed=tuple(case.name for case in listed),
     )
     class_file(f"{where}.post_class", sweep.post_class)
+    _check_on_failure(where, sweep)
     _check_progress(where, entry.get("progress"))
     sweep_lines.check_lines(where, sweep.lines(), sweep.cases, sweep.parameters)
     _check_sizes(where, sweep)
@@ -211,6 +220,15 @@ def _processor(where: str, given: str | None) -> tuple[str, str] | None:
     return ("", given)
 
 
+def _check_on_failure(where: str, sweep: Sweep) -> None:
+    if sweep.on_failure == "record" and "failed" in sweep.parameters:
+        raise SweepError(f"{where}.on_failure: the table gets a column `failed`, and a parameter has this name")
+    if sweep.on_failure == "record" and sweep.post_class:
+        raise SweepError(
+            f"{where}.on_failure: with post_class, a case whose command fails is a failed one; use `post` instead"
+        )
+
+
 def _check_progress(where: str, pattern: str | None) -> None:
     if pattern is None:
         return
@@ -299,14 +317,28 @@ def _command(place: str, processor: tuple[str, str]) -> dict[str, str]:
 
 
 def table(sweep: Sweep) -> str:
-    """Return as JSON what `collect.py` has to put together. `file` and `ran` are relative to the table's directory."""
+    """Return as JSON what `collect.py` and `partial_table.py` have to put together.
+
+    `file` and `ran` are relative to the table's directory. `specs` and `scripts` show if a step of a case was done as
+    the configuration wants it.
+    """
     cases = []
     for case in sweep.cases:
         file = f".steps/post/{case.name}" if sweep.post else f"cases/{case.name}/{sweep.result}"
         ran = "" if sweep.post else f".steps/run/{case.name}"
         file = file if sweep.result else ""
-        cases.append({"case": case.name, "params": dict(case.params), "file": file, "ran": ran})
-    return json.dumps({"parameters": list(sweep.parameters), "cases": cases, "result": sweep.result})
+        specs = {name: hash_of(step(sweep, case, name)) for name in sweep.steps}
+        cases.append({"case": case.name, "params": dict(case.params), "file": file, "ran": ran, "specs": specs})
+    scripts = {"run": sweep.pre, "post": sweep.post}
+    return json.dumps(
+        {
+            "parameters": list(sweep.parameters),
+            "cases": cases,
+            "result": sweep.result,
+            "on_failure": sweep.on_failure,
+            "scripts": {name: processor[0] for name, processor in scripts.items() if processor and processor[0]},
+        }
+    )
 
 
 def table_file(sweep: Sweep, directory: Path) -> str:
