@@ -60,7 +60,9 @@ class LatencyWait:
 
 
 class EndReports:
-    """Its methods run on the report thread. Only `report_error` and `result_recorded` run on Snakemake's."""
+    """Its methods run on the report thread. `report_error` and, for jobs that have started, `result_recorded` run on
+    Snakemake's thread.
+    """
 
     def __init__(self, executor: Any, in_flight: InFlight, dispatcher: Dispatcher, notes: AttemptNotes) -> None:
         self._executor = executor

@@ -99,6 +99,24 @@ def test_the_last_try_of_a_job_is_known(workflow):
     assert scheduler.is_last_try(two)
 
 
+def test_a_cancelled_job_is_not_tried_again(workflow):
+    two = job(workflow, "two")
+    scheduler.retry_no_more(two)
+    assert scheduler.is_last_try(two)
+
+
+def test_a_job_that_fails_before_it_starts_keeps_its_outputs(workflow, tmp_path):
+    two, output, cores = job(workflow, "two"), tmp_path / "work" / "b", workflow.scheduler.resources["_cores"]
+    output.write_text("old")
+    workflow.scheduler.running.add(two)
+    workflow.scheduler.resources["_cores"] -= 2
+    scheduler.retry_no_more(two)
+    scheduler.fail_unstarted(workflow, two)
+    scheduler.fail_unstarted(workflow, two)
+    assert two in workflow.scheduler.failed and two not in workflow.scheduler.running and output.exists()
+    assert workflow.scheduler.resources["_cores"] == cores and requests(workflow) == 2
+
+
 @pytest.mark.parametrize(("limit", "stays"), [(100, True), (100_000, False)])
 def test_only_a_limit_that_cannot_be_reached_is_removed(workflow, limit, stays):
     workflow.scheduler.job_rate_limiter = SimpleNamespace(max_jobs=limit, timespan=1)
