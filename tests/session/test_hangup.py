@@ -11,7 +11,7 @@ import pytest
 from tests.sshd import wait_until
 
 PROGRAM = """
-    import logging, os, signal, sys, time
+    import logging, os, signal, sys, threading
     from snakemake_executor_plugin_harbor.session.hangup import Output, ignore_hangup
 
     logger = logging.getLogger("snakemake")
@@ -20,11 +20,21 @@ PROGRAM = """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     {before}
     ignore_hangup()
-    output = Output(lambda: os.open({log!r}, flags), lambda: logger.info("lost"))
-    output.watch(logger)
+    opened, told = threading.Event(), threading.Event()
+
+    def open_log():
+        opened.set()
+        return os.open({log!r}, flags)
+
+    def lost():
+        logger.info("lost")
+        told.set()
+
+    Output(open_log, lost).watch(logger)
     for number in range({lines}):
         logger.info("line %d", number)
         print("printed", number, flush=True)
+    assert not opened.is_set() or told.wait(60)
     print("ignored", signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
 """
 UNTIL_GONE = """
