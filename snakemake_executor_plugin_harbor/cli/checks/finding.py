@@ -10,7 +10,7 @@ CHECKS = frozenset(
         *("controller", "ssh", "files", "profile", "snakemake", "journal", "lock", "directory", "machines"),
         # of a node
         *("connection", "answers", "noise", "shared", "write", "owner", "space", "inodes", "noexec", "locale"),
-        *("logout", "clock", "platform", "bash", "scripts", "programs", "workdir"),
+        *("logout", "clock", "platform", "bash", "scripts", "programs"),
     }
 )
 """The names of all checks."""
