@@ -74,17 +74,19 @@ def named_jobs(now: dict[str, Any], at: float) -> Any:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("job", "rule", "wildcards", "state", "node"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name)
     table.add_column("for", justify="right")
-    table.add_column("")
+    table.add_column("progress")
+    shown = NotedTable(table, "wildcards")
     for job in now["jobs"]:
         wildcards = " ".join(f"{name}={value}" for name, value in job["wildcards"].items())
         took = clock((job["ended"] or at) - job["started"]) if job["started"] else "-"
         progress = job["progress"]
-        done = f"{progress['done']:g}/{progress['total']:g} " if progress and not job["ended"] else ""
+        done = f"{progress['done']:g}/{progress['total']:g}" if progress else "-"
         reason = (job["reason"].splitlines() or [""])[0]
-        table.add_row(job["id"], job["rule"], wildcards, job["state"], job["node"] or "-", took, done + reason)
-    return Group(_head(now, at), table)
+        cells = (job["id"], job["rule"], wildcards, job["state"], job["node"] or "-", took, done)
+        shown.add_row(*cells, note=reason)
+    return Group(_head(now, at), shown)
 
 
 def _head(now: dict[str, Any], at: float) -> Any:
