@@ -9,7 +9,8 @@ import snakemake_executor_plugin_harbor as harbor
 
 ROOT = Path(harbor.__file__).parent
 MAY_IMPORT = {
-    "__init__": {"executor", "config"},
+    "__init__": {"plugin"},
+    "plugin": {"executor", "config"},
     "executor": {"session", "jobs", "config", "snakemake_internals", "core"},
     "session": {"jobs", "run", "remote", "store", "config", "snakemake_internals", "core"},
     "jobs": {"run", "store", "config", "snakemake_internals", "core"},
@@ -83,6 +84,14 @@ def test_the_agent_imports_nothing_of_ours():
 
 
 def test_importing_the_plugins_is_cheap():
-    code = "import sys, snakemake_executor_plugin_harbor, snakemake_scheduler_plugin_harbor; print(*sys.modules)"
+    code = "import sys, snakemake_executor_plugin_harbor.plugin, snakemake_scheduler_plugin_harbor; print(*sys.modules)"
     found = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
     assert not found & {"paramiko", "psutil", "yaml", "rich", "sqlite3", "snakemake"}
+
+
+def test_a_command_imports_no_interface_of_snakemake_and_no_other_command():
+    code = "import sys\nfrom snakemake_executor_plugin_harbor.cli import main\n"
+    code += "try: main(['history', '--help'])\nexcept SystemExit: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = set(done.stdout.splitlines()[-1].split())
+    assert not found & {"paramiko", "yaml", "rich", "asyncio", "snakemake_interface_executor_plugins"}

@@ -6,62 +6,28 @@ Exit codes: 0 if all is well, 1 if something is wrong (the message is on stderr)
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from keyword import iskeyword
 
 from ..errors import HarborError
-from . import (
-    attach,
-    cancel,
-    detach,
-    doctor,
-    drain,
-    explain,
-    forget,
-    import_,
-    init,
-    log,
-    nodes,
-    profile,
-    rerun,
-    resume,
-    start,
-    status,
-    stop,
-    table,
-)
 
 COMMANDS = (
-    init,
-    import_,
-    profile,
-    start,
-    attach,
-    stop,
-    status,
-    nodes,
-    log,
-    explain,
-    table,
-    cancel,
-    rerun,
-    doctor,
-    detach,
-    drain,
-    resume,
-    forget,
+    *("init", "import", "profile", "start", "attach", "stop", "status", "jobs", "nodes", "log", "explain", "table"),
+    *("cancel", "rerun", "history", "doctor", "detach", "drain", "resume", "forget"),
 )
+"""Each is the name of a file. A file cannot be called import, so that one is import_.py."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands and their options."""
+def parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser of these commands and their options."""
     top = argparse.ArgumentParser(
         prog="harbor",
         description="Begin a project, look at the run of the current directory, and at the nodes of its pool.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in COMMANDS:
-        # A module cannot be called import, so the file is import_.py.
-        name = module.__name__.rpartition(".")[2].rstrip("_")
+    for name in names:
+        module = import_module(f".{name}_" if iskeyword(name) else f".{name}", __name__)
         assert module.__doc__ is not None
         sub = commands.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
         sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")
@@ -80,7 +46,9 @@ def _check_directory() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the console script `harbor` and return its exit code."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    # Only the command that is typed is imported, because some of them take longer to import than others to run.
+    arguments = parser([name for name in words[:1] if name in COMMANDS] or COMMANDS).parse_args(words)
     try:
         _check_directory()
         return int(arguments.run(arguments))

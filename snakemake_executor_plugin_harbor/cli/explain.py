@@ -6,20 +6,21 @@ If a case has several steps, all of them are explained.
 import argparse
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 from ..core.model import JobState
-from ..store.journal_reader import JournalReader, open_run, reason_of
+from ..store.journal_reader import JournalReader, reason_of
 from ..views.find_jobs import find_case, latest_step, named
+from .run_option import add_run_option, chosen_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run_option(parser)
     parser.add_argument("job", metavar="JOB", help="a job's number or rule, a case, or RULE:CASE")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    reader = open_run(Path.cwd())
+    reader = chosen_run(arguments)
     jobs = find_case(reader, arguments.job, "harbor explain")
     stories = [_story(reader, job) for job in jobs]
     if arguments.json:

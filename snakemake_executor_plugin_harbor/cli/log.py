@@ -14,20 +14,22 @@ from typing import Any
 from ..core.job_names import full_name
 from ..errors import HarborError
 from ..store.control_socket import ask
-from ..store.journal_reader import ENDED, JOBS, JournalReader, open_run
+from ..store.journal_reader import ENDED, JOBS, JournalReader
 from ..views.find_jobs import cases_called, find_case, latest_step, named
 from .harmless import harmless
+from .run_option import add_run_option, chosen_run
 
 PIECE = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run_option(parser)
     parser.add_argument("job", metavar="JOB", help="a job's number or rule, a case, or RULE:CASE")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    reader = open_run(Path.cwd())
+    reader = chosen_run(arguments)
     job = latest_step(find_case(reader, arguments.job, "harbor log"))
     if case := [name for name in cases_called(reader, arguments.job) if name != full_name(named(job))]:
         print(f"harbor: {arguments.job} is the number of a job. The case: harbor log {case[-1]}", file=sys.stderr)

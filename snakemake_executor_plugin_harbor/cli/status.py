@@ -6,13 +6,12 @@ With names of jobs, show these jobs instead, also if they have ended.
 import argparse
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 from ..core.job_names import job_title
-from ..store.journal_reader import open_run
 from ..views.status import status
 from .noted_table import NotedTable
+from .run_option import add_run_option, chosen_run
 
 ORDER = ("running", "starting", "placed", "queued", "unreachable", "cancelling", "succeeded", "failed", "cancelled")
 SHOWN = 30
@@ -20,13 +19,14 @@ SHOWN = 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run_option(parser)
     parser.add_argument("jobs", nargs="*", metavar="JOB", help="a job's number or rule, a case, or RULE:CASE")
     parser.add_argument("--watch", action="store_true", help="repeat until the run ends; Ctrl-C stops watching")
     parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between refreshes (default 1)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    reader = open_run(Path.cwd())
+    reader = chosen_run(arguments)
     if arguments.json:
         print(json.dumps(status(reader, names=arguments.jobs)))
         return 0

@@ -21,6 +21,8 @@ _BOUNDS = (
     ("stall_after", STALL_MIN_S, 10**9),
     ("nnodes", 1, 10**6),
     ("ntasks_per_node", 1, 10**6),
+    ("keep_runs", 1, 10**6),
+    ("keep_days", 1, 10**5),
 )
 
 

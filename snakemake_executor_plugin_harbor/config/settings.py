@@ -175,6 +175,22 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         },
     )
 
+    keep_runs: int = field(
+        default=500,
+        metadata={
+            "help": "The journals of this many runs are kept on this machine for `harbor history`, those of all your "
+            "directories together. Default: 500.",
+            "metavar": "N",
+        },
+    )
+    keep_days: int = field(
+        default=30,
+        metadata={
+            "help": "The journals of runs that started longer ago than this many days are removed. Default: 30.",
+            "metavar": "N",
+        },
+    )
+
     def __post_init__(self) -> None:
         """Make paths absolute and refuse a password on the command line.
 

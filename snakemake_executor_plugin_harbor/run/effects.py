@@ -77,6 +77,8 @@ class Effects:
                     self._journal.rename_job(job, submitted_as)
                 case act.JobEnded(outcome):
                     self._logs.pop(outcome.job, None)
+                    if outcome.exit is not None:
+                        self._journal.add_exit(outcome.job, outcome.exit)
                 case act.NodeChanged(name, NodeState.REMOVED):
                     self._journal.remove_node(name)
                 case act.NodeChanged(name):

@@ -11,6 +11,7 @@ from ..snakemake_internals import dag
 from ..snakemake_internals import settings as snakemake_settings
 from ..store.attempt_notes import AttemptNotes
 from ..store.journal_writer import Journal
+from ..store.old_runs import remove_old_runs
 from ..store.workdir import Workdir, new_run, typed_workdir
 
 
@@ -25,6 +26,7 @@ class RunFiles:
         try:
             self.sources = SourceFiles(workflow, self.workdir.directory / "sources")
             self.journal = Journal(self.workdir.run, warn)
+            remove_old_runs(self.journal.directory.parent, settings.keep_runs, settings.keep_days)
             self.workdir.write_pointer(self.journal.path)
             self._describe_run(workflow, settings)
             self.notes = AttemptNotes(self.workdir.directory / "notes", warn)
@@ -39,6 +41,9 @@ class RunFiles:
         self.journal.set_facts(
             run=self.workdir.run,
             workdir=str(self.workdir.workdir),
+            resolved=os.path.realpath(self.workdir.workdir),
+            id=self.workdir.id,
+            owner=self.workdir.owner.__dict__,
             pid=os.getpid(),
             state="running",
             started=self.workdir.started,
@@ -53,6 +58,7 @@ class RunFiles:
             options=snakemake_settings.typed_options(workflow),
             total=dag.count_for_nodes(workflow),
         )
+        self.journal.describe_run()
 
     def remove_unneeded(self, complete: bool) -> None:
         """Remove what no later run needs. `complete`: no job is left, so only the journal has to stay."""

@@ -58,6 +58,16 @@ def open_run(workdir: Path) -> JournalReader:
         raise HarborError(f"{pointer} cannot be read: {error}.") from error
     if host != socket.gethostname() and not path.exists():
         raise HarborError(f"the run {run} was started on {host}; its journal is there.", f"ssh {host}")
+    return open_journal(run, path, workdir)
+
+
+def open_journal(run: str, path: Path, workdir: Path) -> JournalReader:
+    """Open the journal of a run of `workdir`. Raises HarborError if it was removed or cannot be read."""
+    if not path.exists():
+        raise HarborError(
+            f"the journal of run {run} was removed, by `harbor clean` or because the run is old (--harbor-keep-runs).",
+            "harbor history",
+        )
     try:
         db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
         (version,) = db.execute("PRAGMA user_version").fetchone()

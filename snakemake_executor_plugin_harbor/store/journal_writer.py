@@ -10,33 +10,31 @@ journal cannot be written, the run goes on without it.
 """
 
 import json
-import os
-import shutil
 import sqlite3
-import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core.lifecycle import TERMINAL
 from ..core.model import JobState
 from ..core.node import NodeView
 from ..errors import HarborError
+from .run_directories import JOURNAL, private_directory, runs_directory, write_summary
 
-VERSION = 3
+VERSION = 4
 BUSY_S = 0.2
 """A commit waits at most this long for another process that has locked the database. The nodes wait as well."""
 RETRY_S = 1.0
 """Pause after a commit that has failed."""
-KEEP_S = 30 * 86400
-"""When a run starts, journals of runs that ended longer ago than this are removed."""
+CHANGED = ("id", "attempt", "state", "node", "reason", "log", "started", "ended", "code", "cpu_s", "peak_mb")
+"""The columns of a job that a change of its state writes."""
 
 SCHEMA = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE jobs (
   id TEXT PRIMARY KEY, jobid TEXT, rule TEXT, wildcards TEXT, log TEXT, threads INTEGER, state TEXT, node TEXT,
-  attempt INTEGER, done REAL, total REAL, submitted REAL, started REAL, ended REAL, reason TEXT, waits INTEGER
+  attempt INTEGER, done REAL, total REAL, submitted REAL, started REAL, ended REAL, reason TEXT, waits INTEGER,
+  code INTEGER, cpu_s REAL, peak_mb REAL
 ) WITHOUT ROWID;
 CREATE INDEX jobs_by_state ON jobs (state);
 CREATE TABLE reasons (number INTEGER PRIMARY KEY, reason TEXT);
@@ -48,27 +46,6 @@ CREATE INDEX events_by_job ON events (job);
 """
 
 
-def private_directory(path: Path) -> Path:
-    """Return the directory, which is made with mode 0700 if there is none.
-
-    Raises HarborError if it is a link or another user's, because everybody may write to /var/tmp.
-    """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise HarborError(
-            f"{path} is a link or belongs to another user, so harbor does not write its journal there.",
-            f"ls -ld {path}",
-        )
-    path.chmod(0o700)
-    return path
-
-
-def runs_directory() -> Path:
-    """Return the directory that contains the journals of this user's runs."""
-    return private_directory(private_directory(Path(f"/var/tmp/harbor-{os.getuid()}")) / "runs")
-
-
 class Journal:
     """The methods gather rows, and `commit` writes them together.
 
@@ -78,10 +55,8 @@ class Journal:
     def __init__(self, run: str, warn: Callable[[str], None] = lambda text: None) -> None:
         self._warn = warn
         self._failed_at: float | None = None
-        runs = runs_directory()
-        remove_old(runs)
-        self.directory = private_directory(runs / run)
-        self.path = self.directory / "journal.sqlite"
+        self.directory = private_directory(runs_directory() / run)
+        self.path = self.directory / JOURNAL
         try:
             self._db = self._open()
         except sqlite3.Error as error:
@@ -90,6 +65,7 @@ class Journal:
             ) from error
         self._changes: list[tuple[Any, ...]] = []
         self._jobs: list[tuple[Any, ...]] = []
+        self._exits: dict[str, tuple[int | None, float | None, float | None]] = {}
         self._renamed: list[tuple[str, str]] = []
         self._nodes: dict[str, tuple[Any, ...] | None] = {}
         self._progress: dict[str, tuple[float, float]] = {}
@@ -120,6 +96,13 @@ class Journal:
     ) -> None:
         """Record that a job has changed its state."""
         self._changes.append((id, attempt, state, node, _text(reason), at, log))
+
+    def add_exit(self, id: str, exit: Mapping[str, Any]) -> None:
+        """Record what a job that has ended has used. `exit` is the agent's message. The end itself is a change."""
+        steps = exit.get("steps") or ()
+        used = [step["cpu_s"] for step in steps if "cpu_s" in step]
+        peaks = [step["max_rss_mb"] for step in steps if "max_rss_mb" in step]
+        self._exits[id] = (exit.get("code"), sum(used) if used else None, max(peaks, default=None))
 
     def rename_job(self, id: str, submitted_as: str) -> None:
         """Record that a job goes on under another id."""
@@ -181,7 +164,7 @@ class Journal:
             self._roll_back()
             return
         self._failed_at = None
-        self._changes, self._jobs, self._renamed = [], [], []
+        self._changes, self._jobs, self._renamed, self._exits = [], [], [], {}
         self._nodes, self._progress, self._run, self._waiting, self._reasons = {}, {}, {}, {}, {}
         self._starts = {}
 
@@ -239,24 +222,35 @@ class Journal:
             started = at if state == JobState.RUNNING else started
             ended = at if state in ends else None
             last[id] = [id, attempt, state, node, reason, log or log_before, started, ended]
+        rows = [[*row, *self._exits.get(id, (None, None, None))] for id, row in last.items()]
         self._db.execute(
             f"UPDATE jobs SET attempt = c.attempt, state = c.state, node = c.node, reason = c.reason, "
-            f"log = coalesce(c.log, jobs.log), ended = c.ended, started = CASE "
+            f"log = coalesce(c.log, jobs.log), ended = c.ended, code = c.code, cpu_s = c.cpu_s, peak_mb = c.peak_mb, "
+            f"started = CASE "
             # A job that runs may get another reason, such as that it has stalled, or its node may come back.
             f"WHEN jobs.attempt = c.attempt THEN coalesce(jobs.started, c.started) ELSE c.started END "
-            f"FROM ({_columns('id', 'attempt', 'state', 'node', 'reason', 'log', 'started', 'ended')}) c "
-            f"WHERE jobs.id = c.id",
-            [json.dumps(list(last.values()))],
+            f"FROM ({_columns(*CHANGED)}) c WHERE jobs.id = c.id",
+            [json.dumps(rows)],
         )
         events = [(at, id, attempt, node, state, reason) for id, attempt, state, node, reason, at, _ in self._changes]
         self._db.execute(
             f"INSERT INTO events {_columns('at', 'job', 'attempt', 'node', 'what', 'detail')}", [json.dumps(events)]
         )
 
+    def describe_run(self) -> None:
+        """Write the gathered rows, and the summary that `harbor history` reads. Without it, the journal is read."""
+        self.commit()
+        try:
+            facts = {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM run")}
+            counts = dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state"))
+            write_summary(self.directory, facts, counts)
+        except (OSError, sqlite3.Error):
+            pass
+
     def close(self) -> None:
         """Commit and close. The file stays for `harbor status`."""
         self._failed_at = None if self._failed_at is None else 0.0  # try again immediately
-        self.commit()
+        self.describe_run()
         try:
             self._db.close()
         except sqlite3.Error:
@@ -285,24 +279,3 @@ def _columns(*names: str) -> str:
     """Return a query that makes rows from a JSON array of arrays."""
     values = (f"json_extract(value, '$[{i}]') AS {name}" for i, name in enumerate(names))
     return f"SELECT {', '.join(values)} FROM json_each(?)"
-
-
-def remove_old(runs: Path, now: float | None = None) -> None:
-    """Delete the journals that have not been written for KEEP_S."""
-    limit = (time.time() if now is None else now) - KEEP_S
-    for entry in entries(runs):
-        journal = entry / "journal.sqlite"
-        try:
-            if journal.stat().st_mtime < limit:
-                shutil.rmtree(entry)
-        except OSError:
-            # Another run of this user removes it at the same time, or it contains no journal.
-            continue
-
-
-def entries(directory: Path) -> Iterable[Path]:
-    """Return the directories in `directory`, or nothing if it cannot be read."""
-    try:
-        return [entry for entry in directory.iterdir() if entry.is_dir() and not entry.is_symlink()]
-    except OSError:
-        return []

@@ -78,8 +78,8 @@ def typed_workdir() -> str:
 class Workdir:
     """`.snakemake/harbor/` of one working directory. At most one controller at a time holds its lock.
 
-    `id` is the directory's id. `unfinished` says whether the run before may have left jobs behind. Both are known after
-    `acquire`. `token` is the content of the probe.
+    `owner` is this controller, and `token` is the content of the probe. `id` is the directory's id. `unfinished` says
+    whether the run before may have left jobs behind. Both are known after `acquire`.
     """
 
     def __init__(self, workdir: Path, run: str, warn: Callable[[str], None] = lambda text: None) -> None:
@@ -91,6 +91,7 @@ class Workdir:
         self.probe = self.directory / f"probe-{run}"
         self.fences = FenceDir(self.directory / "fence", run, warn)
         self.token = secrets.token_hex(16)
+        self.owner = Owner(socket.gethostname(), os.getpid(), psutil.Process().create_time(), boot_id(), run)
         self.started = time.time()
         self.unfinished = False
         self.id = ""
@@ -120,10 +121,9 @@ class Workdir:
         self.probe.write_text(self.token)
 
     def _take_lock(self) -> None:
-        me = Owner(socket.gethostname(), os.getpid(), psutil.Process().create_time(), boot_id(), self.run)
         mine = self.directory / f"lock-{self.run}"
         with mine.open("w") as file:
-            file.write(json.dumps(me.__dict__ | {"inode": os.fstat(file.fileno()).st_ino}))
+            file.write(json.dumps(self.owner.__dict__ | {"inode": os.fstat(file.fileno()).st_ino}))
         try:
             while not self._link_lock(mine):
                 self._remove_stale_lock()
