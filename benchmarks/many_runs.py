@@ -54,7 +54,14 @@ def write_run(project: Path, runs: Path, name: str, jobs: int, started: float) -
     journal = Journal(name)
     workdir.write_pointer(journal.path)
     facts = {"workdir": str(project), "resolved": os.path.realpath(project), "id": workdir.id, "run": name}
-    journal.set_facts(**facts, owner=workdir.owner.__dict__, state="running", started=started, total=jobs)
+    journal.set_facts(
+        **facts,
+        owner=workdir.owner.__dict__,
+        state="running",
+        log_dir=".snakemake/harbor_logs",
+        started=started,
+        total=jobs,
+    )
     journal.describe_run()
     for number in range(jobs):
         id, log = f"{name}/{number}", project / f".snakemake/harbor_logs/case/{number}.1.log"

@@ -43,6 +43,7 @@ class Past:
         end: str | None = "ended",
         owner: dict[str, object] | None = None,
         at: float | None = None,
+        complete: bool = True,
         **jobs: int,
     ) -> "Written":
         """Write a run with so many jobs in each state. `end` None: the run goes on, or its controller was killed.
@@ -57,10 +58,17 @@ class Past:
         workdir = Workdir(place, name)
         workdir.acquire()
         journal = Journal(name)
-        workdir.write_pointer(journal.path, complete=end == "ended")
+        workdir.write_pointer(journal.path, complete=complete and end == "ended")
         facts = {"run": name, "workdir": str(place), "resolved": os.path.realpath(place), "id": workdir.id}
         owner = workdir.owner.__dict__ if owner is None else owner
-        journal.set_facts(**facts, owner=owner, state="running", started=began, total=sum(jobs.values()))
+        journal.set_facts(
+            **facts,
+            owner=owner,
+            state="running",
+            log_dir=".snakemake/harbor_logs",
+            started=began,
+            total=sum(jobs.values()),
+        )
         journal.describe_run()
         states = [state for state, number in jobs.items() for _ in range(number)]
         for number, state in enumerate(states, 1):

@@ -21,6 +21,7 @@ from harbor_checkup import checkup
 from harbor_facts import node_facts, user_name
 from harbor_fence import Fence
 from harbor_guardian import fork_agent
+from harbor_inventory import inventory
 from harbor_job_runner import JobRunner
 from harbor_job_signals import end_job
 from harbor_latest_agent import LatestAgent
@@ -248,6 +249,9 @@ class Agent:
 
     def on_checkup(self, message):
         self.wire.send(dict(checkup(message, self.workdir, self.scratch, user_name()), t="checkup"))
+
+    def on_inventory(self, message):
+        self.wire.send({"t": "inventory", "owners": inventory(self.attempts, message["remove"])})
 
     def on_bye(self, message):
         self.wire.flush()

@@ -14,7 +14,7 @@ from ..errors import HarborError
 
 COMMANDS = (
     *("init", "import", "profile", "start", "attach", "stop", "status", "jobs", "nodes", "log", "explain", "table"),
-    *("cancel", "rerun", "history", "doctor", "detach", "drain", "resume", "forget"),
+    *("cancel", "rerun", "history", "clean", "doctor", "detach", "drain", "resume", "forget"),
 )
 """Each is the name of a file. A file cannot be called import, so that one is import_.py."""
 

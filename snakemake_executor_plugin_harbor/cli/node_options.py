@@ -1,4 +1,4 @@
-"""The options that name nodes for `harbor nodes` and `harbor doctor`, and the survey of the nodes that they name."""
+"""The options that name nodes for `harbor nodes`, `doctor` and `clean`, and the survey of the nodes that they name."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ from ..core.model import NodeSpec
 from ..errors import HarborError
 from ..remote.connect import make_transport
 from ..remote.open_files import raise_open_file_limit
-from ..remote.survey import Answer, Questions, survey
+from ..remote.survey import Answer, Cleaning, Questions, survey
 from ..remote.transport import SshSettings, Target, Transport
 from ..store.journal_reader import open_run
 
@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def survey_nodes(config: PoolConfig, workdir: Path, questions: Questions | None = None) -> list[Answer]:
+def survey_nodes(config: PoolConfig, workdir: Path, questions: Questions | Cleaning | None = None) -> list[Answer]:
     """Connect to the nodes and return one answer per node. Raises HarborError.
 
-    `questions` are those of `harbor doctor`.
+    `questions` are those of `harbor doctor` or `harbor clean`.
     """
     raise_open_file_limit(len(config.nodes), config.transport)
     settings = SshSettings(config.ssh_config, os.environ.get(PASSWORD_VARIABLE), CONNECT_TIMEOUT_S)

@@ -127,6 +127,22 @@ class Checkup:
 
 
 @dataclass(frozen=True)
+class StoredRecords:
+    """The records of attempts that a node keeps for one working directory, for `harbor clean`.
+
+    `owner` is the directory's id, and `workdir` its path on the node. `busy` of the attempts may still run. `changed`
+    is when the node last wrote one of the records, by its clock.
+    """
+
+    owner: str
+    workdir: str
+    attempts: int
+    busy: int
+    bytes: int
+    changed: float
+
+
+@dataclass(frozen=True)
 class Load:
     """A load sample of a node.
 

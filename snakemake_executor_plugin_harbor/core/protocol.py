@@ -11,7 +11,7 @@ from typing import Any
 from . import events as ev
 from .codec import Message
 from .job import exit_event
-from .model import Checkup, Disk, JobId, Load, NodeFacts
+from .model import Checkup, Disk, JobId, Load, NodeFacts, StoredRecords
 from .progress import progress_of
 
 VERSION = 1
@@ -81,6 +81,21 @@ def checkup_of(message: Message) -> Checkup:
         logout=_text(message.get("logout")),
         workdir=_disk(workdir),
         scratch=_disk(message.get("scratch")),
+    )
+
+
+def inventory_of(message: Message) -> tuple[StoredRecords, ...]:
+    """Return the records that a node keeps, from an `inventory` message."""
+    return tuple(
+        StoredRecords(
+            owner=_text(entry.get("owner")),
+            workdir=_text(entry.get("workdir"), MAX_PATH),
+            attempts=_count(entry.get("attempts"), 0, MAX_MB) or 0,
+            busy=_count(entry.get("busy"), 0, MAX_MB) or 0,
+            bytes=_count(entry.get("bytes"), 0, MAX_MB) or 0,
+            changed=_float(entry.get("changed")),
+        )
+        for entry in _dicts(message.get("owners"))
     )
 
 

@@ -51,7 +51,17 @@ _MODULES = (
         "shutdown",
         "log_delivery",
     ),
-    *("leftovers", "latest_agent", "start_message", "job_start", "attempts", "job_runner", "recovery", "watch"),
+    *(
+        "leftovers",
+        "latest_agent",
+        "start_message",
+        "job_start",
+        "attempts",
+        "inventory",
+        "job_runner",
+        "recovery",
+        "watch",
+    ),
     "guardian",
 )
 

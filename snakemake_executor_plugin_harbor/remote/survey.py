@@ -1,6 +1,6 @@
 """Connects to each node once and collects what it reports about itself.
 
-The commands `harbor nodes` and `harbor doctor` use it. It starts no job.
+The commands `harbor nodes`, `harbor doctor` and `harbor clean` use it. It starts no job.
 """
 
 import os
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ..core import events as ev
 from ..core.codec import Message
-from ..core.model import Checkup, Load, NodeFacts, NodeSpec
-from ..core.protocol import VERSION, checkup_of
+from ..core.model import Checkup, Load, NodeFacts, NodeSpec, StoredRecords
+from ..core.protocol import VERSION, checkup_of, inventory_of
 from .connection import IsCurrent
 from .link import Link
 from .links import Links
@@ -46,6 +46,8 @@ class Answer:
     checkup: Checkup | None = None
     file: NodeFile | None = None
     """This is the file that the node has made in the working directory."""
+    stored: tuple[StoredRecords, ...] | None = None
+    """These are the records of attempts that the node keeps."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,15 @@ class Questions:
     needs: tuple[str, ...]
 
 
-_Inbox = queue.SimpleQueue[tuple[str, ev.Event | Checkup, float]]
+@dataclass(frozen=True)
+class Cleaning:
+    """What clean asks in addition: to remove the records of these working directories, and to list those left."""
+
+    owners: tuple[str, ...] = ()
+
+
+_Stored = tuple[StoredRecords, ...]
+_Inbox = queue.SimpleQueue[tuple[str, ev.Event | Checkup | _Stored, float]]
 """An item holds the node, the event or the answers, and the time at which they arrived."""
 
 
@@ -71,7 +81,7 @@ class _Survey:
         transport: Callable[[NodeSpec], Transport],
         scratch: str | None,
         workdir: Path,
-        questions: Questions | None,
+        questions: Questions | Cleaning | None,
     ) -> None:
         self._transport = transport
         self._scratch = scratch
@@ -127,6 +137,8 @@ class _Survey:
         def on_other_message(name: str, message: Message) -> None:
             if message["t"] == "checkup":
                 self._inbox.put((name, checkup_of(message), time.time()))
+            elif message["t"] == "inventory":
+                self._inbox.put((name, inventory_of(message), time.time()))
             elif message["t"] == "error":
                 self._inbox.put((name, ev.NodeDown(name, "the agent could not answer"), time.time()))
 
@@ -137,7 +149,10 @@ class _Survey:
         """Return the path of the file that a node makes for us."""
         return self._workdir / f".harbor-node-{self._token}-{list(self.answers).index(name)}"
 
-    def _ask(self, name: str, questions: Questions) -> None:
+    def _ask(self, name: str, questions: Questions | Cleaning) -> None:
+        if isinstance(questions, Cleaning):
+            self._links.send({name: [{"t": "inventory", "remove": list(questions.owners)}]})
+            return
         message = {
             "t": "checkup",
             "probe": {"file": str(self._file_of(name)), "token": self._token},
@@ -168,6 +183,8 @@ class _Survey:
                     answer.reason = answer.reason or reason
                 case Checkup():
                     answer.checkup = event
+                case tuple():
+                    answer.stored = event
         for answer in self._incomplete():
             answer.reason = self._no_answer(answer, limit)
 
@@ -182,6 +199,8 @@ class _Survey:
         def complete(answer: Answer) -> bool:
             if self._questions is None:
                 return answer.load is not None
+            if isinstance(self._questions, Cleaning):
+                return answer.stored is not None
             return answer.loads > 1 and answer.checkup is not None
 
         return [answer for answer in self.answers.values() if not answer.reason and not complete(answer)]
@@ -202,7 +221,7 @@ def survey(
     transport: Callable[[NodeSpec], Transport],
     scratch: str | None = None,
     workdir: Path | None = None,
-    questions: Questions | None = None,
+    questions: Questions | Cleaning | None = None,
 ) -> list[Answer]:
     """Connect to all nodes and return one answer per node, in the same order.
 

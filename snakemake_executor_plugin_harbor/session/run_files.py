@@ -56,6 +56,7 @@ class RunFiles:
             lost_after=settings.lost_after,
             fence_wait=settings.fence_wait,
             options=snakemake_settings.typed_options(workflow),
+            log_dir=str(settings.log_dir),
             total=dag.count_for_nodes(workflow),
         )
         self.journal.describe_run()

@@ -12,7 +12,7 @@ There are three kinds of file, each named after an attempt:
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,16 @@ class FenceDir:
 
     def remove_old(self) -> None:
         """Remove files of earlier runs that nobody needs any more."""
-        for old in self.path.glob("*"):
-            keep = NOTICE_KEEP_S if old.suffix in (NOTICE, DONE) else FENCE_KEEP_S
+        for old in self.old_files():
+            remove(old)
+
+    def old_files(self) -> Iterator[Path]:
+        """Yield the files of earlier runs that nobody needs any more."""
+        for path in self.path.glob("*"):
+            keep = NOTICE_KEEP_S if path.suffix in (NOTICE, DONE) else FENCE_KEEP_S
             try:
-                if time.time() - old.stat().st_mtime > keep:
-                    old.unlink(missing_ok=True)
+                if time.time() - path.stat().st_mtime > keep:
+                    yield path
             except OSError:
                 # A node renames or removes its files at any time.
                 continue

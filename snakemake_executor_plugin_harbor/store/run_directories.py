@@ -16,7 +16,7 @@ from ..errors import HarborError
 
 JOURNAL = "journal.sqlite"
 SUMMARY = "summary.json"
-FACTS = ("run", "workdir", "resolved", "id", "owner", "state", "started", "ended", "total")
+FACTS = ("run", "workdir", "resolved", "id", "owner", "state", "started", "ended", "total", "log_dir")
 """The facts of a run that its summary repeats."""
 _NAME = re.compile(r"[0-9]{6}-[0-9]{6}-[0-9a-f]{6}")
 

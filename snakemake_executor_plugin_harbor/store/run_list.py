@@ -37,6 +37,7 @@ class RunSummary:
     total: int | None
     counts: Mapping[str, int]
     owner: Owner
+    log_dir: str
 
     @property
     def is_running(self) -> bool:
@@ -47,6 +48,12 @@ class RunSummary:
         """Return whether the run may have left jobs behind that the next run of the directory takes over."""
         left = any(number for state, number in self.counts.items() if state not in ENDED)
         return self.is_running or (self.state in ("killed", "detached") and left)
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether all jobs have succeeded."""
+        done = self.counts.get("succeeded", 0)
+        return self.state == "ended" and done == sum(self.counts.values()) >= (self.total or 0)
 
     def is_of(self, resolved: str, id: str | None) -> bool:
         """Return whether it is a run of the working directory with this real path or this id."""
