@@ -34,6 +34,7 @@ COMMANDS = (
     ["jobs", "--csv"],
     ["jobs", "--json"],
     ["jobs", "--failed", "--run", "RUN"],
+    ["clean", "--here"],
 )
 # What `harbor` does, with the journals in another place.
 CODE = """
