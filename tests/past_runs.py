@@ -44,6 +44,8 @@ class Past:
         owner: dict[str, object] | None = None,
         at: float | None = None,
         complete: bool = True,
+        settings: dict[str, object] | None = None,
+        log_dir: str = ".snakemake/harbor_logs",
         **jobs: int,
     ) -> "Written":
         """Write a run with so many jobs in each state. `end` None: the run goes on, or its controller was killed.
@@ -65,14 +67,15 @@ class Past:
             **facts,
             owner=owner,
             state="running",
-            log_dir=".snakemake/harbor_logs",
+            log_dir=log_dir,
+            settings=settings or {},
             started=began,
             total=sum(jobs.values()),
         )
         journal.describe_run()
         states = [state for state, number in jobs.items() for _ in range(number)]
         for number, state in enumerate(states, 1):
-            id, log = f"{name}/{number}", f"{place}/.snakemake/harbor_logs/case/{number}.1.log"
+            id, log = f"{name}/{number}", f"{place}/{log_dir}/case/{number}.1.log"
             journal.add_job(id, str(number), "case", {"case": f"c{number}"}, 1, began + 1)
             journal.add_change(id, 1, "running", "ada", "", began + 3, log)
             if state != "running":

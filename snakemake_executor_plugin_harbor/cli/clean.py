@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..config.pool_config import PoolConfig
 from ..errors import HarborError
 from ..remote.survey import Cleaning
 from ..store.leftovers import Leftovers, remove_leftovers
@@ -35,13 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     workdir = Path(typed_workdir())
     found = Leftovers(workdir, arguments.all)
-    rows = view.here(found) + _on_nodes(arguments, workdir, found)
+    config, unknown = _config(arguments, found)
+    rows = [*view.here(found), *unknown, *_on_nodes(config, workdir, found, arguments.all)]
     free = [row for row in rows if not row["kept"]]
     if not arguments.json:
         _show(rows)
     removed = bool(free) and (arguments.yes or (not arguments.json and _agreed(free)))
     if removed:
-        remove_leftovers(workdir, arguments.all, partial(_remove_records, arguments, workdir, free))
+        remove_leftovers(workdir, arguments.all, partial(_remove_records, config, workdir, free))
     if arguments.json:
         print(json.dumps({"removed": removed, "leftovers": rows}))
     elif removed:
@@ -51,32 +53,38 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _on_nodes(arguments: argparse.Namespace, workdir: Path, found: Leftovers) -> Rows:
-    """Return the rows of the nodes. A machine that is two nodes with the same scratch directory is listed once."""
+def _config(arguments: argparse.Namespace, found: Leftovers) -> tuple[PoolConfig | None, Rows]:
+    """Return how the nodes are reached, or None and a row that says why this is not known."""
     if arguments.here:
-        return []
+        return None, []
     try:
-        config = chosen_config(arguments)
+        return chosen_config(arguments), []
     except HarborError as error:
         if any(getattr(arguments, key) for key in ("profile", "hosts", "hostfile")):
             raise
         # A directory without a run has nothing on nodes. After `clean`, the nodes of the last run are not known.
-        return [view.not_asked("the nodes", f"{error.message} --hosts names them")] if found.id is not None else []
+        why = f"{error.message} --hosts names them"
+        return None, [view.not_asked("the nodes", why)] if found.id is not None else []
+
+
+def _on_nodes(config: PoolConfig | None, workdir: Path, found: Leftovers, everywhere: bool) -> Rows:
+    """Return the rows of the nodes. A machine that is two nodes with the same scratch directory is listed once."""
     rows: Rows = []
     seen = set()
-    for answer in survey_nodes(config, workdir, Cleaning()):
+    for answer in survey_nodes(config, workdir, Cleaning()) if config is not None else []:
         if answer.facts is None or answer.stored is None:
             rows.append(view.not_asked(answer.spec.name, answer.reason))
         elif (place := (answer.facts.boot_id, answer.facts.scratch)) not in seen:
             seen.add(place)
-            rows += view.on_node(answer.spec.name, answer.stored, found, arguments.all)
+            rows += view.on_node(answer.spec.name, answer.stored, found, everywhere)
     return rows
 
 
-def _remove_records(arguments: argparse.Namespace, workdir: Path, free: Rows) -> None:
-    owners = tuple({row["owner"] for row in free if "owner" in row})
-    if owners:
-        survey_nodes(chosen_config(arguments), workdir, Cleaning(owners))
+def _remove_records(config: PoolConfig | None, workdir: Path, free: Rows, found: Leftovers) -> None:
+    """Remove the records in these rows. `found` is of this moment: a run may have come and gone before the answer."""
+    owners = {row["owner"] for row in free if "owner" in row} - ({found.id} if found.needed else set())
+    if owners and config is not None:
+        survey_nodes(config, workdir, Cleaning(tuple(owners)))
 
 
 def _agreed(free: Rows) -> bool:

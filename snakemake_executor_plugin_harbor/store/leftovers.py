@@ -19,7 +19,7 @@ from .directory_id import read_id
 from .fence_dir import FenceDir, remove
 from .journal_reader import open_journal
 from .run_directories import JOURNAL
-from .run_list import all_runs, place_of
+from .run_list import RunSummary, all_runs, place_of
 from .workdir import Workdir, new_run, read_lock
 
 LOG = re.compile(r"[0-9a-f-]+\.[0-9]+\.log")
@@ -77,12 +77,12 @@ class Leftovers:
 
     def _journals(self) -> Iterator[Leftover]:
         kept: dict[str, list[Path]] = {}
-        last = {run.id: run for run in self._runs}
+        last = {run.id: run for run in self._runs if run not in self._mine}
         for run in self._runs if self._everywhere else self._mine:
             reason = f"run {run.run} goes on" if run.is_running else ""
             if run in self._mine[-1:]:
                 reason = reason or self.needed
-            elif run is last[run.id] and run not in self._mine and not run.is_complete and os.path.exists(run.resolved):
+            elif run is last.get(run.id) and not run.is_complete and os.path.exists(run.resolved):
                 reason = reason or f"the last run of {run.workdir} is not complete"
             kept.setdefault(reason, []).append(run.directory)
         for reason, directories in kept.items():
@@ -91,33 +91,45 @@ class Leftovers:
     def _logs(self) -> Iterator[Leftover]:
         needed = self._needed_logs() if self.needed else set()
         for directory in sorted({os.path.realpath(self.workdir / run.log_dir) for run in self._mine}):
+            # In a directory that the user has named, files of others may have such names, too.
+            private = Path(directory).is_relative_to(os.path.realpath(self.workdir / ".snakemake"))
+            ours = None if private else set[str]().union(*map(self._named_logs, self._mine))
             free: list[Path] = []
             kept: list[Path] = []
             for place, _, files in os.walk(directory):
                 for path in (f"{place}/{name}" for name in files if LOG.fullmatch(name)):
-                    (kept if needed is None or path in needed else free).append(Path(path))
+                    if ours is None or path in ours:
+                        (kept if needed is None or path in needed else free).append(Path(path))
             yield from _group("logs", Path(directory), free)
             yield from _group("logs", Path(directory), kept, self.needed)
 
     def _needed_logs(self) -> set[str] | None:
-        """Return the real paths of the logs that the last run's journal names. None: all logs are needed.
+        """Return the logs that the last run's journal names. None: all logs are needed.
 
         The last run may have been one on another machine, which has its journal.
         """
         try:
-            pointed = json.loads((self._harbor / "run.json").read_bytes())["run"]
-            last = self._mine[-1]
-            rows = open_journal(last.run, last.directory / JOURNAL, self.workdir).rows("SELECT log FROM jobs")
-        except (OSError, ValueError, KeyError, TypeError, IndexError, HarborError):
+            last = json.loads((self._harbor / "run.json").read_bytes())["run"]
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        if self.goes_on or pointed != last.run:
+        if self.goes_on or not self._mine or self._mine[-1].run != last:
             return None
+        return self._named_logs(self._mine[-1]) or None
+
+    def _named_logs(self, run: RunSummary) -> set[str]:
+        """Return the real paths of the logs that a run's journal names, or nothing if it cannot be read."""
+        try:
+            rows = open_journal(run.run, run.directory / JOURNAL, self.workdir).rows("SELECT log FROM jobs")
+        except HarborError:
+            return set()
         real = cache(os.path.realpath)
         logs = [os.path.split(row["log"]) for row in rows if row["log"]]
         return {f"{real(directory)}/{name}" for directory, name in logs}
 
 
-def remove_leftovers(workdir: Path, everywhere: bool = False, on_nodes: Callable[[], object] = lambda: None) -> None:
+def remove_leftovers(
+    workdir: Path, everywhere: bool = False, on_nodes: Callable[[Leftovers], object] = lambda found: None
+) -> None:
     """Remove what is not needed. `on_nodes` does so on the nodes. No run can begin in the directory meanwhile.
 
     Raises HarborError if a controller has just begun to work in the directory.
@@ -125,15 +137,16 @@ def remove_leftovers(workdir: Path, everywhere: bool = False, on_nodes: Callable
     found = Leftovers(workdir, everywhere)
     if found.goes_on or found.id is None:
         _remove([item for item in found.find() if not item.kept])
-        on_nodes()
+        on_nodes(found)
         return
     before = [item for item in found.find() if item.kind in ("fences", "locks")]
     with _locked(workdir) as run:
-        rest = [item for item in Leftovers(workdir, everywhere, run).find() if item.kind in ("journals", "logs")]
+        found = Leftovers(workdir, everywhere, run)
+        rest = [item for item in found.find() if item.kind in ("journals", "logs")]
         for path in [path for item in before for path in item.paths if path.name != "lock"]:
             remove(path)
         _remove([item for item in rest if not item.kept])
-        on_nodes()
+        on_nodes(found)
 
 
 @contextmanager

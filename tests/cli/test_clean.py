@@ -50,8 +50,9 @@ def test_nodes(past, tmp_path, capsys):
     for number, owner in enumerate((mine, mine, "another")):
         record = {"boot_id": "x", "owner": owner, "code": 0, "where": [str(past.here), None]}
         (spool / f"{number}.1.job").write_text(json.dumps(record) + "\n")
-    options = ["--hosts", "localhost", "127.0.1.99:1", "--scratch", str(tmp_path / "scratch")]
-    assert main(["clean", *options, "--yes", "--json"]) == 0
+    hosts = {"hosts": ["localhost", "127.0.1.99:1"], "scratch": str(tmp_path / "scratch")}
+    past.write("one", settings=hosts, succeeded=1)
+    assert main(["clean", "--yes", "--json"]) == 0, "the nodes of the last run"
     rows = json.loads(capsys.readouterr().out)["leftovers"]
     assert [(row["place"], row["what"], row["number"]) for row in rows if row["place"] != "this machine"] == [
         ("localhost", "records", 2),

@@ -45,7 +45,7 @@ def test_after_a_complete_run_everything_may_go_but_files_of_others(past):
     assert found(past) == {("journals", ""): 3, ("logs", ""): 3, ("fences", ""): 1, ("locks", ""): 1}
     assert found(past, everywhere=True)["journals", ""] == 4
     called = []
-    remove_leftovers(past.here, on_nodes=lambda: called.append((past.here / ".snakemake/harbor/lock").exists()))
+    remove_leftovers(past.here, on_nodes=lambda found: called.append((past.here / ".snakemake/harbor/lock").exists()))
     assert called == [True], "no run can begin meanwhile"
     assert os.listdir(past.runs) == [other] and os.listdir(directory) == ["notes.log"]
     assert sorted(os.listdir(fences)) == ["new.1.1", "old.2.1.word"]
@@ -127,3 +127,13 @@ def test_the_lock_of_a_killed_controller_and_a_directory_without_runs(past, tmp_
     assert found(past)["locks", ""] == 2
     remove_leftovers(past.here)
     assert found(past) == {}
+
+
+def test_in_a_directory_that_the_user_has_named_only_logs_that_a_journal_names_are_ours(past):
+    past.write("one", log_dir="logs", succeeded=2)
+    (past.here / "logs/case").mkdir(parents=True)
+    for name in ("1.1.log", "2.1.log", "3.1.log", "2026-11-27.1.log"):
+        (past.here / "logs/case" / name).touch()
+    assert found(past)["logs", ""] == 2
+    remove_leftovers(past.here)
+    assert sorted(os.listdir(past.here / "logs/case")) == ["2026-11-27.1.log", "3.1.log"]
