@@ -32,7 +32,8 @@ class Cancellation:
     def jobs(self) -> list[NamedJob]:
         """Return the jobs that have not ended: those that were handed over, and those that come later."""
         handed_over = {str(entry.job.jobid): entry.job for entry in self._in_flight.all()}
-        later = {str(job.jobid): job for job in scheduler.unfinished_jobs(self._workflow)}
+        unfinished = sorted(scheduler.unfinished_jobs(self._workflow), key=lambda job: job.jobid)
+        later = {str(job.jobid): job for job in unfinished}
         return [
             NamedJob(
                 number,

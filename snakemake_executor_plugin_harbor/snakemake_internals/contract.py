@@ -93,6 +93,8 @@ NAMES: tuple[Name, ...] = (
     _method(SCHEDULER, "count a job as failed", "error_callback", "job"),
     _method(SCHEDULER, "cancel a job that has not started", "_handle_error", "job", "postprocess_job"),
     *_all(SCHEDULER, "know which jobs can be cancelled", "failed", kind=Kind.INSTANCE),
+    *_all(JOB, "retry no cancelled job", "_attempt", kind=Kind.INSTANCE),
+    *_all(GROUP, "retry no cancelled job", "_attempt", kind=Kind.INSTANCE),
     *_all(SCHEDULER, "end after SIGTERM", "exit_gracefully"),
     _method(SCHEDULER, "limit the jobs that are handed over", "get_executor", "job"),
     *_all(

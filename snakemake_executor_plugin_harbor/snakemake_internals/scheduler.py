@@ -78,8 +78,12 @@ def unfinished_jobs(workflow: Any) -> list[Any]:
 
 
 def retry_no_more(job: Any) -> None:
-    """Have Snakemake take the try of a job that has just failed for its last one."""
-    job.attempt = job.restart_times + 1
+    """Have Snakemake take the try of a job that has just failed for its last one.
+
+    The setter of `attempt` is not used, because it evaluates the resources again. The scheduler has not taken back
+    those of this try yet.
+    """
+    job._attempt = job.restart_times + 1
 
 
 def is_last_try(job: Any) -> bool:

@@ -21,6 +21,7 @@ FLOW = """
         output: "b"
         threads: 2
         retries: 1
+        resources: growing=lambda wildcards, attempt: attempt
         shell: "touch {output}"
 """
 
@@ -101,8 +102,10 @@ def test_the_last_try_of_a_job_is_known(workflow):
 
 def test_a_cancelled_job_is_not_tried_again(workflow):
     two = job(workflow, "two")
+    taken = two.resources.growing
     scheduler.retry_no_more(two)
     assert scheduler.is_last_try(two)
+    assert two.resources.growing == taken == 1, "the scheduler takes back what it has given"
 
 
 def test_a_job_that_fails_before_it_starts_keeps_its_outputs(workflow, tmp_path):
