@@ -147,6 +147,7 @@ def test_start_attach_and_stop(work, pool):
     again = json.loads(work.harbor("start", "--json", "--", *options).stdout)
     assert again["exit"] is None and "harbor attach" in again["next"]
     began(work, 4)
+    assert work.harbor("stop").returncode == 0
     now = work.harbor("stop", "--now")
     assert now.returncode == 0 and "its 2 jobs on the nodes, too" in now.stdout, now.stderr
     assert len(work.files("out/*")) == 2 and not processes_in(work.directory)
