@@ -1,7 +1,7 @@
 """Show what runs have left here and on the nodes, and remove what no run needs any more, after a question.
 
 Here these are the journals and the logs of jobs, on the nodes the records and outputs of attempts. What a run needs
-that goes on, or that is not complete, stays.
+that goes on, or that is not complete, stays. --cases is about the results of cases that left their sweeps.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from ..remote.survey import Cleaning
 from ..store.leftovers import Leftovers, remove_leftovers
 from ..store.workdir import typed_workdir
 from ..views import clean as view
+from .clean_cases import clean_cases
 from .columns import columns
 from .node_options import add_arguments as add_node_options
 from .node_options import chosen_config, survey_nodes
@@ -30,10 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="the leftovers of all your directories, not only of this one"
     )
+    parser.add_argument(
+        "--cases", action="store_true", help="instead of all that, the cases that the configuration no longer has"
+    )
     parser.add_argument("--yes", action="store_true", help="remove without a question")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.cases:
+        return clean_cases(arguments.yes, arguments.json)
     workdir = Path(typed_workdir())
     found = Leftovers(workdir, arguments.all)
     config, unknown = _config(arguments, found)

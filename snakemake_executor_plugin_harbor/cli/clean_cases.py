@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from ..store.former_cases import FormerCase, former_cases, remove_former_cases
+from .columns import columns
 
 
 def clean_cases(yes: bool, as_json: bool) -> int:
@@ -28,9 +29,10 @@ def clean_cases(yes: bool, as_json: bool) -> int:
 def _show(found: list[FormerCase]) -> None:
     if not found:
         print("no case has left its sweep since Snakemake read the configuration last")
-    for each in found:
-        stays = f"; {each.elsewhere} stays" if each.elsewhere else ""
-        print(f"{each.sweep}  {each.case}  {_megabytes(each.bytes)}{stays}")
+        return
+    cells = [[each.sweep, each.case, _megabytes(each.bytes), each.elsewhere] for each in found]
+    for line in columns(("sweep", "case", "size", "stays"), cells, ("size",)):
+        print(line)
 
 
 def _agreed(found: list[FormerCase]) -> bool:

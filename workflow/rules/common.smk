@@ -333,6 +333,7 @@ def left_over():
         if found:
             shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
             yield f"results/{name}/cases still holds {len(found)} cases that the configuration no longer has: {shown}"
+            yield "`harbor clean --cases` lists what is left of them, and removes it when asked."
 
 
 def has_columns_to_check(sweep):
