@@ -74,7 +74,8 @@ MISTAKES = [
     ({"plot": {"x": "x", "y": "x", "logy": "yes"}}, 'plot.logy: expected true or false, got "yes"'),
     ({"plot": {"x": "x", "y": "x", "log": True}}, 'plot.log: unknown key; did you mean "log'),
     ({"plot": {"x": "x", "y": "x", "logx": True}, "grid": {"x": [1, 0]}}, "plot.logx: '0', a value of 'x', has no"),
-    ({"plot": {"x": "x", "y": "x"}, "grid": {"x": ["a", "b"]}}, "plot.y: the parameter 'x' has no numbers: 'a'"),
+    ({"plot": {"x": "x", "y": "x"}, "grid": {"x": ["a", "b"]}}, "plot.y: 'x' has no numbers: 'a'"),
+    ({"plot": {"x": "x", "y": "case"}}, "plot.y: 'case' has no numbers: 'x=1'"),
 ]  # fmt: skip
 
 

@@ -129,6 +129,9 @@ def test_columns_of_plots_are_checked_at_the_first_case_that_ends_and_each_plot_
     assert ran(project) == ["1", "2", "3", "4"]
     pictures = [f"plot-{number}.{kind}" for number in (1, 2) for kind in ("png", "svg")]
     assert project.files("results/my-sweep.1/plot*") == pictures
+    config.write_text(good.replace("color: y", "color: x"))
+    text = project.run("-s", snakefile, *LOCAL, "--dry-run").expect(0).text
+    assert "my-sweep.1_plot-2" in text and "my-sweep.1_plot-1" not in text
 
 
 def test_tables_of_any_size_and_cases_that_are_left_over(project):

@@ -69,7 +69,6 @@ for SWEEP in SWEEPS.values():
             name:
                 f"{SWEEP.name}_{PLOT.name}"
             input:
-                columns_of(SWEEP),
                 table=f"results/{SWEEP.name}/results.csv",
                 script=in_project_with("plot.py", "plot_data.py", "plot_drawing.py"),
             output:

@@ -177,7 +177,12 @@ def all_results():
 
 
 def pictures_of(sweep):
-    return [
+    """Return all files of the plots, and the mark of their checked columns.
+
+    The mark is no input of the plots, because a new check would be a reason to draw all of them again.
+    """
+    mark = [sweep_config.columns_file(sweep)] if has_columns_to_check(sweep) else []
+    return mark + [
         picture_of(sweep, plot, kind) for plot in sweep.plots for kind in ("svg", "png")
     ]
 
@@ -339,13 +344,6 @@ def left_over():
 def has_columns_to_check(sweep):
     """Tell if the plots need columns that only the results of the cases can have."""
     return any(plot.of_results for plot in sweep.plots)
-
-
-def columns_of(sweep):
-    """Return the mark of the checked columns as an input of the plots. It is no reason to draw again."""
-    if has_columns_to_check(sweep):
-        return ancient(sweep_config.columns_file(sweep))
-    return []
 
 
 def first_one_first(sweep):

@@ -53,8 +53,9 @@ def _plot(sweep: str, name: str, key: str, given: Mapping[str, Any], result: str
             hint = guess(keys[key], parameters) or f"parameters are {', '.join(parameters)}"
             raise SweepError(f"{where}.{key}: {keys[key]!r} is no parameter, and there is no `result`; {hint}")
     for key in ("x", "y", "color"):
-        if keys.get(key) in parameters:
-            _check_values(where, keys, key, [case.params.get(keys[key], "") for case in cases])
+        if keys.get(key) in ("case", *parameters):
+            values = [{"case": case.name, **case.params}.get(keys[key], "") for case in cases]
+            _check_values(where, keys, key, values)
     return plot
 
 
@@ -71,7 +72,7 @@ def _check_values(where: str, keys: Mapping[str, Any], key: str, texts: Sequence
     """Check that the values of a parameter can be drawn as numbers where they have to be."""
     values = [number(text) for text in texts]
     if key == value_key(keys) and all(value is None for value in values):
-        raise SweepError(f"{where}.{key}: the parameter {keys[key]!r} has no numbers: {texts[0]!r}")
+        raise SweepError(f"{where}.{key}: {keys[key]!r} has no numbers: {texts[0]!r}")
     if keys.get(f"log{key}"):
         for text, value in zip(texts, values, strict=True):
             if value is None or value <= 0:
