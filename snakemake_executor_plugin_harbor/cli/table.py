@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     found = make(arguments.sweeps)
     if arguments.json:
-        print(json.dumps({"sweeps": found}))
+        print(json.dumps({"sweeps": [{key: sweep[key] for key in sweep if key != "text"} for sweep in found]}))
     else:
         for sweep in found:
             print(sweep["text"])
