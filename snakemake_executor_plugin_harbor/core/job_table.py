@@ -147,7 +147,7 @@ class JobTable:
         job.times_lost += cause != LossCause.EXTERNAL
         job.avoid.add(job.node)
         if self._fails_nodes(job, cause) and job.state != JobState.CANCELLING:
-            self.transition(job, "crashed", now, f"it was lost on {job.times_lost} nodes, the last time because {why}")
+            self.transition(job, "crashed", now, f"it was lost {job.times_lost} times, the last time because {why}")
         else:
             self.transition(job, "lost", now, f"lost on {job.node}: {why}")
 

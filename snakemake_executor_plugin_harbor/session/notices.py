@@ -99,7 +99,7 @@ class Notices:
         if entry is None:
             return
         if stalled.last:
-            consequence = "It is killed and fails, because it was lost on too many nodes"
+            consequence = "It is killed and fails, because it was lost too often"
         elif stalled.killed:
             consequence = "It is killed and retried"
         else:

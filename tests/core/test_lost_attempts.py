@@ -46,7 +46,7 @@ def test_a_job_fails_if_it_was_there_whenever_a_node_went_down():
         actions = lose_all(pool, pool.jobs["run/killer"].node, now)
         now += 100
         assert bool(of(act.JobEnded, actions)) == (loss == 3)
-    assert "lost on 3 nodes" in outcome(actions).reason
+    assert "lost 3 times" in outcome(actions).reason
 
 
 def test_a_job_outlives_more_losses_where_nodes_go_down_all_the_time():

@@ -159,7 +159,7 @@ def test_a_job_that_takes_three_nodes_down_fails():
             (launch,) = of(act.Prepare, actions)
             pool.handle([ev.Prepared(launch.job, launch.attempt)], float(attempt))
     done = outcome(actions)
-    assert done.state == JobState.FAILED and "lost on 3 nodes" in done.reason
+    assert done.state == JobState.FAILED and "lost 3 times" in done.reason
 
 
 def test_a_missing_path_makes_the_node_infeasible_by_name():

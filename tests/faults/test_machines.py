@@ -85,7 +85,7 @@ def test_a_job_that_takes_its_machines_down_fails_alone(lab, scene):
         lab.fault(cut[-1], "reboot")
     run.wait()
     run.expect(1)
-    assert "it was lost on 3 nodes, the last time because the node was rebooted" in run.text
+    assert "it was lost 3 times, the last time because the node was rebooted" in run.text
     play.nothing_left()
     assert len(set(play.starts("killer"))) == len(play.starts("killer")) == 3
     for job in others:

@@ -183,7 +183,7 @@ def test_a_job_that_is_lost_three_times_fails_and_says_so(project, pool):
         lose(until(work, count)[-1])
     run.wait()
     run.expect(1)
-    assert "it was lost on 3 nodes" in run.text and "its agent and the guardian were killed" in run.text
+    assert "it was lost 3 times" in run.text and "its agent and the guardian were killed" in run.text
     assert len(effects(work)) == 3
 
 
