@@ -27,7 +27,7 @@ def permanent_reason(request: Request, node: NodeView, policy: Policy = DEFAULTS
     if request.node is not None and request.node != node.spec.name:
         return NodeReason("the job is pinned to node {}", (request.node,), permanent=True)
     if node.state == NodeState.REJECTED:
-        return NodeReason("{}", (node.why or "unusable",), permanent=True)
+        return NodeReason("cannot be used: {}", (node.why_alone or "it was rejected",), permanent=True)
     if node.leaving and node.successor is None:
         return NodeReason("was taken out of the host list", permanent=True)
     if not request.constraint <= node.spec.tags:

@@ -78,7 +78,7 @@ def _closed_reason(node: NodeView, policy: Policy, hour: int | None) -> NodeReas
     """Return why the node takes no job at all now, if it takes none."""
     load = node.load
     if node.state != NodeState.READY:
-        return NodeReason("is {}{}", (node.state.value, f": {node.why}" if node.why else ""))
+        return NodeReason("is {}{}", (node.state.value, f": {node.why_alone}" if node.why else ""))
     if node.drain:
         return NodeReason("is drained: {}", (node.drain,))
     if node.leaving:

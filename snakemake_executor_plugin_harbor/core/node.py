@@ -103,6 +103,11 @@ class NodeView:
         return bool(self.drain) or self.leaving
 
     @property
+    def why_alone(self) -> str:
+        """The reason of its state without its name, for sentences that begin with the name."""
+        return self.why.removeprefix(f"node {self.spec.name}: ")
+
+    @property
     def slots(self) -> int:
         if self.spec.slots is not None:
             return self.spec.slots

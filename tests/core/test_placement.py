@@ -165,3 +165,10 @@ def test_placements_respect_the_limit_and_follow_the_load(busy, cores, max_load,
                 pytest.fail(f"{other.spec.name} had more left than {answer.node}")
         view.reservations[f"r/{index}#1"] = (Request(cores=want), answer.reservation)
         assert len(view.reservations.slots) == sum(r.cores for r, _ in view.reservations.values()) <= view.slots
+
+
+def test_a_reason_does_not_repeat_the_name_of_the_node():
+    nodes = {"a": NodeView(NodeSpec("a", "a"), NodeState.BACKOFF, why="node a: no route")}
+    assert place(Request(), nodes, Policy(), 0.0).reasons == {"a": "is backoff: no route"}
+    nodes["a"].state = NodeState.REJECTED
+    assert place(Request(), nodes, Policy(), 0.0).reasons == {"a": "cannot be used: no route"}
