@@ -27,7 +27,7 @@ SNAKEFILE = """
         default_target: True
         input:
             "shell", "script_py", "script_sh", "bench", "bench.tsv", "shadow", "shadow_script", "touched", "dir", "run",
-            "many/0", "many/1", "other", "long", "protected", "tmpdir", "sh", "checked", "group_b", "threads"
+            "gathered", "other", "long", "protected", "tmpdir", "sh", "checked", "group_b", "threads"
 
     rule shell:
         input: "in put"
@@ -87,6 +87,11 @@ SNAKEFILE = """
         input: parts
         output: "many/{i}"
         shell: "echo {wildcards.i} > {output}"
+
+    rule gathered:
+        input: lambda wildcards: checkpoints.split.get() and ["many/0", "many/1"]
+        output: "gathered"
+        shell: "cat {input} > {output}"
 
     rule long:
         output: "long"
