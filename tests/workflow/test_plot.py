@@ -141,6 +141,11 @@ def test_bars_are_means_beside_each_other_with_whiskers(figure):
     assert [segment[:, 1].tolist() for segment in whiskers.get_segments()] == [[5, 5], [2, 4]]
 
 
+def test_a_bar_that_no_other_group_meets_has_the_whole_width(figure):
+    (axes,) = figure(table("x", "y", "k", rows=[("a", 1, 10), ("b", 2, 20)]), kind="bar").axes
+    assert [(bar.get_center()[0], bar.get_width()) for bar in axes.patches] == [(0, 0.8), (1, 0.8)]
+
+
 def test_a_heatmap_has_a_cell_for_each_pair_of_values(figure):
     rows = table("x", "y", "k", rows=[(2, "b", 1), (2, "b", 3), (10, "b", 5), (10, "a", 7), (2, "a", "")])
     axes, bar = figure(rows, kind="heatmap").axes

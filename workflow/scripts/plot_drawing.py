@@ -87,6 +87,9 @@ def _groups(figure, axes, panels, x, y, color, kind, groups):
     """Draw each group of the column `color` in a colour of its own, the same in all panels."""
     shades, scale = colors(list(groups))
     shade_of = dict(zip(groups, shades, strict=True))
+    xs = [{x.place(row[x.column]) for row in members} for members in groups.values()]
+    # If no two groups meet at a value of x, each bar has the whole width there.
+    alone = sum(map(len, xs)) == len(set().union(*xs))
     handles = {}
     for name, rows in panels.items():
         if name not in axes:
@@ -94,7 +97,7 @@ def _groups(figure, axes, panels, x, y, color, kind, groups):
         found = {group: points(members, x, y) for group, members in split(rows, color).items()}
         many = sum(map(len, found.values())) > MANY
         for group, members in found.items():
-            place = (list(groups).index(group), len(groups))
+            place = (0, 1) if alone else (list(groups).index(group), len(groups))
             handles[group] = KINDS[kind](axes[name], members, shade_of[group], place, many)
     if scale:
         as_it_is(figure.colorbar(scale, ax=list(axes.values())).ax.set_ylabel(label(color)))
