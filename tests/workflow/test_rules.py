@@ -122,11 +122,13 @@ def test_columns_of_plots_are_checked_at_the_first_case_that_ends_and_each_plot_
     one = ["--executor", "local", "--cores", "1", "--scheduler", "greedy"]
     run = project.run("-s", snakefile, *one).expect(1)
     assert "sweeps.my-sweep.1.plot[1].color: there is no column 'yy'; did you mean \"y\"?" in run.text
-    assert "The columns are case, x, y (cases that have ended: 1 of 5)" in run.text
-    assert ran(project) == ["5"] and not project.files("results/my-sweep.1/results.csv")
+    assert re.search(r"The columns are case, x, y \(cases that have ended: [12] of 5\)", run.text)
+    # Snakemake may have started one more case before it knew that the check has failed.
+    first = ran(project)
+    assert "5" in first and len(first) <= 2 and not project.files("results/my-sweep.1/results.csv")
     config.write_text(good)
     assert "Traceback" not in project.run("-s", snakefile, *LOCAL).expect(0).text
-    assert ran(project) == ["1", "2", "3", "4"]
+    assert sorted(first + ran(project)) == ["1", "2", "3", "4", "5"]
     pictures = [f"plot-{number}.{kind}" for number in (1, 2) for kind in ("png", "svg")]
     assert project.files("results/my-sweep.1/plot*") == pictures
     config.write_text(good.replace("color: y", "color: x"))
