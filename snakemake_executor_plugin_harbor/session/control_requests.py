@@ -85,8 +85,8 @@ class ControlRequests:
         name, nodes = str(request.get("node")), self._dispatcher.snapshot.nodes
         if name not in nodes:
             close = closest(name, nodes)
-            meant = f"did you mean {close}?" if close else f"it has {', '.join(nodes)}."
-            raise HarborError(f"the pool has no node {name}; {meant}", "harbor status")
+            meant = f"did you mean {close}? It" if close else "it"
+            raise HarborError(f"the pool has no node {name}; {meant} has {', '.join(nodes)}.", "harbor status")
         return name
 
     def _new_state(self, name: str) -> str:

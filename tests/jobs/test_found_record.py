@@ -24,8 +24,8 @@ def checked(tmp_path, monkeypatch):
 def test_plausible_values_are_kept(checked, tmp_path):
     files = [".snakemake/scripts/tmp1.py", ".snakemake/shell_tmp.x", str(tmp_path / ".snakemake/harbor/start/r.0.sh")]
     shadow, log = str(tmp_path / ".snakemake/shadow/tmpx"), str(tmp_path / "logs/one/1.1.log")
-    meta = checked(snakemake_attempt=2, shadow_dir=shadow, proc_id=0, log=log, litter=files)
-    assert meta == CheckedMeta(2, shadow, 0, log, tuple(files))
+    meta = checked(snakemake_attempt=2, shadow_dir=shadow, proc_id=0, prepared=5.0, log=log, litter=files)
+    assert meta == CheckedMeta(2, shadow, 0, 5.0, log, tuple(files))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,11 @@ NODE = target("node1")
 SECRET = "c0rrect-horse"
 
 
+def listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 @contextmanager
 def ssh_agent(*keys: tuple[Path, str]) -> Iterator[str]:
     """Run an ssh-agent that holds `keys` (file, passphrase). Yields the path of its socket."""
@@ -28,7 +34,7 @@ def ssh_agent(*keys: tuple[Path, str]) -> Iterator[str]:
     askpass.write_text('#!/bin/sh\nprintf "%s\\n" "$PASSPHRASE"\n')
     askpass.chmod(0o700)
     try:
-        wait_until(path.exists, 10, "the socket of ssh-agent")
+        wait_until(lambda: listens(path), 10, "an ssh-agent that answers")
         for key, passphrase in keys:
             env = {**os.environ, "SSH_AUTH_SOCK": str(path), "PASSPHRASE": passphrase}
             env |= {"SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":0"}
