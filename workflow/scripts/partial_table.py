@@ -181,7 +181,8 @@ def lines_of(found):
     lines = [f"sweep {found['sweep']}: {found['done']} of {found['cases']} cases are done: {found['table']}"]
     if found["failed"]:
         path = os.path.join(os.path.dirname(found["table"]), UNFINISHED[1])
-        lines.append(f"{len(found['failed'])} of its cases have failed: {path}")
+        count = len(found["failed"])
+        lines.append(f"{count} of its cases {'has' if count == 1 else 'have'} failed: {path}")
     for failed in found["failed"][:SHOWN]:
         where = f" on {failed['node']}" if failed["node"] else ""
         lines.append(f"  {failed['case']}: step {failed['step']}{where}: {failed['reason']}")
