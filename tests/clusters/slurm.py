@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from tests.sshd import free_port, wait_until
 
 PACKAGES = "slurmctld slurmd slurm-client munge"
@@ -130,6 +132,16 @@ class Slurm:
             daemon.terminate()
         for daemon in reversed(self._daemons):
             daemon.wait(START_TIMEOUT_S)
+        self._kill_strays()
+
+    def _kill_strays(self) -> None:
+        """Kill what jobs have left. Without cgroups, Slurm loses a process whose parent has ended before `scancel`."""
+        for process in psutil.process_iter():
+            try:
+                if str(self.bin) in process.environ().get("PATH", ""):
+                    process.kill()
+            except psutil.Error:
+                pass  # It has ended, or it belongs to another user.
 
     def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> str:
         """Run one of Slurm's commands and return what it prints."""
