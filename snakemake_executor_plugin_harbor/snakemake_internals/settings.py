@@ -47,7 +47,7 @@ def sweeps_ended(workflow: Any) -> Callable[[list[dict[str, Any]], bool], None] 
 
 
 def sweep_file(workflow: Any) -> str | None:
-    """The configuration of Parallel-Task-Harbor that our own workflow reads. `workflow/rules/common.smk` sets it.
+    """The configuration of Parallel-Task-Harbor that our workflow reads. `workflow/rules/configuration.smk` sets it.
 
     The workflow's `config` is not asked, because in another workflow the key `sweep_file` may mean something else.
     """

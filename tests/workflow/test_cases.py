@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 import sweep_config  # noqa: E402
 import sweep_schema  # noqa: E402
+import sweep_specs  # noqa: E402
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -75,7 +76,7 @@ def test_odd_values_reach_environment_command_and_table(here):
     case = sweep.cases[ODD.index(" x ")]
     for case in sweep.cases:
         arguments = [
-            sweep_config.step(sweep, case, "run"),
+            sweep_specs.step(sweep, case, "run"),
             "template",
             f"cases/{case.name}",
             f"done-{case.name}",
@@ -86,7 +87,7 @@ def test_odd_values_reach_environment_command_and_table(here):
             assert Path("cases", case.name, name).read_bytes() == case.params["v"].encode(), case
     os.makedirs("results/s")
     subprocess.run(
-        [sys.executable, str(steps / "collect.py"), "results/s/results.csv", sweep_config.table_file(sweep, Path("t"))],
+        [sys.executable, str(steps / "collect.py"), "results/s/results.csv", sweep_specs.table_file(sweep, Path("t"))],
         check=True,
     )
     with Path("results/s/results.csv").open(newline="", encoding="utf-8") as f:
@@ -151,12 +152,12 @@ def test_very_many_parameters_work_or_are_refused_with_file_and_line(here):
         text = refused(row(6000, "0.123456"), **post)
         assert "c.csv:2: the 6000 values of the case c and the commands of sweeps.s have" in text
         sweep = load_csv(row(3000, "0.123456"), run=["echo {p2999} $CASE_p0"], **post)
-        assert len(json.loads(sweep_config.step(sweep, sweep.cases[0], "run"))["params"]) == 3000
+        assert len(json.loads(sweep_specs.step(sweep, sweep.cases[0], "run"))["params"]) == 3000
     step = [
         sys.executable,
         str(ROOT / "workflow/scripts/step.py"),
         "run",
-        sweep_config.step(sweep, sweep.cases[0], "run"),
+        sweep_specs.step(sweep, sweep.cases[0], "run"),
     ]
     done = subprocess.run([*step, "template", "case", "done", "log"], capture_output=True, check=True)
     assert done.stdout == b"0.123456 0.123456\n"
@@ -173,7 +174,7 @@ def test_a_hundred_thousand_cases_are_read_in_time(here):
     data = "case,x,y\n" + "".join(f'c{i},{i},"text, {i}"\n' for i in range(100_000))
     began = time.process_time()
     sweep = load_csv(data, run=["echo {x} {y} $(({x}))"], result="r.json")
-    sweep_config.table_file(sweep, here / "tables")
+    sweep_specs.table_file(sweep, here / "tables")
     assert sweep_config.warnings(sweep) == [] and len(sweep.cases) == 100_000
     assert time.process_time() - began < 20
 

@@ -23,9 +23,9 @@ use rule * from harbor
 
 
 def test_every_file_that_the_workflow_reads_is_fetched():
-    named = set(re.findall(r'"((?:schemas|scripts)/.*)"', (ROOT / "workflow/rules/common.smk").read_text()))
+    named = set(re.findall(r'"((?:schemas|scripts)/.*)"', (ROOT / "workflow/rules/configuration.smk").read_text()))
     there = {str(path.relative_to(ROOT / "workflow")) for path in (ROOT / "workflow/scripts").glob("*.py")}
-    assert named == there - STARTED_BY_PEOPLE | {"schemas/config.schema.yaml"}, "see FILES in workflow/rules/common.smk"
+    assert named == there - STARTED_BY_PEOPLE | {"schemas/config.schema.yaml"}, "see FILES in configuration.smk"
 
 
 def test_as_a_module_from_github(tmp_path):

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 import sweep_config  # noqa: E402
+import sweep_specs  # noqa: E402
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 GOOD = {"template": "template", "run": ["echo {x}"], "grid": {"x": [1, 2]}}
@@ -108,10 +109,10 @@ def test_a_bad_table_is_named_with_its_line(here, data, text):
 def test_a_row_inserted_renames_nothing_and_a_changed_command_is_a_reason(here):
     few, more = load(grid={"x": [1, 3]}), load(grid={"x": [1, 2, 3]})
     assert set(names(few)) < set(names(more))
-    assert sweep_config.step(few, few.cases[0], "run") == sweep_config.step(more, more.cases[0], "run")
+    assert sweep_specs.step(few, few.cases[0], "run") == sweep_specs.step(more, more.cases[0], "run")
     other = load(run=["echo other {x}"])
-    assert sweep_config.step(few, few.cases[0], "run") != sweep_config.step(other, other.cases[0], "run")
-    assert json.loads(sweep_config.step(few, few.cases[0], "run"))["params"] == {"x": "1"}
+    assert sweep_specs.step(few, few.cases[0], "run") != sweep_specs.step(other, other.cases[0], "run")
+    assert json.loads(sweep_specs.step(few, few.cases[0], "run"))["params"] == {"x": "1"}
 
 
 def test_the_example_in_the_manual_is_valid():

@@ -15,6 +15,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 import step  # noqa: E402
 import sweep_config  # noqa: E402
+import sweep_specs  # noqa: E402
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 GOOD = {
@@ -127,7 +128,7 @@ def test_two_requests_with_one_directory_are_refused():
 
 
 def test_words_become_values_without_quotes(here):
-    spec = json.loads(sweep_config.step(load(), load().cases[1], "run"))
+    spec = json.loads(sweep_specs.step(load(), load().cases[1], "run"))
     assert spec["directory"] == f"{here}/runs/tmp_b" == spec["values"]["TARGET_DIR"]
     line = spec["commands"][0]["line"]
     assert step.argv(spec["commands"][0], spec) == ["bash", "-c", "./run 2 3 /base {x} CASE"], line
@@ -138,7 +139,7 @@ def test_each_attempt_starts_from_a_fresh_copy_and_the_results_link_to_it(here):
     sweep = load()
     for directory in ("results/s/cases", "results/s/.steps/run"):
         Path(directory).mkdir(parents=True)
-    spec = sweep_config.step(sweep, sweep.cases[0], "run")
+    spec = sweep_specs.step(sweep, sweep.cases[0], "run")
     command = [sys.executable, str(SCRIPTS / "step.py"), "run", spec, "template", "results/s/cases/a"]
     for _ in range(2):
         Path("template/run").chmod(0o755)

@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 import case_state  # noqa: E402
 import partial_table  # noqa: E402
 import sweep_config  # noqa: E402
+import sweep_specs  # noqa: E402
 
 LOCAL = ["--executor", "local", "--cores", "4", "--scheduler", "greedy", "--keep-going"]
 MODULE = f"""
@@ -149,10 +150,10 @@ def sweep(tmp_path, monkeypatch):
         for step in ("run", "post"):
             path = f"results/s/.steps/{step}/a"
             Path(path).write_text('{"y": 2}')
-            case_state.CaseState(step, sweep_config.step(load(), load().cases[0], step), path, "log").done()
+            case_state.CaseState(step, sweep_specs.step(load(), load().cases[0], step), path, "log").done()
 
     def make(told=(), ended=False, **changes):
-        file = sweep_config.table_file(load(**changes), Path("tables"))
+        file = sweep_specs.table_file(load(**changes), Path("tables"))
         (found,) = partial_table.make({"s": file}, told, ended)
         return found
 

@@ -48,7 +48,7 @@ for SWEEP in SWEEPS.values():
                     "csv_table.py",
                 ),
             output:
-                sweep_config.columns_file(SWEEP),
+                sweep_model.columns_file(SWEEP),
             log:
                 f"results/{SWEEP.name}/logs/columns.log",
             priority: 1

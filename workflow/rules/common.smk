@@ -1,130 +1,10 @@
-"""Read the configuration, and define the functions that the rules use.
+"""Define the functions that the rules use.
 
 Values of the user go through functions, because Snakemake would take braces in a plain string for wildcards.
 """
 
 import functools
-import importlib.util
 import json
-import os
-import sys
-import time
-from pathlib import Path
-
-import yaml
-
-from snakemake.logging import logger
-
-# The files that this workflow reads besides its rules: all but the scripts that only people start.
-FILES = (
-    "schemas/config.schema.yaml",
-    "scripts/case_files.py",
-    "scripts/case_state.py",
-    "scripts/collect.py",
-    "scripts/command_line.py",
-    "scripts/csv_table.py",
-    "scripts/expressions.py",
-    "scripts/job_lines.py",
-    "scripts/partial_table.py",
-    "scripts/plot.py",
-    "scripts/plot_columns.py",
-    "scripts/plot_data.py",
-    "scripts/plot_drawing.py",
-    "scripts/processors.py",
-    "scripts/src_stand_in.py",
-    "scripts/step.py",
-    "scripts/sweep_cases.py",
-    "scripts/sweep_config.py",
-    "scripts/sweep_directories.py",
-    "scripts/sweep_file.py",
-    "scripts/sweep_lines.py",
-    "scripts/sweep_plots.py",
-    "scripts/sweep_resources.py",
-    "scripts/sweep_schema.py",
-    "scripts/sweep_selection.py",
-    "scripts/sweep_template.py",
-)
-
-
-def directory_of_the_workflow():
-    """Return a directory of this machine. If the workflow comes from GitHub, Snakemake fetches each file of FILES."""
-    given = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
-    if given.is_dir():
-        return given
-    fetched = [Path(workflow.source_path(f"../{name}")) for name in FILES]
-    return fetched[0].parents[1]
-
-
-HERE = directory_of_the_workflow()
-SCRIPTS = HERE / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import case_files
-import job_lines
-import partial_table
-import sweep_config
-import sweep_directories
-import sweep_file
-import sweep_resources
-import sweep_schema
-import sweep_selection
-import sweep_template
-
-
-def fail(message):
-    """End with one sentence. Snakemake would show an exception with places in our files, which do not help users."""
-    logger.error(f"configuration: {message.rstrip('; ')}")
-    sys.exit(1)
-
-
-def only():
-    """Return which cases are to run.
-
-    The typed text counts, because Snakemake removes quotes and leading zeros from it. Snakemakes that run single jobs
-    do not get it: they do not need it, and Snakemake cannot pass on a text with both kinds of quotes.
-    """
-    if not hasattr(workflow, "harbor_only"):
-        given = workflow.config_settings.config_args or []
-        typed = [each for each in given if each.startswith("only=")]
-        for each in typed:
-            given.remove(each)
-        workflow.harbor_only = typed[-1].removeprefix("only=") if typed else None
-    return config.get("only") if workflow.harbor_only is None else workflow.harbor_only
-
-
-try:
-    for FILE in workflow.configfiles:
-        for NOTE in sweep_schema.check_file(FILE):
-            logger.warning(f"configuration: {NOTE}")
-    SWEEPS = sweep_config.load(
-        sweep_file.with_sweeps(config),
-        yaml.safe_load((HERE / "schemas/config.schema.yaml").read_text()),
-        ask=workflow.is_main_process,
-    )
-    SELECTED = sweep_selection.select(only(), SWEEPS)
-except sweep_config.SweepError as error:
-    fail(str(error))
-
-if "sweep_file" in config:
-    if workflow.is_main_process:
-        # The executor is not known yet.
-        logger.info(
-            f"The sweep is that of {config['sweep_file']}."
-            " The hosts in this file mean nothing to another executor than harbor."
-        )
-    # harbor's executor takes the hosts from this file.
-    workflow.harbor_sweep_file = str(config["sweep_file"])
-
-if workflow.is_main_process:
-    # This is the key of a class PostProcessor. A job inherits it.
-    os.environ.update(HARBOR_SWEEP_KEY=time.strftime("%Y%m%d_%H%M"))
-
-for SWEEP in SWEEPS.values():
-    for WARNING in sweep_config.warnings(SWEEP):
-        logger.warning(f"configuration: {WARNING}")
-
-
-logger.addFilter(job_lines.ShortLists(f"{name}_collect" for name in SWEEPS))
 
 
 def in_project(name):
@@ -145,16 +25,6 @@ def in_project(name):
 def in_project_with(name, *modules):
     """Copy one of our scripts and the modules of ours that it imports. Return the paths in this order."""
     return [in_project(each) for each in (name, *modules)]
-
-
-PYTHON = sys.executable
-CAN_PLOT = importlib.util.find_spec("matplotlib") is not None
-
-if not CAN_PLOT and any(sweep.plots for sweep in SWEEPS.values()):
-    logger.warning(
-        f"No plots will be made: {PYTHON} has no matplotlib. Everything else is done without it.\n"
-        f"  Try: {PYTHON} -m pip install matplotlib"
-    )
 
 
 wildcard_constraints:
@@ -181,7 +51,7 @@ def pictures_of(sweep):
 
     The mark is no input of the plots, because a new check would be a reason to draw all of them again.
     """
-    mark = [sweep_config.columns_file(sweep)] if has_columns_to_check(sweep) else []
+    mark = [sweep_model.columns_file(sweep)] if has_columns_to_check(sweep) else []
     return mark + [
         picture_of(sweep, plot, kind) for plot in sweep.plots for kind in ("svg", "png")
     ]
@@ -235,7 +105,7 @@ def watched(sweep):
 
 def request_of(sweep):
     """Return the file with the values of a case as an input, if a class PreProcessor writes it."""
-    return sweep_config.request_file(sweep, "{case}") if sweep.pre_class else []
+    return sweep_specs.request_file(sweep, "{case}") if sweep.pre_class else []
 
 
 def reserved_by(sweep):
@@ -289,7 +159,7 @@ def step_of(sweep, name):
         if wildcards.case not in cases:
             hint = sweep_schema.guess(wildcards.case, list(cases))
             fail(f"sweeps.{sweep.name}: there is no case {wildcards.case!r}; {hint}")
-        return sweep_config.step(sweep, cases[wildcards.case], name)
+        return sweep_specs.step(sweep, cases[wildcards.case], name)
 
     return spec
 
@@ -299,7 +169,7 @@ def table_of(sweep):
 
     @functools.cache
     def file():
-        return sweep_config.table_file(sweep, Path(".snakemake/sweep/tables"))
+        return sweep_specs.table_file(sweep, Path(".snakemake/sweep/tables"))
 
     def given(wildcards):
         return file()
@@ -334,7 +204,7 @@ def register_tables():
 def left_over():
     """Yield a line for each sweep that has cases of earlier configurations in its results."""
     for name, sweep in SWEEPS.items():
-        found = sweep_config.left_over(sweep)
+        found = sweep_specs.left_over(sweep)
         if found:
             shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
             yield f"results/{name}/cases still holds {len(found)} cases that the configuration no longer has: {shown}"

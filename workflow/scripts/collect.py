@@ -1,6 +1,6 @@
 """Put all cases of a sweep into one table. Its columns are the case, the parameters, and then those of the results.
 
-The command line is `python collect.py TABLE SPEC`. SPEC is a file with the JSON of `sweep_config.table`. Numbers keep
+The command line is `python collect.py TABLE SPEC`. SPEC is a file with the JSON of `sweep_specs.table`. Numbers keep
 the text that the case wrote, so the table has the same bytes on all machines. If a part of a result has no place in
 the table, the script ends with a sentence about it. When the table is there, partial.csv and failed.csv are removed.
 """

@@ -1,6 +1,6 @@
 """Make the tables of incomplete sweeps: partial.csv has the cases that are done, and failed.csv those that have failed.
 
-Everything is read from files: what the configuration wants (`sweep_config.table`), what the steps of the cases have
+Everything is read from files: what the configuration wants (`sweep_specs.table`), what the steps of the cases have
 left, and their states (case_state.py). The executor may know of failures that left no word, such as that of a job whose
 node was lost. `told` has those: (rule, case, node, reason, log, started, ended) as dicts, with times in seconds.
 

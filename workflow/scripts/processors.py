@@ -4,7 +4,7 @@
     processors.py pre SPEC PREPARED REQUEST LOG          runs modifyPrior; what it has made becomes PREPARED
     processors.py post SPEC RAN DONE LOG                 runs postProcess; fails if the case has failed
 
-SPEC is JSON from `sweep_config.step`. Modules are imported from the working directory. One class runs at a time,
+SPEC is JSON from `sweep_specs.step`. Modules are imported from the working directory. One class runs at a time,
 because Parallel-Task-Harbor calls them one after the other. Each call has a process and an object of its own.
 """
 

@@ -4,7 +4,7 @@
     step.py run SPEC TEMPLATE DIRECTORY DONE LOG ON_FAILURE    copies that for the case, then runs pre and run in it
     step.py post SPEC DIRECTORY DONE LOG ON_FAILURE            runs post in the case's directory
 
-SPEC is JSON from `sweep_config.step`. The output of the commands goes to `stdout` and `stderr` in the case's directory
+SPEC is JSON from `sweep_specs.step`. The output of the commands goes to `stdout` and `stderr` in the case's directory
 and to LOG. It also goes to this script's own stdout and stderr at once, because it may contain progress markers. DONE
 is written last. If ON_FAILURE is `record`, a step whose command fails by itself counts as done.
 """

@@ -1,84 +1,29 @@
-"""Check the configuration of sweeps, with errors that name the key, and compute everything that the rules need.
+"""Check the configuration of sweeps, with errors that name the key.
 
 This module runs in Snakemake's own process while the Snakefile is read. It raises SweepError only, which the Snakefile
 shows without a traceback.
 """
 
-import hashlib
-import json
 import os
 import re
 import shlex
 import tempfile
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import sweep_lines
 import sweep_resources
-from case_state import hash_of
 from sweep_cases import SURROGATE, Case, SweepError, cases_of
 from sweep_directories import check_directories, class_file, placed
-from sweep_plots import Plot, doubts, plots_of
+from sweep_model import Sweep, columns_file
+from sweep_plots import doubts, plots_of
 from sweep_schema import plain, validate
-from sweep_template import check_template, template_listing
+from sweep_specs import step
+from sweep_template import check_template
 
 SCRIPT = re.compile(r"\S+\.(py|sh|R|r|pl|rb|jl)")
 LOGS = ("stdout", "stderr")
-# A specification of a table that no configuration has used for this time (seconds) is removed.
-FORGOTTEN = 30 * 86400
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """One sweep after all checks. `pre` and `post` are (script path, "") or ("", command line) or None.
-
-    `pre_class` and `post_class` are the modules of classes that were written for Parallel-Task-Harbor. With `words`,
-    words of `run` are replaced by values.
-    """
-
-    name: str
-    template: str | None
-    cases: tuple[Case, ...]
-    run: tuple[str, ...]
-    pre: tuple[str, str] | None
-    post: tuple[str, str] | None
-    result: str | None
-    # What each case reserves, by its name and the resource's.
-    reserved: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    plots: tuple[Plot, ...] = ()
-    pre_class: str | None = None
-    post_class: str | None = None
-    words: Mapping[str, str] | None = None
-    on_failure: str = "fail"
-    # The names of the cases in the configuration, of which a class PreProcessor may make others.
-    listed: tuple[str, ...] = ()
-
-    @cached_property
-    def listing(self) -> str:
-        """Return what shows a change of the template's names and links."""
-        return template_listing(self.template) if self.template else ""
-
-    @cached_property
-    def parameters(self) -> tuple[str, ...]:
-        """Return the parameters of all cases, in order of first appearance. They are columns of the table."""
-        return tuple(dict.fromkeys(key for case in self.cases for key in case.params))
-
-    @property
-    def steps(self) -> tuple[str, ...]:
-        """Return the steps of a case that leave a file in results/NAME/.steps."""
-        return ("run", "post") if self.post or self.post_class else ("run",)
-
-    def by_name(self) -> dict[str, Case]:
-        return {case.name: case for case in self.cases}
-
-    def lines(self) -> list[tuple[str, str]]:
-        """Return (key, command line) of every command that is not a script and in which `{name}` is a parameter."""
-        found = [(f"run[{number}]", line) for number, line in enumerate(self.run) if self.words is None]
-        return found + [(key, each[1]) for key, each in (("pre", self.pre), ("post", self.post)) if each and each[1]]
 
 
 def load(config: Mapping[str, Any], schema: Mapping[str, Any], ask: bool = True) -> dict[str, Sweep]:
@@ -138,12 +83,12 @@ def _check_keys(where: str, entry: Mapping[str, Any]) -> None:
     """Refuse keys that exclude each other or need another one."""
     if "template" not in entry and "pre_class" not in entry:
         raise SweepError(f"{where}.template: is missing")
-    for step in ("pre", "post"):
-        if step in entry and f"{step}_class" in entry:
-            raise SweepError(f"{where}: both {step} and {step}_class are given")
-        if f"{step}_class" in entry and "words" not in entry:
+    for key in ("pre", "post"):
+        if key in entry and f"{key}_class" in entry:
+            raise SweepError(f"{where}: both {key} and {key}_class are given")
+        if f"{key}_class" in entry and "words" not in entry:
             raise SweepError(
-                f"{where}.words: is missing; {step}_class needs it: the paths by name, {{BASE_PATH: /data}}"
+                f"{where}.words: is missing; {key}_class needs it: the paths by name, {{BASE_PATH: /data}}"
             )
     if "pre_class" in entry and "directory" in entry:
         raise SweepError(f"{where}.directory: with pre_class, TARGET_DIR of the request is the case's directory")
@@ -264,111 +209,3 @@ def warnings(sweep: Sweep) -> list[str]:
         if name.lower() == "case":
             found.append(f"cases: {name} is a parameter like any other; a column `case` would name the cases")
     return [f"sweeps.{sweep.name}.{doubt}" for doubt in found]
-
-
-# --- what the rules are given ---------------------------------------------------------------------------------------
-
-
-def step(sweep: Sweep, case: Case, name: str) -> str:
-    """Return as JSON what `step.py` or `processors.py` has to do for one case. `name` is pre, run or post.
-
-    A change of this text is Snakemake's reason to run the step again. A changed command or pre-processor starts from a
-    fresh copy of the template, so pre and run are one step.
-    """
-    if name == "run":
-        commands = [_command("pre", sweep.pre)] if sweep.pre else []
-        for number, line in enumerate(sweep.run, 1):
-            commands.append(_command(f"run, command {number} of {len(sweep.run)}", ("", line)))
-            if sweep.words is not None:
-                commands[-1]["words"] = "unquoted"
-        spec: dict[str, Any] = {"commands": commands, **_run_extras(sweep, case)}
-    elif name == "post" and sweep.post is not None:
-        spec = {"commands": [_command("post", sweep.post)], "result": sweep.result}
-    elif name == "post":
-        spec = {"module": sweep.post_class, "values": dict(case.values), "copies": dict(case.copies)}
-        spec["file"] = request_file(sweep, case.name) if sweep.pre_class else ""
-    else:
-        spec = {"module": sweep.pre_class, "paths": sweep.words, "of": case.request, "names": list(case.values)}
-        spec["directory"] = case.directory
-    return json.dumps({"case": case.name, "params": dict(case.params), **spec}, sort_keys=True)
-
-
-def request_file(sweep: Sweep, case: str) -> str:
-    """Return the file with the values of a case as the class PreProcessor has left them."""
-    return f"results/{sweep.name}/.steps/request/{case}"
-
-
-def _run_extras(sweep: Sweep, case: Case) -> dict[str, Any]:
-    """Return what the step `run` needs beside the commands, in sweeps that are not of the usual form."""
-    extras: dict[str, Any] = {"directory": case.directory} if case.directory else {}
-    if sweep.pre_class:
-        # The file may differ from the values that are known now. These are there so that a change is a reason to run.
-        extras.update(request=request_file(sweep, case.name), template=sweep.listing)
-    if sweep.words is not None:
-        extras["values"] = dict(case.values)
-    if sweep.post_class:
-        extras["reported"] = True
-    return extras
-
-
-def _command(place: str, processor: tuple[str, str]) -> dict[str, str]:
-    script, line = processor
-    return {"place": place, "script": script, "line": line}
-
-
-def table(sweep: Sweep) -> str:
-    """Return as JSON what `collect.py` and `partial_table.py` have to put together.
-
-    `file` and `ran` are relative to the table's directory. `specs` and `scripts` show if a step of a case was done as
-    the configuration wants it.
-    """
-    cases = []
-    for case in sweep.cases:
-        file = f".steps/post/{case.name}" if sweep.post else f"cases/{case.name}/{sweep.result}"
-        ran = "" if sweep.post else f".steps/run/{case.name}"
-        file = file if sweep.result else ""
-        specs = {name: hash_of(step(sweep, case, name)) for name in sweep.steps}
-        cases.append({"case": case.name, "params": dict(case.params), "file": file, "ran": ran, "specs": specs})
-    scripts = {"run": sweep.pre, "post": sweep.post}
-    return json.dumps(
-        {
-            "parameters": list(sweep.parameters),
-            "cases": cases,
-            "result": sweep.result,
-            "on_failure": sweep.on_failure,
-            "scripts": {name: processor[0] for name, processor in scripts.items() if processor and processor[0]},
-        }
-    )
-
-
-def table_file(sweep: Sweep, directory: Path) -> str:
-    """Write the text of `table` to a file and return its path.
-
-    It is no argument of the command, because Snakemake shows the whole command when `collect` fails, and a long command
-    would hide the reason. The name of the file changes with its content, so that a run that goes on keeps its file.
-    """
-    spec = table(sweep)
-    path = directory / sweep.name / f"{hashlib.sha256(spec.encode()).hexdigest()[:32]}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_text(spec)
-    part.replace(path)
-    for other in path.parent.iterdir():
-        if other.stat().st_mtime < time.time() - FORGOTTEN:
-            other.unlink(missing_ok=True)
-    return str(path)
-
-
-def columns_file(sweep: Sweep) -> str:
-    """Return the file that marks the columns of the sweep's plots as checked."""
-    return f"results/{sweep.name}/.steps/columns"
-
-
-def left_over(sweep: Sweep) -> list[str]:
-    """Return the cases of earlier configurations that are still in the directory of the results."""
-    known = sweep.by_name()
-    try:
-        found = os.listdir(f"results/{sweep.name}/cases")
-    except OSError:
-        return []
-    return sorted(name for name in found if name not in known and not name.startswith("."))
