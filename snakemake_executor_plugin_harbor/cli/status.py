@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from ..core.job_names import job_title
+from ..core.model import without_name
 from ..views.status import status
 from .noted_table import NotedTable
 from .run_option import add_run_option, chosen_run
@@ -137,7 +138,7 @@ def _nodes(now: dict[str, Any]) -> Any:
 def first_line(node: dict[str, Any]) -> str:
     """Return the first line of a node's reason without the node's name, which stands before it already."""
     lines: list[str] = node["reason"].splitlines()
-    return lines[0].removeprefix(f"node {node['name']}: ") if lines else ""
+    return without_name(node["name"], lines[0]) if lines else ""
 
 
 def _running(jobs: list[dict[str, Any]], at: float) -> Any:

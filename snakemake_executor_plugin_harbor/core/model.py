@@ -246,3 +246,8 @@ class Outcome:
 def attempt_key(job: JobId, attempt: int) -> str:
     """Return the key of an attempt, which load samples use too."""
     return f"{job}#{attempt}"
+
+
+def without_name(node: str, why: str) -> str:
+    """Return a reason without the name of its node, for places where the name stands before it."""
+    return why.removeprefix(f"node {node}: ")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from .model import Load, NodeFacts, NodeSpec, NodeState, Request, Reservation
+from .model import Load, NodeFacts, NodeSpec, NodeState, Request, Reservation, without_name
 
 
 class Reservations(MutableMapping[str, tuple[Request, Reservation]]):
@@ -105,7 +105,7 @@ class NodeView:
     @property
     def why_alone(self) -> str:
         """The reason of its state without its name, for sentences that begin with the name."""
-        return self.why.removeprefix(f"node {self.spec.name}: ")
+        return without_name(self.spec.name, self.why)
 
     @property
     def slots(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..core import actions as act
-from ..core.model import NodeState
+from ..core.model import NodeState, without_name
 from ..jobs.in_flight import InFlight
 from ..run.snapshot import NodeSnapshot
 from ..run.wait_recorder import WaitingJobs
@@ -46,7 +46,7 @@ class Notices:
             case act.NodeChanged(node, state, why) if state in UNUSED_STATES:
                 if self._reasons.get(node) != why:
                     self._reasons[node] = why
-                    self.warn(f"node {node} is not used ({state.value}): {why}")
+                    self.warn(f"node {node} is not used ({state.value}): {without_name(node, why)}")
             case act.NodeChanged(node, NodeState.READY):
                 if self._reasons.pop(node, ""):
                     self._logger.info(f"harbor: node {node} is back")

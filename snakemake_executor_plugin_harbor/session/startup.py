@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.capacity import Capacity
 from ..core.job import impossible_message
-from ..core.model import NodeState
+from ..core.model import NodeState, without_name
 from ..errors import HarborError
 from ..jobs.ranks import Ranks
 from ..jobs.spec import NO_RANKS, progress_pattern, spec_of
@@ -72,7 +72,9 @@ def _enough(now: Snapshot, needed: int) -> bool:
 def _too_few_nodes(now: Snapshot, nnodes: int | None) -> HarborError:
     """The error for a pool without a usable node, or with fewer than `nnodes`. It names each node that is missing."""
     missing = {name: node for name, node in now.nodes.items() if node.state != NodeState.READY}
-    reasons = "\n".join(f"  {name}: {_reason(name, node.why) or node.state.value}" for name, node in missing.items())
+    reasons = "\n".join(
+        f"  {name}: {without_name(name, node.why) or node.state.value}" for name, node in missing.items()
+    )
     if nnodes is None:
         return HarborError(f"no node of the pool can be used:\n{reasons}", "harbor doctor")
     count = "1 node is" if len(missing) == 1 else f"{len(missing)} nodes are"
@@ -117,16 +119,11 @@ def _wait_for_others(dispatcher: Dispatcher, workflow: Any, unfinished: bool, de
         dispatcher.wait(complete, FIRST_ANSWER_S if unfinished and unmarked else STRAGGLER_S)
 
 
-def _reason(name: str, why: str) -> str:
-    """Return the reason without the name of the node, because the name stands before it already."""
-    return why.removeprefix(f"node {name}: ")
-
-
 def _group_by_reason(reasons: Mapping[str, str]) -> str:
     """The nodes with their reasons. Nodes with the same reason are listed together."""
     nodes: dict[str, list[str]] = {}
     for name, why in reasons.items():
-        reason = (_reason(name, why).splitlines() or ["it has not answered"])[0]
+        reason = (without_name(name, why).splitlines() or ["it has not answered"])[0]
         nodes.setdefault(reason, []).append(name)
     lines = [f"{', '.join(names[:10])}{', ...' * (len(names) > 10)} ({reason})" for reason, names in nodes.items()]
     return "; ".join(lines[:10]) + "; ..." * (len(lines) > 10)

@@ -36,9 +36,9 @@ def scene():
 
 def test_a_node_that_fails_and_comes_back_is_reported_once(scene):
     assert not scene.node(NodeState.READY)
-    (line,) = scene.node(NodeState.BACKOFF, "no route")
+    (line,) = scene.node(NodeState.BACKOFF, "node ada: no route")
     assert line == ("warning", "harbor: node ada is not used (backoff): no route")
-    assert not scene.node(NodeState.CONNECTING) and not scene.node(NodeState.BACKOFF, "no route")
+    assert not scene.node(NodeState.CONNECTING) and not scene.node(NodeState.BACKOFF, "node ada: no route")
     assert len(scene.node(NodeState.BACKOFF, "another reason")) == 1
     assert scene.node(NodeState.READY) == [("info", "harbor: node ada is back")]
     assert len(scene.node(NodeState.BACKOFF, "no route")) == 1, "it failed again"

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ...core.free_resources import within_hours
-from ...core.model import Checkup, Disk, Load, NodeFacts
+from ...core.model import Checkup, Disk, Load, NodeFacts, without_name
 from ...remote.survey import Answer
 from .finding import LEVELS, Finding
 
@@ -47,7 +47,7 @@ def examine(answer: Answer, here: Here) -> list[Finding]:
     if answer.facts is None or answer.checkup is None:
         text, _, hint = answer.reason.partition("\n  Try: ")
         hint = hint or f"{answer.login} true".strip()
-        return [make("connection", "error", text.removeprefix(f"node {answer.spec.name}: "), hint)]
+        return [make("connection", "error", without_name(answer.spec.name, text), hint)]
     node = _Node(answer, answer.facts, answer.checkup, answer.load or Load(), here, make)
     found = sorted(node.problems(), key=lambda finding: LEVELS.index(finding.level))
     if not any(finding.level == "error" for finding in found):
