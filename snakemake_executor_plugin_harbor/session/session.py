@@ -31,7 +31,7 @@ from .job_requests import JobRequests
 from .notices import Notices
 from .run_files import RunFiles
 from .signals import SignalHandlers
-from .startup import check_jobs, wait_for_nodes
+from .startup import check_jobs, refuse_immediate_submit, wait_for_nodes
 from .welcome import Welcome
 
 
@@ -47,6 +47,7 @@ class Session:
         self._workflow = executor.workflow
         self._logger = executor.logger
         verify(self._workflow, self._warn)
+        refuse_immediate_submit(self._workflow)
         settings = executor.executor_settings
         self._password = pop_password(settings)
         self._config = pool_config(settings)

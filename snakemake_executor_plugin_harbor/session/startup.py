@@ -12,7 +12,7 @@ from ..jobs.ranks import Ranks
 from ..jobs.spec import NO_RANKS, progress_pattern, spec_of
 from ..run.dispatcher import Dispatcher
 from ..run.snapshot import Snapshot
-from ..snakemake_internals import dag
+from ..snakemake_internals import dag, settings
 
 FIRST_ANSWER_S = 60.0
 """A node may take this long to answer at the start. After that, the run goes on without it."""
@@ -63,6 +63,19 @@ def wait_for_nodes(
     ready = now.ready_nodes()
     shown = ", ".join(ready[:SHOWN_NODES]) + (", ..." if len(ready) > SHOWN_NODES else "")
     return f"{len(ready)} of {len(now.nodes)} nodes ready, {now.slots} slots: {shown}"
+
+
+def refuse_immediate_submit(workflow: Any) -> None:
+    """Raise HarborError for --immediate-submit, with which Snakemake leaves the order of the jobs to the executor.
+
+    Nodes would get jobs whose inputs do not exist yet, and the run would end with "BUG: Out of jobs".
+    """
+    if settings.submits_immediately(workflow):
+        raise HarborError(
+            "--immediate-submit is for batch systems that know which jobs a job waits for. harbor takes each job when its "
+            "inputs exist.",
+            "the same command without --immediate-submit",
+        )
 
 
 def _enough(now: Snapshot, needed: int) -> bool:

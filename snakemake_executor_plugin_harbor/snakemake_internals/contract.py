@@ -239,6 +239,7 @@ NAMES: tuple[Name, ...] = (
     *_all(f"{SETTINGS}:ExecutionSettings", "wait for outputs", "latency_wait"),
     *_all(f"{SETTINGS}:ExecutionSettings", "remove the files of captured commands", "cleanup_scripts"),
     *_all(WORKFLOW, "set the variables of `envvars:`", "envvars"),
+    *_all(f"{SETTINGS}:RemoteExecutionSettings", "refuse --immediate-submit", "immediate_submit"),
     *_all(WORKFLOW, "pass options to a Snakemake on a node", "overwrite_workdir", "overwrite_configfiles"),
     *_all(WORKFLOW, "say how to run cases again", "dag_settings"),
     *_all(f"{SETTINGS}:DAGSettings", "say how to run cases again", "targets"),

@@ -22,6 +22,11 @@ def environment_variables(workflow: Any) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
+def submits_immediately(workflow: Any) -> bool:
+    """Return True if Snakemake hands over jobs whose inputs do not exist yet (--immediate-submit)."""
+    return bool(workflow.remote_execution_settings.immediate_submit)
+
+
 def directory_option(workflow: Any) -> str | None:
     """The working directory, if the user gave --directory."""
     return os.getcwd() if workflow.overwrite_workdir is not None else None

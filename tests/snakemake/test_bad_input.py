@@ -41,6 +41,13 @@ def test_a_host_list_and_a_host_file(refused, tmp_path):
     refused(["--harbor-hostfile", str(path)], "unknown key. Did you mean slots?", path.name)
 
 
+def test_immediate_submit(refused):
+    """Without the refusal, a job starts before its inputs exist, and Snakemake ends with "BUG: Out of jobs"."""
+    refused(
+        ["--immediate-submit", "--notemp"], "--immediate-submit is for batch systems", "Try: the same command without"
+    )
+
+
 def test_unknown_host_name(refused):
     refused(["--harbor-hosts", "no-such-host.invalid"], "no-such-host.invalid", "no node of the pool can be used")
 
