@@ -72,8 +72,8 @@ def refuse_immediate_submit(workflow: Any) -> None:
     """
     if settings.submits_immediately(workflow):
         raise HarborError(
-            "--immediate-submit is for batch systems that know which jobs a job waits for. harbor takes each job when its "
-            "inputs exist.",
+            "--immediate-submit is for batch systems that know which jobs a job waits for. harbor takes each job when "
+            "its inputs exist.",
             "the same command without --immediate-submit",
         )
 
