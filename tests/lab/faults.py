@@ -51,13 +51,13 @@ def reboot_unshared(lab: Lab, host: str) -> None:
 
 def lose_shared(lab: Lab, host: str) -> None:
     """Mount empty directories over the shared ones. A boot brings the shared ones back."""
-    for path in lab.shared:
+    for path in lab.shared[host]:
         inside(lab, host, "mount", "-t", "tmpfs", "-o", "size=64k", LOST, str(path))
 
 
 def restore_shared(lab: Lab, host: str) -> None:
     """Undo lose-shared."""
-    for path in lab.shared:
+    for path in lab.shared[host]:
         if f" {path} " in lost_mounts(lab, host):
             inside(lab, host, "umount", "--lazy", str(path))
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
@@ -37,16 +37,23 @@ class Lab:
     """`with Lab(4, shared=[directory]) as lab:` hosts host1 to host4.
 
     `base` is the lab's own directory. It is new or empty, and it is removed in the end. `shared` directories are the
-    same on all hosts, at their own paths. The lab goes down by itself when the process `owner` has died, if one is
-    given.
+    same on all hosts, at their own paths. `missing` names those that a host does not have. The attribute `shared` says
+    which ones each host has. The lab goes down by itself when the process `owner` has died, if one is given.
     """
 
     def __init__(
-        self, n: int = 4, shared: Iterable[Path] = (), base: Path | None = None, owner: int | None = os.getpid()
+        self,
+        n: int = 4,
+        shared: Iterable[Path] = (),
+        base: Path | None = None,
+        owner: int | None = os.getpid(),
+        missing: Mapping[str, Iterable[Path]] | None = None,
     ) -> None:
         self.directory = (base or Path(tempfile.mkdtemp(prefix="lab-"))).resolve()
         self.hosts = [f"host{number}" for number in range(1, n + 1)]
-        self.shared = [Path(path).resolve() for path in shared]
+        absent = {host: {Path(path).resolve() for path in paths} for host, paths in (missing or {}).items()}
+        paths = [Path(path).resolve() for path in shared]
+        self.shared = {host: [path for path in paths if path not in absent.get(host, ())] for host in self.hosts}
         self.ssh_config = self.directory / "ssh_config"
         self._owner = owner
         self._network: Network | None = None
@@ -61,7 +68,8 @@ class Lab:
             state = json.loads((base / "lab.json").read_text())
         except OSError:
             raise LabError(f"no lab in {base}; type: python -m tests.lab up 4 --dir {base}") from None
-        lab = cls(state["n"], [Path(path) for path in state["shared"]], base)
+        lab = cls(state["n"], base=base)
+        lab.shared = {host: [Path(path) for path in paths] for host, paths in state["shared"].items()}
         lab._network = Network(lab._name, state["subnet"], state["n"])
         return lab
 
@@ -103,7 +111,7 @@ class Lab:
             raise LabError(f"{self.directory} is not empty; if it is an old lab, type: python -m tests.lab down")
         if not 1 <= len(self.hosts) <= 250:
             raise LabError(f"{len(self.hosts)} hosts: a lab has 1 to 250")
-        for path in self.shared:
+        for path in {path for paths in self.shared.values() for path in paths}:
             if not path.is_dir():
                 raise LabError(f"{path}, to be shared, is no directory")
         try:
@@ -261,7 +269,8 @@ class Lab:
             os.close(lock)
 
     def _make_files(self) -> None:
-        state = {"n": len(self.hosts), "shared": [str(path) for path in self.shared], "subnet": self.network.subnet}
+        shared = {host: [str(path) for path in paths] for host, paths in self.shared.items()}
+        state = {"n": len(self.hosts), "shared": shared, "subnet": self.network.subnet}
         (self.directory / "lab.json").write_text(json.dumps(state))
         addresses = {host: self.network.address(self.number(host)) for host in self.hosts}
         files.write(self.directory, addresses, self.shared)
