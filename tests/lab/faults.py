@@ -72,8 +72,13 @@ def slow(lab: Lab, host: str) -> None:
     lab.set_link(host, {*lab.link_faults(host), "slow"})
 
 
+def narrow(lab: Lab, host: str) -> None:
+    """Limit the network to 10 MB/s each way. This lasts over reboots until heal."""
+    lab.set_link(host, {*lab.link_faults(host), "narrow"})
+
+
 def heal(lab: Lab, host: str) -> None:
-    """End partition and slow. Connections that have survived go on."""
+    """End partition, slow and narrow. Connections that have survived go on."""
     lab.set_link(host, set())
 
 
@@ -126,7 +131,7 @@ def disk_free(lab: Lab, host: str) -> None:
 FAULTS: dict[str, Callable[[Lab, str], None]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        *(crash, reboot, partition, slow, heal, kill_sshd, start_sshd),
+        *(crash, reboot, partition, slow, narrow, heal, kill_sshd, start_sshd),
         *(drop_connections, freeze, thaw, disk_full, disk_free),
         *(shutdown, reboot_unshared, lose_shared, restore_shared),
     )

@@ -30,6 +30,12 @@ from tests.sshd import SSHD, wait_until
 CONTROLLER = "ctl"
 DISK_MB = 256
 IDLE: dict[str, Any] = {"busy": 0.0, "loadavg": None, "mem_available_mb": None}
+SHAPES = {
+    "slow": "tbf rate 256kbit burst 8kb latency 1s",
+    # 100 Mbit Ethernet with what is left of it for files, and a switch that buffers 500 kB.
+    "narrow": "tbf rate 80mbit burst 32kb latency 50ms",
+}
+"""Limits of a cable's rate each way. A packet that would wait for longer than `latency` is lost."""
 PROGRAMS = ("ssh", "ssh-keygen", "ip", "bridge", "tc", "mount", "unshare", "nsenter", "pivot_root", "setsid")
 
 
@@ -228,7 +234,7 @@ class Lab:
         self._write_load(host, setting)
 
     def link_faults(self, host: str) -> set[str]:
-        """Return the faults of a host's cable: partition, slow."""
+        """Return the faults of a host's cable: partition, slow, narrow."""
         return set((self.directory / host / "link").read_text().split())
 
     def set_link(self, host: str, faults: set[str]) -> None:
@@ -236,7 +242,8 @@ class Lab:
         (self.directory / host / "link").write_text(" ".join(sorted(faults)))
         if self.processes(host):
             self.network.cut(self.number(host), "partition" in faults)
-            self.network.slow(self.number(host), self.init(host), "slow" in faults)
+            shape = next((SHAPES[fault] for fault in SHAPES if fault in faults), None)
+            self.network.shape(self.number(host), self.init(host), shape)
 
     def start_sshd(self, host: str) -> None:
         done = self.exec(host, [str(SSHD), "-f", "/run/lab/sshd_config", "-E", "/run/lab/sshd.log"])

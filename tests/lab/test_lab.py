@@ -200,6 +200,14 @@ def test_a_slow_link(lab):
     lab.fault("host2", "heal")
 
 
+def test_a_narrow_link_carries_10_mb_a_second(lab):
+    lab.fault("host2", "narrow")
+    began = time.monotonic()
+    assert len(said(lab, "host2", "head -c 20000000 /dev/zero | tr '\\0' x")) == 20_000_000
+    assert 1.5 < time.monotonic() - began < 10
+    lab.fault("host2", "heal")
+
+
 def test_sshd_can_die_and_come_back(lab):
     process = session(lab, "host1")
     lab.fault("host1", "kill-sshd")
