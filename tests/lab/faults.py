@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lab.lab import CONTROLLER, DISK_MB, Lab
+from tests.lab.lab import CONTROLLER, Lab
 from tests.lab.machine import LabError, command, namespace_pids
 from tests.sshd import wait_until
 
@@ -125,7 +125,7 @@ def disk_full(lab: Lab, host: str) -> None:
 
 def disk_free(lab: Lab, host: str) -> None:
     """Free the disk again."""
-    resize(lab, host, DISK_MB << 20)
+    resize(lab, host, lab.disk_mb << 20)
 
 
 FAULTS: dict[str, Callable[[Lab, str], None]] = {

@@ -44,7 +44,8 @@ class Lab:
 
     `base` is the lab's own directory. It is new or empty, and it is removed in the end. `shared` directories are the
     same on all hosts, at their own paths. `missing` names those that a host does not have. The attribute `shared` says
-    which ones each host has. The lab goes down by itself when the process `owner` has died, if one is given.
+    which ones each host has. The lab goes down by itself when the process `owner` has died, if one is given. A host's
+    disk has `disk_mb` MiB, which are memory of this machine as far as they are used.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Lab:
         base: Path | None = None,
         owner: int | None = os.getpid(),
         missing: Mapping[str, Iterable[Path]] | None = None,
+        disk_mb: int = DISK_MB,
     ) -> None:
         self.directory = (base or Path(tempfile.mkdtemp(prefix="lab-"))).resolve()
         self.hosts = [f"host{number}" for number in range(1, n + 1)]
@@ -61,6 +63,7 @@ class Lab:
         paths = [Path(path).resolve() for path in shared]
         self.shared = {host: [path for path in paths if path not in absent.get(host, ())] for host in self.hosts}
         self.ssh_config = self.directory / "ssh_config"
+        self.disk_mb = disk_mb
         self._owner = owner
         self._network: Network | None = None
         identity = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:6]
@@ -74,7 +77,7 @@ class Lab:
             state = json.loads((base / "lab.json").read_text())
         except OSError:
             raise LabError(f"no lab in {base}; type: python -m tests.lab up 4 --dir {base}") from None
-        lab = cls(state["n"], base=base)
+        lab = cls(state["n"], base=base, disk_mb=state["disk_mb"])
         lab.shared = {host: [Path(path) for path in paths] for host, paths in state["shared"].items()}
         lab._network = Network(lab._name, state["subnet"], state["n"])
         return lab
@@ -277,7 +280,7 @@ class Lab:
 
     def _make_files(self) -> None:
         shared = {host: [str(path) for path in paths] for host, paths in self.shared.items()}
-        state = {"n": len(self.hosts), "shared": shared, "subnet": self.network.subnet}
+        state = {"n": len(self.hosts), "shared": shared, "subnet": self.network.subnet, "disk_mb": self.disk_mb}
         (self.directory / "lab.json").write_text(json.dumps(state))
         addresses = {host: self.network.address(self.number(host)) for host in self.hosts}
         files.write(self.directory, addresses, self.shared)

@@ -138,6 +138,10 @@ class Network:
         # "blocking") when another port comes up.
         command("bridge", "link", "set", "dev", self._port(host), "state", "1" if on else "3")
 
+    def sent(self, host: int) -> int:
+        """Return how many bytes were sent to the host since its boot, with all headers."""
+        return int(Path("/sys/class/net", self._port(host), "statistics/tx_bytes").read_text())
+
     def shape(self, host: int, pid: int, shape: str | None) -> None:
         """Limit the traffic to and from the host by a filter of tc, or do not limit it."""
         shape = shape or "noqueue"
