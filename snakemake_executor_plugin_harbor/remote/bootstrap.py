@@ -64,26 +64,40 @@ _MODULES = (
     ),
     "guardian",
 )
+_MOVER_MODULES = ("programs", "system", "wire", "spool", "frames", "contents", "stage_in", "stage_out")
+
+
+def agent_source() -> bytes:
+    """Return the agent as one text."""
+    return _program(_MODULES, "agent")
 
 
 @cache
-def agent_source() -> bytes:
-    """Return the program for the node as one text. Each file of `agent/` becomes a module, and agent.py is run."""
+def _program(modules: tuple[str, ...], main: str) -> bytes:
+    """Return a program for nodes as one text. Each file of `agent/` becomes a module, and `main` is run."""
     folder = files(AGENT)
     # Optimization level 2 drops the docstrings, so that they need no memory on the node.
     lines = ["import sys, types"]
-    for name in _MODULES:
+    for name in modules:
         code = folder.joinpath(f"{name}.py").read_text("utf-8")
         lines.append(f"module = sys.modules['harbor_{name}'] = types.ModuleType('harbor_{name}')")
         lines.append(f"exec(compile({code!r}, '{name}.py', 'exec', 0, True, 2), module.__dict__)")
-    main = folder.joinpath("agent.py").read_text("utf-8")
-    lines.append(f"exec(compile({main!r}, 'agent.py', 'exec', 0, True, 2), {{'__name__': '__main__'}})")
+    code = folder.joinpath(f"{main}.py").read_text("utf-8")
+    lines.append(f"exec(compile({code!r}, '{main}.py', 'exec', 0, True, 2), {{'__name__': '__main__'}})")
     return "\n".join(lines).encode("utf-8")
 
 
 def bootstrap_input(welcome: Message) -> bytes:
     """Return what the remote command reads from its stdin: the agent's program, then the first message."""
-    code = agent_source()
+    return _input(agent_source(), welcome)
+
+
+def mover_input(welcome: Message) -> bytes:
+    """Return the same for the mover, the program that moves files."""
+    return _input(_program(_MOVER_MODULES, "mover"), welcome)
+
+
+def _input(code: bytes, welcome: Message) -> bytes:
     return b"%d\n" % len(code) + code + encode(welcome)
 
 

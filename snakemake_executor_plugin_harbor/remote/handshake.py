@@ -74,13 +74,7 @@ def start_agent(
 
     `read` returns the next bytes of the channel. `decoder` is used for all of them.
     """
-    write_error = _write(channel, bootstrap_input(welcome))
-    messages, noise = _from_hello_on(read, decoder)
-    hello = next(messages, None)
-    if hello is None:
-        raise explain_missing_hello(channel, write_error, noise)
-    if hello["t"] == "fatal":
-        raise fatal_error(hello)
+    hello, messages, noise = start_program(channel, bootstrap_input(welcome), read, decoder)
     records: list[ev.NodeRecord] = []
     size = 0
     while True:
@@ -104,6 +98,23 @@ def start_agent(
         if size > LISTING_MAX:
             raise AgentError(f"it sent more than {LISTING_MAX >> 20} MiB before it was ready", permanent=True)
         messages = iter(list(decoder.feed(data)))
+
+
+def start_program(
+    channel: Channel, data: bytes, read: Callable[[], bytes], decoder: Decoder
+) -> tuple[Message, Iterator[Message], str]:
+    """Send a program with its first message, and wait for its hello. Raises AgentError.
+
+    Returns the hello, the messages that came in the same read after it, and what the login shell printed before it.
+    """
+    write_error = _write(channel, data)
+    messages, noise = _from_hello_on(read, decoder)
+    hello = next(messages, None)
+    if hello is None:
+        raise explain_missing_hello(channel, write_error, noise)
+    if hello["t"] == "fatal":
+        raise fatal_error(hello)
+    return hello, messages, noise
 
 
 def _write(channel: Channel, data: bytes) -> str:

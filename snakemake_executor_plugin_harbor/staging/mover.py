@@ -1,0 +1,279 @@
+"""Moves files to and from one node, over connections of its own."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.codec import Decoder, Message
+from ..core.model import NodeSpec
+from ..remote.bootstrap import bootstrap_command, mover_input
+from ..remote.handshake import AgentError, start_program
+from ..remote.transport import ConnectError, Transport
+from .arrival import Arrival
+from .manifest import DIRECTORY, LINK, Checksums, Entry, manifest
+from .model import Moved, MoveFailed, Source, Wanted
+from .stream import PIECE, Stream
+
+CONNECTIONS = 3
+"""At most this many transfers to or from one node happen at the same time."""
+HELLO_TIMEOUT_S = 60.0
+SILENT_S = 120.0
+"""A transfer over which nothing has moved for so long is cut. The node may need some time to copy a large file."""
+REUSE_S = 30.0
+"""A connection that was idle for longer is not used again. The mover on the node ends after 60 s (agent/frames.py)."""
+SKEW_S = 2.0
+"""A node's clock that differs by less is taken as ours."""
+
+
+@dataclass(eq=False)
+class _Connection:
+    """One connection with a mover at its other end. `skew_s` is how far the node's clock is ahead."""
+
+    transport: Transport
+    stream: Stream
+    skew_s: float
+    idle_since: float = 0.0
+    busy: bool = False
+
+
+class Mover:
+    """All methods may be called from any thread. They raise MoveFailed."""
+
+    def __init__(
+        self,
+        spec: NodeSpec,
+        transport: Callable[[NodeSpec], Transport],
+        welcome: Callable[[NodeSpec], Message],
+        checksums: Checksums,
+    ) -> None:
+        """`welcome` makes the first message that the mover gets. `checksums` may be shared by all nodes."""
+        self.spec = spec
+        self._make_transport = transport
+        self._welcome = welcome
+        self._checksums = checksums
+        self._places = threading.Semaphore(CONNECTIONS)
+        self._lock = threading.Condition()
+        self._idle: list[_Connection] = []
+        self._open: set[_Connection] = set()
+        self._sending: set[str] = set()
+        self._there: set[str] = set()
+        self._closed = False
+
+    def put(self, directory: str, sources: Iterable[Source], directories: Iterable[str] = ()) -> Moved:
+        """Make an attempt's directory on the node, with these files and empty directories.
+
+        Contents that the node has in its cache are not sent.
+        """
+        began = time.monotonic()
+        entries = manifest(sources, directories, self._checksums)
+        # Two attempts that need the same large file must not both send it.
+        claimed = self._claim({entry.sha for entry in entries if entry.sha})
+        try:
+            with self._connection() as connection:
+                files, size = _send(connection.stream, directory, entries, lambda kept: self._release(claimed - kept))
+        finally:
+            self._release(claimed)
+        with self._lock:
+            self._there |= {entry.sha for entry in entries if entry.sha}
+        return Moved(files, size, time.monotonic() - began)
+
+    def fetch(self, directory: str, targets: Sequence[Wanted]) -> Moved:
+        """Fetch from an attempt's directory. The files take their places when all have arrived."""
+        began = time.monotonic()
+        with self._connection() as connection:
+            arrival = Arrival(targets, connection.skew_s)
+            try:
+                _receive(connection.stream, directory, [target.name for target in targets], arrival)
+                missing = arrival.finish()
+            except BaseException:
+                arrival.undo()
+                raise
+        return Moved(arrival.files, arrival.bytes, time.monotonic() - began, missing)
+
+    def remove(self, directory: str) -> None:
+        """Remove an attempt's directory."""
+        with self._connection() as connection:
+            connection.stream.send_line({"op": "remove", "dir": directory})
+            connection.stream.flush()
+            _check(connection.stream.line())
+
+    def close(self) -> None:
+        """End all connections. Transfers that are under way fail."""
+        with self._lock:
+            self._closed = True
+            connections = list(self._open)
+            self._lock.notify_all()
+        for connection in connections:
+            connection.transport.close()
+
+    def check_silence(self, now: float) -> None:
+        """Cut the transfers over which nothing moves any more."""
+        with self._lock:
+            silent = [one for one in self._open if one.busy and now - one.stream.moved_at > SILENT_S]
+        for connection in silent:
+            connection.transport.close()
+
+    # --- contents that are being sent ---------------------------------------------------------------------------
+
+    def _claim(self, contents: set[str]) -> set[str]:
+        """Wait until nobody else sends one of these contents, and claim those that may not be on the node yet."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._closed or not (contents - self._there) & self._sending)
+            claimed = contents - self._there
+            self._sending |= claimed
+            return claimed
+
+    def _release(self, contents: set[str]) -> None:
+        with self._lock:
+            self._sending -= contents
+            self._lock.notify_all()
+
+    # --- connections ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[_Connection]:
+        """Lend a connection. After an error it is closed, because nobody knows what still comes over it."""
+        with self._places:
+            connection = self._take()
+            connection.stream.moved_at, connection.busy = time.monotonic(), True
+            try:
+                yield connection
+            except BaseException as error:
+                self._drop(connection)
+                if isinstance(error, OSError):
+                    kind = "link" if isinstance(error, ConnectionError) else "local"
+                    raise MoveFailed(kind, _text(error)) from error
+                raise
+            connection.idle_since, connection.busy = time.monotonic(), False
+            with self._lock:
+                self._idle.append(connection)
+
+    def _take(self) -> _Connection:
+        with self._lock:
+            if self._closed:
+                raise MoveFailed("link", "the run ends")
+            connection = self._idle.pop() if self._idle else None
+        if connection is not None and time.monotonic() - connection.idle_since < REUSE_S:
+            return connection
+        if connection is not None:
+            self._drop(connection)
+            return self._take()
+        return self._connect()
+
+    def _connect(self) -> _Connection:
+        transport = self._make_transport(self.spec)
+        try:
+            channel = transport.open(bootstrap_command(self.spec.python, self.spec.setup), first=True)
+            asked = time.time()
+            timer = threading.Timer(HELLO_TIMEOUT_S, channel.close)
+            timer.daemon = True
+            timer.start()
+            try:
+                hello, _, _ = start_program(channel, mover_input(self._welcome(self.spec)), channel.read, Decoder())
+            finally:
+                timer.cancel()
+        except (AgentError, ConnectError, OSError) as error:
+            transport.close()
+            raise MoveFailed("link", f"no connection for files: {_text(error)}") from error
+        except BaseException:
+            transport.close()
+            raise
+        # The mover's answer took some time, so its clock was read between these two moments.
+        clock = hello.get("time")
+        told = float(clock) if isinstance(clock, (int, float)) else asked
+        now = time.time()
+        skew = told - now if told > now else min(0.0, told - asked)
+        connection = _Connection(transport, Stream(channel), skew if abs(skew) > SKEW_S else 0.0)
+        with self._lock:
+            self._open.add(connection)
+            closed = self._closed
+        if closed:
+            self._drop(connection)
+            raise MoveFailed("link", "the run ends")
+        return connection
+
+    def _drop(self, connection: _Connection) -> None:
+        with self._lock:
+            self._open.discard(connection)
+        connection.transport.close()
+
+
+def _send(
+    stream: Stream, directory: str, entries: Sequence[Entry], needed: Callable[[set[str]], None]
+) -> tuple[int, int]:
+    """Send a manifest, and the contents that the node lacks. Returns the number of these files and of their bytes.
+
+    `needed` gets the contents that are going to be sent.
+    """
+    stream.send_line({"op": "put", "dir": directory, "count": len(entries)})
+    for entry in entries:
+        stream.send_line(entry.line())
+    stream.flush()
+    by_sha = {entry.sha: entry for entry in entries if entry.kind not in (DIRECTORY, LINK)}
+    offers = _offers(stream.line(), by_sha)
+    needed({sha for sha, _ in offers})
+    size = 0
+    for sha, offset in offers:
+        size += _send_content(stream, by_sha[sha].path, by_sha[sha].size, offset)
+    stream.flush()
+    _check(stream.line())
+    return len(offers), size
+
+
+def _offers(answer: Any, by_sha: Mapping[str, Entry]) -> list[tuple[str, int]]:
+    """Return the contents that the node lacks, each with the bytes that it has from a transfer that was cut."""
+    need = answer.get("need") if isinstance(answer, dict) else None
+    if not isinstance(need, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in need):
+        raise ConnectionError(f"the node has sent an answer that makes no sense: {str(answer)[:200]}")
+    if not all(sha in by_sha and type(offset) is int and 0 <= offset <= by_sha[sha].size for sha, offset in need):
+        raise ConnectionError("the node asks for a file that the attempt does not need")
+    return [(sha, offset) for sha, offset in need]
+
+
+def _send_content(stream: Stream, path: str, size: int, offset: int) -> int:
+    """Send a file from `offset` on, and return the number of bytes."""
+    sent = 0
+    for data in _pieces(path, offset, size - offset):
+        stream.send_piece(data)
+        sent += len(data)
+    stream.send_piece(b"")
+    return sent
+
+
+def _pieces(path: str, offset: int, left: int) -> Iterator[bytes]:
+    """Read a file as far as that is possible. The node sees by the checksum if something is missing."""
+    with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as f:
+        f.seek(offset)
+        while left > 0 and (data := f.read(min(PIECE, left))):
+            yield data
+            left -= len(data)
+
+
+def _receive(stream: Stream, directory: str, names: Sequence[str], arrival: Arrival) -> None:
+    """Have the node send what is at these paths."""
+    stream.send_line({"op": "fetch", "dir": directory, "paths": list(names)})
+    stream.flush()
+    while isinstance(line := stream.line(), list):
+        arrival.take(line, stream.pieces, stream.line)
+    _check(line)
+
+
+def _check(answer: object) -> None:
+    """Raise MoveFailed if the mover says so."""
+    if not isinstance(answer, dict) or not ("done" in answer or "error" in answer):
+        raise ConnectionError(f"the node has sent an answer that makes no sense: {str(answer)[:200]}")
+    if "error" in answer:
+        kind, path = str(answer["error"]), answer.get("path")
+        where = f"{path}: " if path else ""
+        known = kind if kind in ("disk", "node", "changed", "unsafe") else "node"
+        raise MoveFailed(known, f"{where}{str(answer.get('message'))[:500]}")
+
+
+def _text(error: BaseException) -> str:
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error, OSError) and error.filename else ""
+    return f"{where}{(isinstance(error, OSError) and error.strerror) or error}"
