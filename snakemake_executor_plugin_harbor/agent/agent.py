@@ -157,7 +157,7 @@ class Agent:
             raise
         except Exception as error:
             if isinstance(message, dict) and message.get("t") == "start":
-                self.runner.refuse(message.get("job"), message.get("attempt"), error)
+                self.runner.refuse(message.get("job"), message.get("attempt"), error, message.get("stage"))
             else:
                 text = "%s: %s" % (type(error).__name__, error)
                 self.wire.send({"t": "error", "message": "not understood: %s" % text[:500]})

@@ -8,12 +8,22 @@ import time
 from harbor_log_delivery import is_copied_by_another
 from harbor_record import Record
 from harbor_spool import ENDING, RECORD, append_line, private_directory, read_record, remove_files
+from harbor_stage_dir import remove_tree, stage_path
 from harbor_system import BOOT_ID
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 MAX_ATTEMPT = 999999
 FILE_NAME = re.compile(r"(.+)\.([0-9]+)%s\Z" % re.escape(RECORD))
-KEPT_FACTS = ("hash", "meta", "name", "log", "cpus", "progress", "runtime")  # of a start message, in the record
+KEPT_FACTS = (
+    "hash",
+    "meta",
+    "name",
+    "log",
+    "cpus",
+    "progress",
+    "runtime",
+    "stage",
+)  # of a start message, in the record
 DELETE_AFTER = 5.0
 FORGOTTEN_MAX = 20000
 
@@ -145,6 +155,8 @@ class Attempts:
 
     def delete(self, record):
         """Delete the files of an attempt, and the directory of its run if no attempt of that run is left."""
+        if record.info.get("stage"):
+            remove_tree(stage_path(self.scratch, record.info["stage"]))
         remove_files(record.base)
         if not any(job.startswith(record.job.partition("/")[0] + "/") for job, _ in self.records):
             try:
@@ -155,7 +167,8 @@ class Attempts:
     def remove_empty_directories(self):
         """Remove the directories of the spool that are empty. Another agent may still use the rest."""
         runs = [os.path.join(self.spool, run) for run in os.listdir(self.spool)] if os.path.isdir(self.spool) else []
-        for path in runs + [self.spool, self.scratch]:
+        stage, cache = os.path.join(self.scratch, "stage"), os.path.join(self.scratch, "cache")
+        for path in runs + [self.spool, stage, os.path.join(cache, "part"), cache, self.scratch]:
             try:
                 os.rmdir(path)
             except OSError:

@@ -8,7 +8,7 @@ import time
 
 from harbor_attempts import FILE_NAME, NAME
 from harbor_record import Record
-from harbor_spool import OUTPUT, RECORD, SCRIPT, read_record, remove_files
+from harbor_spool import OUTPUT, RECORD, SCRIPT, read_record
 
 # Seconds: an attempt without an end whose record was written within this time may be starting its next script.
 STARTING = 60.0
@@ -25,8 +25,8 @@ def inventory(attempts, owners):
         owner, where = record.info.get("owner"), record.info.get("where")
         busy = is_busy(record)
         if owner in owners and not busy:
-            remove_files(record.base)
             attempts.records.pop((record.job, record.attempt), None)
+            attempts.delete(record)
             continue
         workdir = where[0] if isinstance(where, list) and where and isinstance(where[0], str) else ""
         entry = found.setdefault(owner, {"owner": owner, "workdir": workdir, "attempts": 0, "busy": 0, "bytes": 0,

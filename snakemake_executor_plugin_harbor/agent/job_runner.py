@@ -16,6 +16,7 @@ from harbor_process_control import ended_child, lower_group_priority, signal_all
 from harbor_process_table import ProcessTable
 from harbor_shutdown import Shutdown
 from harbor_spool import OUTPUT, RECORD, free_bytes, read_record, remove_files
+from harbor_stage_dir import keep_output, remove_tree, stage_path
 from harbor_start_message import checked
 from harbor_system import BOOT_ID, oom_count, own_peak_mb
 
@@ -43,7 +44,7 @@ class JobRunner:
 
     def start(self, job, attempt, message):
         """Start an attempt. An exception, of any kind that `refusal_of` knows, says why it is not started."""
-        if not self.workdir.is_present():
+        if not message.get("stage") and not self.workdir.is_present():
             raise Refused("unshared")
         spec = checked(message)
         require_paths(spec)
@@ -80,10 +81,21 @@ class JobRunner:
         record.begin_step(start_script(record.base, record.key, spec, script))
         record.priority_lowered = lower_group_priority(record.pid, self.nice)
 
-    def refuse(self, job, attempt, error):
-        """Report that an attempt is not started, and whether that is because of the job or because of the node."""
+    def refuse(self, job, attempt, error, stage=None):
+        """Report that an attempt is not started, and whether that is because of the job or because of the node.
+
+        `stage` is the name of the directory that was made for the attempt.
+        """
         facts = refusal_of(error)
-        if facts["reason"] in ("missing", "error") and not self.workdir.is_present():
+        if isinstance(stage, str):
+            try:
+                base = stage_path(self.attempts.scratch, stage)
+                if facts.get("path", "").startswith(base):
+                    facts = {"reason": "error", "message": "the directory of the attempt is gone: %s" % base}
+                remove_tree(base)
+            except ValueError:
+                pass
+        elif facts["reason"] in ("missing", "error") and not self.workdir.is_present():
             facts = {"reason": "unshared"}
         self.wire.send(dict(facts, t="refused", job=job, attempt=attempt))
 
@@ -117,7 +129,7 @@ class JobRunner:
         if code == 128 + signal.SIGKILL and record.reason is None and oom_count() > record.ooms_at_start:
             record.reason = "oom"
         elif code != 0 and record.reason is None:
-            if self.workdir.was_missing(record.steps.started, self.wire.closed):
+            if not record.info.get("stage") and self.workdir.was_missing(record.steps.started, self.wire.closed):
                 record.reason = "unshared"
             elif free_bytes(self.attempts.scratch) < DISK_FULL:
                 record.reason = "disk"
@@ -125,7 +137,9 @@ class JobRunner:
             facts = {"code": code, "end": time.time()}
             if record.reason:
                 facts["reason"] = record.reason
-            if self.workdir.shared and link_log(record):
+            if record.info.get("stage"):
+                keep_output(self.attempts.scratch, record.info["stage"], record.base + OUTPUT)
+            elif self.workdir.shared and link_log(record):
                 facts["kept"] = record.kept = True
             record.append(**facts)
 
@@ -183,7 +197,8 @@ class JobRunner:
             if was_shutdown:
                 ended["reason"] = record.reason = "shutdown"
                 record.append(reason="shutdown")
-        if record.info.get("log") and record.kept is None and self.workdir.shared:
+        has_log = record.info.get("log") and not record.info.get("stage")
+        if has_log and record.kept is None and self.workdir.shared:
             if record.spec is None and link_log(record):
                 record.kept = True
             elif not self.copies.contains(record):

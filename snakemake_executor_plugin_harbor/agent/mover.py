@@ -5,28 +5,23 @@ only the standard library. It answers one request after the other, and ends with
 """
 
 import os
-import re
 import signal
 import time
 
 from harbor_contents import Contents
 from harbor_frames import Stream
 from harbor_spool import private_directory
-from harbor_stage_in import put, remove_tree
+from harbor_stage_dir import remove_tree, stage_path
+from harbor_stage_in import put
 from harbor_stage_out import fetch
 from harbor_wire import VERSION, Fatal, Wire
 
-# An attempt's directory: the id of the working directory, then the attempt.
-DIRECTORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 
-
-def serve(stream, contents, stage):
+def serve(stream, contents, scratch):
     """Answer requests until the controller is gone."""
     while True:
         request = stream.line()
-        if not DIRECTORY.match(request["dir"]):
-            raise ValueError("bad directory %r" % (request["dir"],))
-        base = os.path.join(os.fsencode(stage), request["dir"].encode("ascii"))
+        base = os.fsencode(stage_path(scratch, request["dir"]))
         if request["op"] == "put":
             put(stream, contents, base, request["count"])
         elif request["op"] == "fetch":
@@ -53,11 +48,11 @@ def main():
         os.umask(int(welcome.get("umask", 0o022)))
         os.nice(int(welcome.get("nice", 0)))
         scratch = private_directory(welcome.get("scratch") or "/var/tmp/harbor-%d" % os.getuid())
-        stage = private_directory(os.path.join(scratch, "stage"))
+        private_directory(os.path.join(scratch, "stage"))
         cache = private_directory(os.path.join(scratch, "cache"))
         contents = Contents(cache, int(welcome["cache_mb"]) << 20)
         wire.send_last({"t": "hello", "v": VERSION, "time": time.time()})
-        serve(Stream(inp, out), contents, stage)
+        serve(Stream(inp, out), contents, scratch)
     except (EOFError, BrokenPipeError, ConnectionError):
         os._exit(0)
     except Fatal as error:

@@ -21,8 +21,8 @@ ENDING = 512
 NUMBER = (int, float)
 TYPES = {
     "pid": int, "born": str, "keepers": list, "steps": list, "scripts": int, "code": int, "start": NUMBER,
-    "end": NUMBER, "runtime": NUMBER, "reason": str, "log": str, "exit": dict, "meta": dict, "keeper": list,
-    "part": str,
+    "end": NUMBER, "runtime": NUMBER, "reason": str, "log": str, "stage": str, "exit": dict, "meta": dict,
+    "keeper": list, "part": str,
 }  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """Makes the directory of an attempt on a node that does not have the working directory, with the files of the job."""
 
 import os
-import shutil
 
 from harbor_contents import Changed, NoRoom
+from harbor_stage_dir import remove_tree
 
 FILE, WRITABLE, DIRECTORY, LINK = "fwdl"
 
@@ -94,18 +94,3 @@ def set_directory_times(base, entries):
 def failure(error):
     kind = "disk" if isinstance(error, NoRoom) else "changed" if isinstance(error, Changed) else "node"
     return {"error": kind, "message": str(error)}
-
-
-def remove_tree(path):
-    """Delete a directory, also one with directories that may not be written to."""
-
-    def unlock(function, inner, _):
-        try:
-            os.chmod(os.path.dirname(inner), 0o700)
-            os.chmod(inner, 0o700) if os.path.isdir(inner) and not os.path.islink(inner) else None
-            shutil.rmtree(inner) if function is os.rmdir or function is os.listdir else os.unlink(inner)
-        except OSError:
-            pass
-
-    if os.path.lexists(path):
-        shutil.rmtree(path, onerror=unlock)

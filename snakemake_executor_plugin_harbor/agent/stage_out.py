@@ -5,6 +5,7 @@ import os
 import stat
 
 from harbor_frames import PIECE
+from harbor_stage_dir import LOG
 from harbor_stage_in import DIRECTORY, FILE, LINK, Entry
 
 
@@ -86,7 +87,8 @@ def send_file(stream, contents, path, status):
         stream.send_piece(b"")
         stream.send_line(digest.hexdigest())
         after = os.fstat(f.fileno())
-    if not left and (after.st_size, after.st_mtime_ns) == (status.st_size, status.st_mtime_ns):
+    is_log = path.endswith(os.fsencode(LOG))
+    if not left and not is_log and (after.st_size, after.st_mtime_ns) == (status.st_size, status.st_mtime_ns):
         mode = stat.S_IMODE(status.st_mode)
         contents.keep(path, Entry("kept", FILE, mode, status.st_mtime_ns, status.st_size, digest.hexdigest()))
 

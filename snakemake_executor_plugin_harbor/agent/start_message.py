@@ -4,6 +4,7 @@ import os
 import re
 
 from harbor_programs import which
+from harbor_stage_dir import NAME as STAGE
 
 
 def checked(message):
@@ -21,6 +22,8 @@ def checked(message):
         if value is not None:
             check_text(value, "the variable %s" % name)
     check_text(message["cwd"], "cwd")
+    if message.get("stage") is not None and not STAGE.match(message["stage"]):
+        raise ValueError("bad directory %.100r" % (message["stage"],))
     for name in ("shell", "log"):
         if message.get(name) is not None:
             check_text(message[name], name)

@@ -30,6 +30,7 @@ _TYPES: dict[str, type] = {
     "setup": str,
     "max_load": float,
     "hours": str,
+    "staging": str,
 }
 _BOUNDS: dict[str, tuple[float, float]] = {
     "slots": (1, MAX_CORES),
@@ -37,6 +38,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "gpus": (0, MAX_CORES),
     "max_load": (0.01, 1000),
 }
+STAGING = ("auto", "always", "never")
 _SHOWN = 60
 
 
@@ -152,6 +154,8 @@ def _checked(where: str, key: str, value: Any) -> Any:
 def _text(where: str, key: str, value: str) -> str:
     if any(character in value for character in "\n\r\0"):
         raise HarborError(f"{where}.{key}: the value must be one line, got {shorten(value)}.")
+    if key == "staging" and value not in STAGING:
+        raise HarborError(f"{where}.staging: the value must be one of {', '.join(STAGING)}, got {shorten(value)}.")
     if key == "scratch" and not value.startswith("/"):
         raise HarborError(f"{where}.scratch: the value must be an absolute path, got {shorten(value)}.")
     return value

@@ -16,6 +16,7 @@ _BOUNDS = (
     ("max_load", 0.01, 1000),
     ("min_free_mem_mb", 0, 10**9),
     ("nice", 0, 19),
+    ("cache_mb", 0, 10**9),
     ("lost_after", 1, 10**7),
     ("fence_wait", 0, 10**7),
     ("stall_after", STALL_MIN_S, 10**9),
@@ -41,6 +42,7 @@ class PoolConfig:
     transport: str
     dispatch: str
     staging: str
+    cache_mb: int
     scratch: str | None
     nice: int
     on_hangup: str
@@ -51,11 +53,6 @@ class PoolConfig:
 def pool_config(settings: ExecutorSettings) -> PoolConfig:
     """Check every setting and read the host list. Raises HarborError for the first one that is wrong."""
     _check_bounds(settings)
-    if settings.staging == "always":
-        raise HarborError(
-            "--harbor-staging always: nodes that do not share the working directory are not supported yet.",
-            "leave the option out, and mount the working directory at the same path on every node",
-        )
     return PoolConfig(
         nodes=host_list(settings),
         nnodes=settings.nnodes,
@@ -67,6 +64,7 @@ def pool_config(settings: ExecutorSettings) -> PoolConfig:
         transport=settings.transport,
         dispatch=settings.dispatch,
         staging=settings.staging,
+        cache_mb=settings.cache_mb,
         scratch=settings.scratch,
         nice=settings.nice,
         on_hangup=settings.on_hangup,

@@ -75,16 +75,26 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     staging: str = field(
         default="auto",
         metadata={
-            "help": "How nodes get the files of a job. auto and never use only the nodes that share the working "
-            "directory, which a probe finds out. always would copy files, but is not supported yet. Default: auto.",
+            "help": "How nodes get the files of a job. auto sends them to the nodes that do not share the working "
+            "directory, which a probe finds out, and fetches the outputs. always does so for all nodes but localhost. "
+            "never uses only the nodes that share the directory. Default: auto.",
             "choices": ["auto", "always", "never"],
             "metavar": "{auto,always,never}",
+        },
+    )
+    cache_mb: int = field(
+        default=20_000,
+        metadata={
+            "help": "The size in MiB of the cache on each node for the contents of files that were sent or fetched. "
+            "What was not used for the longest time is deleted first. Default: 20000.",
+            "metavar": "N",
         },
     )
     scratch: Optional[str] = field(  # noqa: UP045
         default=None,
         metadata={
-            "help": "The directory on each node's local disk for job records. Default: /var/tmp/harbor-UID.",
+            "help": "The directory on each node's local disk for job records and for the files that were sent. "
+            "Default: /var/tmp/harbor-UID.",
             "metavar": "PATH",
         },
     )

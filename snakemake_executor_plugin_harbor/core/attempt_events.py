@@ -6,7 +6,7 @@ from dataclasses import replace
 from . import actions as act
 from . import events as ev
 from .job import EXTERNAL_REASONS, LOST_REASONS, STALLED, Job, exit_event, exit_reason, run_seconds
-from .job_table import JobTable, LossCause
+from .job_table import MAX_TIMES_REFUSED, JobTable, LossCause
 from .model import JobId, JobState, NodeState, attempt_key
 from .node import NodeView
 from .node_table import UNSHARED, NodeTable
@@ -48,8 +48,8 @@ class AttemptEvents:
                 self._started(event, now)
             case ev.Prepared(job, attempt):
                 self._prepared(job, attempt, now)
-            case ev.PrepareFailed(job, attempt, trigger, reason):
-                self._prepare_failed(job, attempt, trigger, reason, now)
+            case ev.PrepareFailed():
+                self._prepare_failed(event, now)
             case ev.Progressed(name, job, attempt, done, total):
                 if (running := self._jobs.on_node(name, job, attempt)) is not None:
                     running.progress = Progress(done, total)
@@ -102,10 +102,23 @@ class AttemptEvents:
             self._jobs.transition(job, "sent", now)
             self._emit(act.SendStart(job_id, attempt, job.node))
 
-    def _prepare_failed(self, job_id: JobId, attempt: int, trigger: str, reason: str, now: float) -> None:
-        job = self._jobs.current_attempt(job_id, attempt)
-        if job is not None and job.state == JobState.PLACED:
-            self._jobs.transition(job, trigger, now, reason)
+    def _prepare_failed(self, event: ev.PrepareFailed, now: float) -> None:
+        job = self._jobs.current_attempt(event.job, event.attempt)
+        if job is None or job.node is None or job.state != JobState.PLACED:
+            return
+        if event.fault == "changed":
+            job.times_refused += 1
+            if job.times_refused >= MAX_TIMES_REFUSED:
+                self._jobs.transition(job, "unprepared", now, event.reason)
+                return
+        elif event.fault:
+            job.avoid.add(job.node)
+            node = self._nodes.views[job.node]
+            if event.fault == "disk" and node.load is not None:
+                # The next load sample will show whether there is space again.
+                node.load = replace(node.load, disk_free_mb=0)
+            self._nodes.count_refusal(node, job.key, event.reason, now)
+        self._jobs.transition(job, event.trigger, now, event.reason)
 
     # --- the start ----------------------------------------------------------------------------------------------
 

@@ -21,13 +21,14 @@ class Prepared:
 @dataclass(frozen=True)
 class PrepareFailed:
     """The preparation of an attempt has failed, or it has shown that the job need not run. `trigger` is one of
-    lifecycle's triggers.
+    lifecycle's triggers. `fault` says why files could not be sent to the node: link, disk, node or changed.
     """
 
     job: JobId
     attempt: int
     trigger: str
     reason: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True)

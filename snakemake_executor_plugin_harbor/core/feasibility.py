@@ -34,6 +34,8 @@ def permanent_reason(request: Request, node: NodeView, policy: Policy = DEFAULTS
         return NodeReason("lacks the tag {}", (", ".join(sorted(request.constraint - node.spec.tags)),), permanent=True)
     if node.facts is None:
         return None
+    if request.unstaged and node.staged:
+        return NodeReason("does not have the working directory, and {}", (request.unstaged,), permanent=True)
     if request.cores > node.slots:
         return NodeReason("has {} slots, the job needs {}", (node.slots, request.cores), permanent=True)
     if request.task is not None and (request.task + 1) * request.cores > node.slots:

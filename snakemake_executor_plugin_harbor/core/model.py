@@ -47,7 +47,8 @@ class NodeSpec:
     """One entry of the host list. None means that the user has not set the value.
 
     Without `slots`, a node has as many slots as cores. `hours` are the hours of the day in which the node takes jobs.
-    `local` means that the node is the controller's own machine, reached without SSH.
+    `staging` is auto, always or never. `local` means that the node is the controller's own machine, reached without
+    SSH.
     """
 
     name: str
@@ -63,6 +64,7 @@ class NodeSpec:
     setup: str | None = None
     max_load: float | None = None
     hours: tuple[int, int] | None = None
+    staging: str | None = None
     local: bool = False
 
 
@@ -70,8 +72,9 @@ class NodeSpec:
 class NodeFacts:
     """The facts that a node has sent in its hello. They do not change while it is connected.
 
-    `path` is its PATH. `time` is its clock. `shared` means that the node sees the working directory. `shared_paths` are
-    paths that are the same on the node and on the controller. `quota` means that `cores` is the node's own CPU quota,
+    `path` is its PATH. `time` is its clock. `shared` means that the node sees the working directory. `staged` means
+    that the controller sends the files of jobs to the node and fetches them. `shared_paths` are paths that are the same
+    on the node and on the controller. `quota` means that `cores` is the node's own CPU quota,
     as in a container. So the cores of such nodes with the same boot id add up. `noise` is the beginning of what its
     login shell printed before harbor's agent started, and `noise_bytes` is the size of all of it.
     """
@@ -88,6 +91,7 @@ class NodeFacts:
     path: str = ""
     time: float = 0.0
     shared: bool = False
+    staged: bool = False
     shared_paths: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
     quota: bool = False
@@ -172,6 +176,7 @@ class Load:
 class Request:
     """The resources that a job asks of a node. `node` pins the job to a node. `task` pins it to this number among the
     jobs of its node. `constraint` are tags that the node must have. `needs` are absolute paths that must exist there.
+    `unstaged` is the reason why the job needs the working directory itself. It is empty if the job's files can be sent.
     """
 
     cores: int = 1
@@ -181,6 +186,7 @@ class Request:
     node: str | None = None
     constraint: frozenset[str] = frozenset()
     needs: tuple[str, ...] = ()
+    unstaged: str = ""
     task: int | None = None
 
 

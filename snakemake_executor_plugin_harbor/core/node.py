@@ -103,6 +103,11 @@ class NodeView:
         return bool(self.drain) or self.leaving
 
     @property
+    def staged(self) -> bool:
+        """Return whether the files of jobs are sent to the node and fetched."""
+        return self.facts is not None and self.facts.staged
+
+    @property
     def why_alone(self) -> str:
         """The reason of its state without its name, for sentences that begin with the name."""
         return without_name(self.spec.name, self.why)

@@ -48,7 +48,7 @@ class NodeEvents:
         if node is None:
             return
         node.measure(load)
-        if not load.shared:
+        if not load.shared and not node.staged:
             self._nodes.mark_unshared(node, UNSHARED)
         else:
             self._nodes.mark_shared(node)

@@ -5,7 +5,7 @@ A direct command is the one that Snakemake itself would run. `snakemake_internal
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from ..errors import HarborError
 from ..snakemake_internals import capture, deployment
-from .source_files import SourceFiles
 
 NEEDED_USAGES = (SharedFSUsage.INPUT_OUTPUT, SharedFSUsage.STORAGE_LOCAL_COPIES, SharedFSUsage.SOFTWARE_DEPLOYMENT)
 """A direct job finds these in the shared directory. If --shared-fs-usage leaves one out, the job provides it itself."""
@@ -49,15 +48,26 @@ def dispatch_mode(workflow: Any, job: Any, setting: str) -> str:
     return "direct"
 
 
+def why_unstaged(workflow: Any, job: Any, mode: str) -> str:
+    """Why the job needs a node that has the working directory. It is empty if its files can be sent to the node."""
+    if mode == "snakemake":
+        reason = capture.obstacle(job) or "--harbor-dispatch snakemake was given"
+        return f"the job is run by a Snakemake on its node, which needs it ({reason})"
+    return ""
+
+
 def _not_shared(workflow: Any) -> str | None:
     usage = workflow.storage_settings.shared_fs_usage
     absent = [each.item_to_choice() for each in NEEDED_USAGES if each not in usage]
     return f"--shared-fs-usage leaves out {', '.join(absent)}" if absent else None
 
 
-def direct_command(workflow: Any, job: Any, tmpdir: str, sources: SourceFiles) -> Command:
-    """The command of a job whose files are prepared. `tmpdir` is the node's directory for temporary files."""
-    captured = capture.capture(workflow, job, tmpdir, sources.for_node)
+def direct_command(workflow: Any, job: Any, tmpdir: str, for_node: Callable[[Any], Any]) -> Command:
+    """The command of a job whose files are prepared. `tmpdir` is the node's directory for temporary files.
+
+    `for_node` replaces paths in a value by those that the node knows.
+    """
+    captured = capture.capture(workflow, job, tmpdir, for_node)
     return Command(
         captured.scripts,
         captured.shell,

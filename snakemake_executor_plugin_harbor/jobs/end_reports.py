@@ -12,6 +12,7 @@ from ..snakemake_internals import benchmark, output_cache, scheduler, settings
 from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
 from .failure import failure_text
+from .fetches import Fetches, Lost
 from .in_flight import InFlight, InFlightJob
 
 STORES = 4
@@ -64,7 +65,10 @@ class EndReports:
     Snakemake's thread.
     """
 
-    def __init__(self, executor: Any, in_flight: InFlight, dispatcher: Dispatcher, notes: AttemptNotes) -> None:
+    def __init__(
+        self, executor: Any, in_flight: InFlight, dispatcher: Dispatcher, notes: AttemptNotes, fetches: Fetches
+    ) -> None:
+        self._fetches = fetches
         self._executor = executor
         self._workflow = executor.workflow
         self._in_flight = in_flight
@@ -85,6 +89,9 @@ class EndReports:
             failure = self._finish(entry, outcome)
         except _NotYet:
             return False
+        except Lost as error:
+            self._run_again(entry, outcome, str(error))
+            return True
         except BaseException as error:  # Functions of the Snakefile may call sys.exit().
             failure = f"harbor: its result could not be processed: {_text(error)}"
         if self._close(entry, outcome, failure is not None):
@@ -117,9 +124,16 @@ class EndReports:
             return None
         if outcome.state == JobState.WITHDRAWN:
             return None
+        if not self._executor.cancelling and not self._fetches.is_done(entry, outcome):
+            raise _NotYet
         if outcome.state != JobState.SUCCEEDED:
             return failure_text(outcome, entry.log)
         missing = internals.missing_outputs(entry.job)
+        if missing and outcome.attempt in entry.staged:
+            return (
+                f"harbor: the command ended with exit code 0 on {outcome.node}, but it has not made: "
+                f"{', '.join(missing)}"
+            )
         if missing and not self._latency.is_over(entry.id):
             raise _NotYet
         self._latency.end(entry.id)
@@ -155,6 +169,14 @@ class EndReports:
             self._stores[entry.id] = _Store(job)
             self._stores[entry.id].start()
             raise _NotYet
+
+    def _run_again(self, entry: InFlightJob, outcome: Outcome, why: str) -> None:
+        """Give the job back to Snakemake, which hands it over again."""
+        if self._close(entry, outcome, failed=True):
+            self._reported.pop(str(entry.job.jobid), None)
+            self._executor.logger.warning(f"harbor: job {entry.job.jobid} ({entry.job.name}) runs again: {why}")
+            entry.undo_preparation(self._workflow)
+            scheduler.give_back(self._workflow, entry.job)
 
     def _report(self, entry: InFlightJob, outcome: Outcome, failure: str | None) -> None:
         """Report a withdrawn, failed or successful job."""

@@ -25,6 +25,7 @@ class CheckedMeta:
     prepared: float | None = None
     log: str | None = None
     temp_files: tuple[str, ...] = ()
+    staged: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class FoundRecord:
             _time(meta.get("prepared")),
             _path_below(meta.get("log"), logs, ".+"),
             tuple(path for path in temp_files if path is not None),
+            meta.get("staged") is True,
         )
 
 

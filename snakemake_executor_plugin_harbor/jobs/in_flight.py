@@ -10,6 +10,7 @@ from typing import Any
 from ..core.model import JobState, Outcome, Request
 from ..snakemake_internals import job as internals
 from .command import Command
+from .staging import StagedAttempt
 
 
 @dataclass
@@ -18,7 +19,8 @@ class InFlightJob:
 
     `command` is set if a Snakemake on the node runs the job. `logged` says that Snakemake has printed the job, and
     `prepared` that its files were prepared for an attempt. `preparing` says that an attempt is being prepared now, and
-    `step` in words what that is doing. `step` is None while Snakemake prepares files. `ids` are all ids under which the
+    `step` in words what that is doing. `step` is None while Snakemake prepares files. `staged` holds the attempts whose
+    files are sent to their node and fetched, by number. `ids` are all ids under which the
     job is known here: an adopted job has two.
     """
 
@@ -33,6 +35,7 @@ class InFlightJob:
     prepared: bool = False
     preparing: bool = False
     step: str | None = None
+    staged: dict[int, StagedAttempt] = field(default_factory=dict)
     request: Request = field(default_factory=Request)
     ids: list[str] = field(default_factory=list)
 

@@ -9,13 +9,14 @@ import hashlib
 import re
 import shutil
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from snakemake_interface_executor_plugins.utils import format_cli_arg
 
-from ..snakemake_internals import named_list, source_cache
+from ..snakemake_internals import source_cache
+from .texts import with_text
 
 MANY_FILES = 100
 """A longer list of files is passed to the node in a file, because the length of a command and of a message is bounded.
@@ -38,18 +39,7 @@ class SourceFiles:
 
     def for_node(self, value: Any) -> Any:
         """The value with the paths that nodes can read. It may be text, or containers with strings at any depth."""
-        if isinstance(value, str):
-            return self._text_for_node(value) if self._cache in value or self._old_runtime in value else value
-        if isinstance(value, Path):
-            return type(value)(self.for_node(str(value)))
-        if named_list.is_named_list(value):
-            # Most lists contain no such path, and are not copied.
-            return named_list.mapped(value, self.for_node) if self._changes_any(value) else value
-        if isinstance(value, Mapping) and self._changes_any(value.values()):
-            return {key: self.for_node(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)) and self._changes_any(value):
-            return type(value)(map(self.for_node, value))
-        return value
+        return with_text(value, self.text_for_node)
 
     def wait_option(self, files: Iterable[str]) -> str:
         """Snakemake's option for the files that must be visible on a node before its job begins."""
@@ -70,10 +60,8 @@ class SourceFiles:
         """Remove the copies of this run; with `everything`, those of earlier runs too."""
         shutil.rmtree(self.directory if everything else self.runtime, ignore_errors=True)
 
-    def _changes_any(self, values: Iterable[Any]) -> bool:
-        return any(self.for_node(value) is not value for value in values)
-
-    def _text_for_node(self, text: str) -> str:
+    def text_for_node(self, text: str) -> str:
+        """The text with the paths that nodes can read."""
         text = text.replace(self._old_runtime, str(self.runtime))
         if self._cache not in text:
             return text

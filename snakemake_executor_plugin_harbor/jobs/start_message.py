@@ -15,6 +15,7 @@ from ..core.model import AttemptLocation, JobId, NodeFacts
 from ..run.dispatcher import Dispatcher
 from ..snakemake_internals import dag, log, output_cache, settings
 from ..snakemake_internals import job as internals
+from ..staging.model import MoveFailed
 from ..store.attempt_notes import AttemptNotes
 from . import environment, start_files
 from .command import Command, direct_command
@@ -23,6 +24,10 @@ from .job_hash import job_hash
 from .launch_context import CommandFactory, LaunchContext, apply_factory, log_path
 from .source_files import SourceFiles
 from .spec import progress_pattern, runtime_s
+from .staging import Staging
+
+LINK_PAUSE_S = 1.0
+"""The time until the next try, when no connection for files could be made."""
 
 
 class _Stopping(Exception):
@@ -43,9 +48,11 @@ class StartMessages:
         notes: AttemptNotes,
         directory: str,
         sources: SourceFiles,
+        staging: Staging,
         stopping: Callable[[], bool],
     ) -> None:
         """`directory` is the working directory's id. `stopping` returns True when no more attempts may start."""
+        self._staging = staging
         self._sources = sources
         self._notes = notes
         self._directory = directory
@@ -96,6 +103,8 @@ class StartMessages:
             return self._message(entry, launch)
         except _Stopping:
             return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
+        except MoveFailed as error:
+            return self._not_sent(entry, launch, error)
         except (Exception, SystemExit) as error:  # Functions of the Snakefile may call sys.exit().
             log.print_error(self._workflow, error)
             return ev.PrepareFailed(launch.job, launch.attempt, "unprepared", "it could not be started; see above")
@@ -103,6 +112,19 @@ class StartMessages:
             entry.preparing = False
             if self._in_flight.get(entry.id) is not entry:
                 entry.undo_preparation(self._workflow)
+
+    def _not_sent(self, entry: InFlightJob, launch: act.Prepare, error: MoveFailed) -> ev.PrepareFailed:
+        """The job's files could not be sent to the node."""
+        entry.staged.pop(launch.attempt, None)
+        reason = f"its files could not be sent to {launch.node}: {error.message}"
+        if self._stopping():
+            return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
+        if error.kind == "local":
+            self._executor.logger.error(f"harbor: job {entry.job.jobid} ({entry.job.name}): {reason}")
+            return ev.PrepareFailed(launch.job, launch.attempt, "unprepared", reason)
+        if error.kind == "link":
+            time.sleep(LINK_PAUSE_S)  # The pool may have no other node, and would try again at once.
+        return ev.PrepareFailed(launch.job, launch.attempt, "unsent", reason, fault=error.kind)
 
     def describe_step(self, entry: InFlightJob) -> str:
         """Describe what the preparation of a job is doing. The call looks at files, so it may take long."""
@@ -166,7 +188,12 @@ class StartMessages:
         entry.hash = entry.hash or job_hash(job, self._directory)
         hashes = [job_hash(member, self._directory) for member in job.jobs] if job.is_group() else [entry.hash]
         entry.step = "its command is made (its params or resources may be slow functions)"
-        command = entry.command or direct_command(self._workflow, job, facts.tmpdir, self._sources)
+        staged = self._staging.attempt(node.spec, launch.job, launch.attempt) if facts.staged else None
+        if staged is not None:
+            entry.staged[launch.attempt] = staged
+        paths = self._staging.paths(job, facts.scratch, staged) if staged else None
+        for_node = paths.for_node if paths else self._sources.for_node
+        command = entry.command or direct_command(self._workflow, job, facts.tmpdir, for_node)
         context = self._context(entry, launch)
         if entry.command is None:
             entry.temp_files = command.temp_files
@@ -187,8 +214,15 @@ class StartMessages:
             "meta": self._meta(entry, launch, context.proc_id),
             "cpus": max(1, len(launch.reservation.slots)),
         }
+        if staged is not None and paths is not None:
+            message |= {"stage": staged.directory, "cwd": paths.base}
+            message |= {"scripts": paths.for_node(message["scripts"]), "env": paths.for_node(message["env"])}
         start_files.check_size(message)
         self._check()
+        if staged is not None and paths is not None:
+            entry.step = f"its files are sent to {launch.node}"
+            self._staging.put(job, staged, paths, entry.temp_files)
+            self._check()
         place = AttemptLocation(launch.node, facts.host, facts.boot_id, facts.scratch)
         self._notes.start(entry.id, launch.attempt, hashes, place)
         self._executor.submitted(job, entry.id)
@@ -225,6 +259,7 @@ class StartMessages:
             "prepared": time.time(),
             "log": entry.log,
             "litter": list(entry.temp_files),
+            "staged": launch.attempt in entry.staged,
         }
 
     def _context(self, entry: InFlightJob, launch: act.Prepare) -> LaunchContext:

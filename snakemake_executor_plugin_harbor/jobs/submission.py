@@ -25,6 +25,7 @@ from .in_flight import InFlight, InFlightJob
 from .job_hash import job_hash
 from .ranks import Ranks
 from .spec import progress_pattern, spec_of
+from .staging import Staging
 from .thread_limit import ThreadLimit
 
 
@@ -42,7 +43,9 @@ class Submission:
         notes: AttemptNotes,
         workdir: Workdir,
         cancellation: Cancellation,
+        staging: Staging,
     ) -> None:
+        self._staging = staging
         self._executor = executor
         self._workflow = executor.workflow
         self._config = config
@@ -56,6 +59,7 @@ class Submission:
         self._depths = DagDepths(partial(dag.dependencies, self._workflow))
         self._dag_size = dag.size(self._workflow)
         self._needs: dict[str, tuple[str, ...]] = {}
+        self._unstaged: dict[str, str] = {}
         self.ranks = Ranks([node.name for node in config.nodes], config.policy.ntasks_per_node)
         self.thread_limit: ThreadLimit | None = None
         """Set when the slots of the largest node are known."""
@@ -85,9 +89,10 @@ class Submission:
         attempt = found.record.attempt if found else self._in_flight.next_attempt(id)
         locations = {} if found else self._adoption.earlier_locations(job, hash)
         spec = spec_of(job, id, attempt, self._depths.depth_of(job), needs, self.ranks)
+        spec = replace(spec, request=replace(spec.request, unstaged=cmd.why_unstaged(self._workflow, job, mode)))
         spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._in_flight.failed_on(job))
         entry = InFlightJob(job, id, hash, command, request=spec.request)
-        self._needs[job.name] = spec.request.needs
+        self._needs[job.name], self._unstaged[job.name] = spec.request.needs, spec.request.unstaged
         self._in_flight.add(entry)
         self._dispatcher.describe_job(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
         adopted = (self._adopt(entry, found),) if found else ()
@@ -116,7 +121,8 @@ class Submission:
         """Return what a ready job asks of a node. Its paths are those of the last job of its rule."""
         try:
             self._limit_threads(job)
-            return spec_of(job, "", 1, 0, self._needs.get(job.name, ()), self.ranks).request
+            request = spec_of(job, "", 1, 0, self._needs.get(job.name, ()), self.ranks).request
+            return replace(request, unstaged=self._unstaged.get(job.name, ""))
         except Exception:  # `submit` reports the error when the job is handed over
             return Request()
 
@@ -165,6 +171,9 @@ class Submission:
         internals.continue_earlier(job, meta.snakemake_attempt, meta.shadow_dir)
         entry.log, entry.temp_files = meta.log, meta.temp_files
         entry.logged = entry.prepared = True
+        node = self._dispatcher.snapshot.nodes.get(found.node)
+        if meta.staged and node is not None:
+            entry.staged[found.record.attempt] = self._staging.attempt(node.spec, entry.id, found.record.attempt)
         if meta.proc_id is not None:
             self._in_flight.assign_proc_id(entry, meta.proc_id)
         self._executor.submitted(job, entry.id)

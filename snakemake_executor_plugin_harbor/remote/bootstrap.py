@@ -38,7 +38,18 @@ _PYTHONS = " ".join(
 AGENT = f"{__package__.rpartition('.')[0]}.agent"
 # Each module imports only modules before it.
 _MODULES = (
-    *("programs", "system", "process_table", "process_control", "wire", "spool", "output", "steps", "record"),
+    *(
+        "programs",
+        "system",
+        "process_table",
+        "process_control",
+        "wire",
+        "spool",
+        "stage_dir",
+        "output",
+        "steps",
+        "record",
+    ),
     *(
         "job_signals",
         "capacity",
@@ -64,7 +75,7 @@ _MODULES = (
     ),
     "guardian",
 )
-_MOVER_MODULES = ("programs", "system", "wire", "spool", "frames", "contents", "stage_in", "stage_out")
+_MOVER_MODULES = ("programs", "system", "wire", "spool", "stage_dir", "frames", "contents", "stage_in", "stage_out")
 
 
 def agent_source() -> bytes:

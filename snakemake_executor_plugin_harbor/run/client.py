@@ -50,7 +50,10 @@ class NodeAccess(Protocol):
     def welcome(self, node: NodeSpec) -> Message:
         """Make the first message that the node gets."""
 
-    def why_unusable(self, node: str, facts: NodeFacts) -> str | None:
+    def is_staged(self, node: NodeSpec, facts: NodeFacts) -> bool:
+        """Return whether the files of jobs are sent to a node that answered, and fetched."""
+
+    def why_unusable(self, node: NodeSpec, facts: NodeFacts) -> str | None:
         """Return the reason why a node that answered cannot be used, or None if it can."""
 
     def changed_host_list(self) -> tuple[NodeSpec, ...] | None:

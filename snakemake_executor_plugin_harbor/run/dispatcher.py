@@ -169,6 +169,10 @@ class Dispatcher:
         """Wait until everything that was posted before has been handled, at most `timeout` seconds."""
         self._inbox.barrier().wait(timeout)
 
+    def look_again_at_ends(self) -> None:
+        """Try at once to report the ends that could not be reported yet."""
+        self._report_thread.look_again()
+
     def close(self, state: str) -> None:
         """End the threads and connections. Jobs that still run live on."""
         if self._closed:

@@ -99,7 +99,9 @@ class Intake:
 
     def _node_up(self, event: ev.NodeUp) -> list[ev.Event]:
         name, records = event.node, event.records
-        event = replace(event, unusable=self._client.nodes.why_unusable(name, event.facts) or "")
+        if (view := self._pool.nodes.get(name)) is not None:
+            facts = replace(event.facts, staged=self._client.nodes.is_staged(view.spec, event.facts))
+            event = replace(event, facts=facts, unusable=self._client.nodes.why_unusable(view.spec, facts) or "")
         self._records.node_listed(name, records)
         foreign = sum(1 for record in records if record.foreign and record.running)
         if foreign:

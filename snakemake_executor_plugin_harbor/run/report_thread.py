@@ -24,6 +24,10 @@ class ReportThread:
         if outcomes:
             self._inbox.put(outcomes)
 
+    def look_again(self) -> None:
+        """Try at once to report the ends that could not be reported yet."""
+        self._inbox.put([])
+
     def stop(self) -> None:
         """End the thread after its current batch."""
         self._inbox.put(None)

@@ -11,8 +11,10 @@ from ..core.pool import Pool
 from ..jobs.adoption import Adoption
 from ..jobs.cancellation import Cancellation
 from ..jobs.end_reports import EndReports
+from ..jobs.fetches import Fetches
 from ..jobs.in_flight import InFlight
 from ..jobs.launch_context import load_factory
+from ..jobs.staging import Staging
 from ..jobs.start_message import StartMessages
 from ..jobs.submission import Submission
 from ..jobs.thread_limit import ThreadLimit, largest_node
@@ -21,7 +23,9 @@ from ..run.client import Client
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
 from ..snakemake_internals import persistence, scheduler, shadow, threads
+from ..snakemake_internals import settings as snakemake_settings
 from ..snakemake_internals.verify import verify
+from ..staging.movers import Movers
 from ..store.output_log import continue_in_output_log, is_output_log, output_log
 from ..store.workdir import boot_id
 from .control_requests import ControlRequests
@@ -85,6 +89,9 @@ class Session:
     def _build(self) -> None:
         executor, config, files = self._executor, self._config, self._files
         in_flight = InFlight()
+        access = Welcome(config, executor.executor_settings, self._password, files.workdir, self._warn)
+        self._movers = Movers(access.transport, access.mover_welcome)
+        staging = Staging(files.workdir.workdir, files.workdir.id, self._movers, files.sources)
         pool = Pool(config.nodes, config.policy, config.timeouts, boot_id())
         self._dispatcher = Dispatcher(pool, files.journal, files.workdir)
         self._notices = Notices(self._logger, in_flight, lambda: self._dispatcher.snapshot.nodes)
@@ -109,10 +116,17 @@ class Session:
             files.notes,
             files.workdir.id,
             files.sources,
+            staging,
             self._ending.is_stopping,
         )
         self._cancellation = Cancellation(self._workflow, in_flight, self._dispatcher)
-        self._end_reports = EndReports(executor, in_flight, self._dispatcher, files.notes)
+        fetches = Fetches(
+            staging,
+            snakemake_settings.keeps_incomplete(self._workflow),
+            config.timeouts.lost_after,
+            self._dispatcher.look_again_at_ends,
+        )
+        self._end_reports = EndReports(executor, in_flight, self._dispatcher, files.notes, fetches)
         self._submission = Submission(
             executor,
             config,
@@ -123,9 +137,10 @@ class Session:
             files.notes,
             files.workdir,
             self._cancellation,
+            staging,
         )
         self._client = Client(
-            nodes=Welcome(config, executor.executor_settings, self._password, files.workdir, self._warn),
+            nodes=access,
             jobs=self._submission,
             start_messages=start_messages,
             end_reports=self._end_reports,
@@ -192,10 +207,12 @@ class Session:
 
     def cancel(self) -> None:
         """End every job on every node, and then close."""
+        self._movers.close()
         self._ending.cancel(self._control)
 
     def close(self, state: str) -> None:
         """End connections and threads. Jobs that still run go on."""
+        self._movers.close()
         self._ending.close(state, self._control)
 
     def _info(self, text: str) -> None:

@@ -32,6 +32,7 @@ class Welcome:
         self._warn = warn
         self._host_list = HostfileWatch(settings.hostfile, lambda: host_list(settings))
         self._paths = environment.shareable_paths()
+        self._shared_before: set[str] = set()
 
     def transport(self, node: NodeSpec) -> Transport:
         """A transport to the node, which is not connected yet."""
@@ -59,9 +60,29 @@ class Welcome:
             "environment": environment.variables_shells_drop() if node.local else {},
         }
 
-    def why_unusable(self, node: str, facts: NodeFacts) -> str | None:
-        """The reason why a node that answered cannot be used, or None if it can."""
+    def mover_welcome(self, node: NodeSpec) -> Message:
+        """The first message that the mover on a node gets."""
+        agent = self.welcome(node)
+        return {
+            **{name: agent[name] for name in ("t", "v", "scratch", "umask", "nice")},
+            "cache_mb": self._config.cache_mb,
+        }
+
+    def is_staged(self, node: NodeSpec, facts: NodeFacts) -> bool:
+        """Whether the files of jobs are sent to a node that answered, and fetched.
+
+        A node that had the directory before, in this run, has lost its mount. It is used again when the mount is back.
+        """
         if facts.shared:
+            self._shared_before.add(node.name)
+        mode = node.staging or self._config.staging
+        if node.local or mode == "never":
+            return False
+        return mode == "always" or (not facts.shared and node.name not in self._shared_before)
+
+    def why_unusable(self, node: NodeSpec, facts: NodeFacts) -> str | None:
+        """The reason why a node that answered cannot be used, or None if it can."""
+        if facts.shared or facts.staged:
             return None
         return (
             f"the working directory {self._workdir.workdir} is not there, or is another one. Mount it at the same path "

@@ -182,13 +182,14 @@ def capture(workflow: Any, job: Any, tmpdir: str, for_node: Callable[[Any], Any]
     """The command of a job whose files are prepared.
 
     `tmpdir` is the node's directory for temporary files; jobs with a `tmpdir` resource of their own do not use it.
-    `for_node` replaces paths in inputs, params and commands by those that nodes know.
+    `for_node` replaces paths in inputs, outputs, logs, params and commands by those that nodes know.
     """
     install()
     arguments = {name: ARGUMENTS[name](workflow, job) for name in _parameters(job.rule.run_func)}
     arguments["resources"] = rule_resources.with_tmpdir(job, tmpdir)
-    for name in ("input", "params"):
-        arguments[name] = for_node(arguments[name])
+    for name in ("input", "output", "log", "params"):
+        if name in arguments:
+            arguments[name] = for_node(arguments[name])
     scripts: list[str] = []
     temp_files: list[str] = []
     recorded: _Recorded | None = None

@@ -237,6 +237,7 @@ NAMES: tuple[Name, ...] = (
     *_all(RULE, "run `handover:` rules", "is_handover", kind=Kind.INSTANCE),
     # settings.py, log.py
     *_all(f"{SETTINGS}:ExecutionSettings", "wait for outputs", "latency_wait"),
+    *_all(f"{SETTINGS}:ExecutionSettings", "keep what failed jobs have made", "keep_incomplete"),
     *_all(f"{SETTINGS}:ExecutionSettings", "remove the files of captured commands", "cleanup_scripts"),
     *_all(WORKFLOW, "set the variables of `envvars:`", "envvars"),
     *_all(f"{SETTINGS}:RemoteExecutionSettings", "refuse --immediate-submit", "immediate_submit"),

@@ -16,6 +16,11 @@ def removes_scripts(workflow: Any) -> bool:
     return bool(workflow.execution_settings.cleanup_scripts)
 
 
+def keeps_incomplete(workflow: Any) -> bool:
+    """Return True if the outputs of failed jobs are kept (--keep-incomplete)."""
+    return bool(workflow.execution_settings.keep_incomplete)
+
+
 def environment_variables(workflow: Any) -> dict[str, str]:
     """The values of the variables that the workflow's `envvars:` and the option --envvars name."""
     names: Iterable[str] = {*workflow.envvars, *workflow.remote_execution_settings.envvars}

@@ -1,0 +1,77 @@
+"""The directories of attempts on a node that does not have the working directory.
+
+The mover makes one for each attempt, with the files of the job. The job runs there. The agent deletes it together with
+the record of the attempt.
+"""
+
+import os
+import re
+import shutil
+import time
+
+# The id of the working directory, then the attempt.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+# The output of the job is linked there, so that the mover can send it as the job's log.
+LOG = ".harbor/log"
+# Seconds: a directory without a record may belong to an attempt that is about to start.
+ORPHAN_AGE = 3600.0
+
+
+def stage_path(scratch, name):
+    """Return the directory of an attempt. ValueError is raised if the name could lead elsewhere."""
+    if not NAME.match(name):
+        raise ValueError("bad directory %r" % (name,))
+    return os.path.join(scratch, "stage", name)
+
+
+def keep_output(scratch, name, output):
+    """Link the output of a job into its directory."""
+    try:
+        path = os.path.join(stage_path(scratch, name), LOG)
+        if not os.path.isdir(os.path.dirname(path)):
+            os.mkdir(os.path.dirname(path))
+        if os.path.lexists(path):
+            os.unlink(path)
+        os.link(output, path)
+        umask = os.umask(0o077)
+        os.umask(umask)
+        os.chmod(path, 0o666 & ~umask)
+    except (OSError, ValueError):
+        pass
+
+
+def remove_orphans(scratch, owner, names):
+    """Delete the directories of a working directory's attempts that have no record any more. `names` have one."""
+    above = os.path.join(scratch, "stage", owner or "-")
+    kept = {name.partition("/")[2] for name in names}
+    for name in os.listdir(above) if os.path.isdir(above) else []:
+        path = os.path.join(above, name)
+        try:
+            if name not in kept and os.lstat(path).st_ctime < time.time() - ORPHAN_AGE:
+                remove_tree(path)
+        except OSError:
+            pass
+
+
+def remove_tree(path):
+    """Delete a directory, also one with directories that may not be written to. Empty directories above it go, too."""
+
+    def unlock(function, inner, _):
+        try:
+            for locked in (os.path.dirname(inner), inner):
+                if os.path.isdir(locked) and not os.path.islink(locked):
+                    os.chmod(locked, 0o700)
+            if os.path.isdir(inner) and not os.path.islink(inner):
+                shutil.rmtree(inner, ignore_errors=True)
+            else:
+                os.unlink(inner)
+        except OSError:
+            pass
+
+    if os.path.lexists(path):
+        shutil.rmtree(path, onerror=unlock)
+    for above in (os.path.dirname(path), os.path.dirname(os.path.dirname(path))):
+        try:
+            os.rmdir(above)
+        except OSError:
+            return

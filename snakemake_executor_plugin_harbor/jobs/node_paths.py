@@ -1,0 +1,62 @@
+"""The paths of a job on a node that does not have the working directory.
+
+The job runs in its attempt's directory, which is a copy of the working directory with only what the job needs. Names
+relative to the working directory stay as they are. All others are replaced by where the file lies on the node.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .source_files import SourceFiles
+from .texts import with_text
+
+OUTSIDE = ".harbor/outside"
+"""Files from outside the working directory lie there in an attempt's directory, below their absolute paths."""
+
+
+class NodePaths:
+    """The paths of one attempt. `base` is its directory on the node, and `declared` are the job's files by name.
+
+    `workdirs` are the working directory as the user typed it, and resolved. `sources` makes copies of files that
+    Snakemake keeps in the home directory. `used_sources` are those that the job names.
+    """
+
+    def __init__(self, base: str, workdirs: Sequence[str], declared: Iterable[str], sources: SourceFiles) -> None:
+        self.base = base
+        self._workdirs = workdirs
+        self._sources = sources
+        self._source = re.compile(re.escape(str(sources.directory)) + r"/[^\s'\"]+")
+        self.used_sources: set[str] = set()
+        roots = "|".join(re.escape(directory) for directory in sorted(set(workdirs), key=len, reverse=True))
+        # The directory itself, or a path below it, but not the scratch directory, which may lie there, too.
+        self._below = re.compile(rf"(?<![\w.\-/])(?!{re.escape(base)})(?:{roots})(?=/|[^\w.\-]|$)")
+        self._declared = {name: on_node for name in declared if (on_node := self._on_node(name)) is not None}
+
+    def name(self, path: str) -> str:
+        """Return where a file of the controller lies in the attempt's directory."""
+        absolute = os.path.normpath(os.path.join(self._workdirs[0], path))
+        for directory in self._workdirs:
+            if absolute.startswith(directory.rstrip("/") + "/"):
+                return os.path.relpath(absolute, directory)
+        return OUTSIDE + absolute
+
+    def for_node(self, value: Any) -> Any:
+        """Return the value with the paths that the node knows."""
+        return with_text(value, self.text)
+
+    def text(self, text: str) -> str:
+        """Return a text with the paths that the node knows."""
+        if text in self._declared:
+            return self._declared[text]
+        text = self._sources.text_for_node(text)
+        self.used_sources.update(self._source.findall(text))
+        return self._below.sub(lambda _: self.base, text)
+
+    def _on_node(self, name: str) -> str | None:
+        """Return the path of a declared file on the node, or None if its relative name is right there, too."""
+        inner = self.name(name)
+        if not os.path.isabs(name) and not inner.startswith(OUTSIDE):
+            return None
+        return os.path.join(self.base, inner)

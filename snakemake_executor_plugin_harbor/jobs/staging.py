@@ -1,0 +1,84 @@
+"""Sends the files that a job needs to nodes that do not have the working directory, and fetches what it has made."""
+
+import os
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.model import JobId, NodeSpec
+from ..errors import HarborError
+from ..snakemake_internals import job as internals
+from ..staging.model import Moved, Source, Wanted
+from ..staging.movers import Movers
+from .node_paths import NodePaths
+from .source_files import SourceFiles
+
+LOG = ".harbor/log"
+"""The agent links the output of the job there, in the attempt's directory (agent/stage_dir.py)."""
+RESOURCE = "stage"
+"""The resource that names what a job needs besides its inputs."""
+
+
+@dataclass(frozen=True)
+class StagedAttempt:
+    """An attempt on a node that does not have the working directory."""
+
+    node: NodeSpec
+    directory: str
+    """The name of its directory on the node: OWNER/ATTEMPT."""
+
+
+class Staging:
+    """Its methods may be called from any thread."""
+
+    def __init__(self, workdir: Path, owner: str, movers: Movers, sources: SourceFiles) -> None:
+        """`workdir` is the working directory as the user typed it. `owner` is its id."""
+        self._workdirs = list(dict.fromkeys([str(workdir), os.path.realpath(workdir)]))
+        self._owner = owner
+        self._movers = movers
+        self._sources = sources
+
+    def attempt(self, node: NodeSpec, job: JobId, attempt: int) -> StagedAttempt:
+        return StagedAttempt(node, f"{self._owner}/{job.replace('/', '.')}.{attempt}")
+
+    def paths(self, job: Any, scratch: str, staged: StagedAttempt) -> NodePaths:
+        """Return the paths of an attempt. `scratch` is the node's scratch directory."""
+        base = os.path.join(scratch, "stage", staged.directory)
+        files = [*map(str, job.input), *map(str, job.output), *map(str, job.log)]
+        return NodePaths(base, self._workdirs, files, self._sources)
+
+    def put(self, job: Any, staged: StagedAttempt, paths: NodePaths, temp_files: Iterable[str]) -> Moved:
+        """Send what the job needs. `temp_files` were made for its command. Raises MoveFailed."""
+        inputs = [*map(str, job.input), *self._declared(job), *temp_files, *sorted(paths.used_sources)]
+        sources = [Source(path, paths.name(path)) for path in inputs]
+        # A job continues an output that exists when its files are prepared, which is one marked update().
+        outputs = [*map(str, job.output), *map(str, job.log)]
+        root = internals.shadow_directory(job) or ""
+        for path in outputs:
+            if os.path.lexists(os.path.join(root, path)) and not Path(root, path).is_dir():
+                sources.append(Source(os.path.join(root, path), paths.name(path), writable=True))
+        directories = {os.path.dirname(paths.name(path)) or "." for path in outputs} | {os.path.dirname(LOG)}
+        return self._movers.of(staged.node).put(staged.directory, sources, sorted(directories))
+
+    def fetch(self, job: Any, staged: StagedAttempt, log: str | None, outputs: bool) -> Moved:
+        """Fetch the log, and the outputs if they are wanted. Raises MoveFailed."""
+        paths = NodePaths("/", self._workdirs, (), self._sources)
+        root = internals.shadow_directory(job) or ""
+        wanted = [Wanted(paths.name(str(file)), str(file)) for file in job.log]
+        if outputs:
+            wanted += [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in job.output]
+        if log is not None:
+            wanted.append(Wanted(LOG, log))
+        return self._movers.of(staged.node).fetch(staged.directory, wanted)
+
+    @staticmethod
+    def _declared(job: Any) -> list[str]:
+        """Return the paths in the resource `stage`. Raises HarborError for one that does not exist."""
+        text = job.resources.get(RESOURCE)
+        paths = shlex.split(text) if isinstance(text, str) else []
+        for path in paths:
+            if not Path(path).exists():
+                raise HarborError(f"rule {job.name}: resource {RESOURCE}={text!r}: there is no {path}.")
+        return [os.path.normpath(path) for path in paths]
