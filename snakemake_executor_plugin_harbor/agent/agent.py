@@ -254,6 +254,7 @@ class Agent:
         self.wire.send({"t": "inventory", "owners": inventory(self.attempts, message["remove"])})
 
     def on_bye(self, message):
+        self.attempts.run_has_ended = True
         self.wire.flush()
         self.wire.close()
 
@@ -265,6 +266,7 @@ class Agent:
             del self.attempts.records[(record.job, record.attempt)]
             self.attempts.delete(record)
         self.latest.leave()
+        self.attempts.remove_orphans()
         self.attempts.remove_empty_directories()
 
 

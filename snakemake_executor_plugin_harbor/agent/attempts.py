@@ -8,7 +8,7 @@ import time
 from harbor_log_delivery import is_copied_by_another
 from harbor_record import Record
 from harbor_spool import ENDING, RECORD, append_line, private_directory, read_record, remove_files
-from harbor_stage_dir import remove_tree, stage_path
+from harbor_stage_dir import remove_orphans, remove_tree, stage_path
 from harbor_system import BOOT_ID
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
@@ -25,6 +25,8 @@ KEPT_FACTS = (
     "stage",
 )  # of a start message, in the record
 DELETE_AFTER = 5.0
+# Seconds: an attempt whose files are on the way for longer may still start, but it is refused then.
+ORPHAN_AGE = 3600.0
 FORGOTTEN_MAX = 20000
 
 
@@ -50,6 +52,8 @@ class Attempts:
         self.spool = private_directory(os.path.join(scratch, "spool"))
         self.owner = welcome.get("owner")
         self.workdir = welcome.get("workdir")
+        self.run = welcome.get("run") or "-"
+        self.run_has_ended = False
         self.records = {}
         self.forgotten = []
         self.delete_at = 0.0
@@ -163,6 +167,11 @@ class Attempts:
                 os.rmdir(os.path.dirname(record.base))
             except OSError:
                 pass
+
+    def remove_orphans(self):
+        """Remove the directories that were made for attempts which never started."""
+        names = [record.info["stage"] for record in self.records.values() if record.info.get("stage")]
+        remove_orphans(self.scratch, self.owner, names, self.run, 0.0 if self.run_has_ended else ORPHAN_AGE)
 
     def remove_empty_directories(self):
         """Remove the directories of the spool that are empty. Another agent may still use the rest."""

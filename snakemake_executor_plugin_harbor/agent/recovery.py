@@ -7,7 +7,6 @@ import time
 from harbor_attempts import is_unattended
 from harbor_process_control import signal_all
 from harbor_process_table import ProcessTable, is_starting, name_of
-from harbor_stage_dir import remove_orphans
 
 KEEP_DAYS = 14
 RECENT = 10.0  # seconds: the process of an older record is not starting any more
@@ -35,8 +34,7 @@ def recover(attempts, runner):
             continue
         if record.exit is None or attempts.is_ours(record.info):
             attempts.records[(record.job, record.attempt)] = record
-    staged = [record.info["stage"] for record in records if record.info.get("stage")]
-    remove_orphans(attempts.scratch, attempts.owner, staged)
+    attempts.remove_orphans()
 
 
 def find_processes(records, recorded_pids):

@@ -13,8 +13,6 @@ import time
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 # The output of the job is linked there, so that the mover can send it as the job's log.
 LOG = ".harbor/log"
-# Seconds: a directory without a record may belong to an attempt that is about to start.
-ORPHAN_AGE = 3600.0
 
 
 def stage_path(scratch, name):
@@ -40,14 +38,19 @@ def keep_output(scratch, name, output):
         pass
 
 
-def remove_orphans(scratch, owner, names):
-    """Delete the directories of a working directory's attempts that have no record any more. `names` have one."""
+def remove_orphans(scratch, owner, staged, run, age):
+    """Delete directories of a working directory's attempts that have no record. The names in `staged` have one.
+
+    The attempts of other runs than `run` never start any more, because a working directory has one controller at a
+    time. Those of `run` may be about to start if their directories are not older than `age` seconds.
+    """
     above = os.path.join(scratch, "stage", owner or "-")
-    kept = {name.partition("/")[2] for name in names}
+    kept = {name.partition("/")[2] for name in staged}
     for name in os.listdir(above) if os.path.isdir(above) else []:
         path = os.path.join(above, name)
         try:
-            if name not in kept and os.lstat(path).st_ctime < time.time() - ORPHAN_AGE:
+            is_recent = os.lstat(path).st_ctime > time.time() - age
+            if name not in kept and not (name.startswith(run + ".") and is_recent):
                 remove_tree(path)
         except OSError:
             pass

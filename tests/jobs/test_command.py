@@ -35,7 +35,7 @@ def capture(load, tmp_path):
     def take(name="one", text=RULES, **how):
         workflow = load(text, **how)
         job = next(job for job in workflow.dag.jobs if job.rule.name == name)
-        return cmd.direct_command(workflow, job, "/nodes/tmp", SourceFiles(workflow, tmp_path / "sources"))
+        return cmd.direct_command(workflow, job, "/nodes/tmp", SourceFiles(workflow, tmp_path / "sources").for_node)
 
     return take
 

@@ -62,6 +62,9 @@ class Upstairs:
             "same": [],
         }
 
+    def is_staged(self, node, facts):
+        return False
+
     def why_unusable(self, node, facts):
         return None if facts.shared else "not shared"
 

@@ -30,7 +30,10 @@ class Scene:
         self.fences = FenceDir(tmp_path / "fence", "run")
         self.fences.path.mkdir()
         self.asked, self.warnings, self.adoptable = [], [], {}
-        nodes = SimpleNamespace(why_unusable=lambda node, facts: None if facts.shared else "not shared")
+        nodes = SimpleNamespace(
+            is_staged=lambda node, facts: False,
+            why_unusable=lambda node, facts: None if facts.shared else "not shared",
+        )
         jobs = SimpleNamespace(adopt_waiting=self.adopt_waiting)
         notices = SimpleNamespace(warn=self.warnings.append)
         client = Client(nodes, jobs, None, None, notices, None)
