@@ -13,7 +13,6 @@ import json
 import os
 import selectors
 import signal
-import sys
 import time
 
 from harbor_attempts import MAX_ATTEMPT, NAME, Attempts, is_unattended
@@ -26,6 +25,7 @@ from harbor_job_runner import JobRunner
 from harbor_job_signals import end_job
 from harbor_latest_agent import LatestAgent
 from harbor_meter import Meter
+from harbor_preparation import check_node, prepare_process
 from harbor_process_table import our_identity
 from harbor_recovery import recover
 from harbor_spool import private_directory
@@ -39,27 +39,6 @@ def format_exception():
     import traceback
 
     return traceback.format_exc()
-
-
-def check_node(welcome):
-    """Raise Fatal if the controller speaks another version, or if nodes cannot run this system."""
-    if welcome.get("v") != VERSION:
-        raise Fatal("protocol", "the controller speaks version %r, this agent %d" % (welcome.get("v"), VERSION))
-    if sys.platform.startswith(("win", "cygwin", "msys")):
-        raise Fatal("platform", "nodes run Linux or macOS; this one is %s" % sys.platform)
-
-
-def prepare_process(welcome):
-    """Set umask, environment and niceness of this process, which all jobs inherit."""
-    os.umask(int(welcome.get("umask", 0o022)))
-    for name in ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY"):
-        os.environ.pop(name, None)
-    # A shell on the way here may have dropped these: dash drops the functions that bash exports.
-    for name, value in (welcome.get("environment") or {}).items():
-        os.environb[os.fsencode(name)] = value.encode("utf-8", "surrogateescape")
-    # Under sshd, Debian's bash sources ~/.bashrc for every `bash -c` (if SHLVL < 2), which takes 100-200 ms per job.
-    os.environ["SHLVL"] = "1"
-    os.nice(int(welcome.get("nice", 0)))
 
 
 class Agent:
@@ -84,6 +63,7 @@ class Agent:
     def greet(self):
         """Describe this node to the controller, and list what the spool holds."""
         recover(self.attempts, self.runner)
+        self.attempts.remove_orphans()
         self.wire.send(self.hello())
         self.runner.reports = True
         for record in list(self.attempts.records.values()):

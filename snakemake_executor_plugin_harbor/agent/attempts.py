@@ -25,8 +25,6 @@ KEPT_FACTS = (
     "stage",
 )  # of a start message, in the record
 DELETE_AFTER = 5.0
-# Seconds: an attempt whose files are on the way for longer may still start, but it is refused then.
-ORPHAN_AGE = 3600.0
 FORGOTTEN_MAX = 20000
 
 
@@ -170,8 +168,7 @@ class Attempts:
 
     def remove_orphans(self):
         """Remove the directories that were made for attempts which never started."""
-        names = [record.info["stage"] for record in self.records.values() if record.info.get("stage")]
-        remove_orphans(self.scratch, self.owner, names, self.run, 0.0 if self.run_has_ended else ORPHAN_AGE)
+        remove_orphans(self.scratch, self.owner, self.run, self.run_has_ended)
 
     def remove_empty_directories(self):
         """Remove the directories of the spool that are empty. Another agent may still use the rest."""

@@ -10,6 +10,7 @@ import time
 
 from harbor_contents import Contents
 from harbor_frames import Stream
+from harbor_preparation import check_node, prepare_process
 from harbor_spool import private_directory
 from harbor_stage_dir import remove_tree, stage_path
 from harbor_stage_in import put
@@ -43,10 +44,8 @@ def main():
     try:
         welcome = wire.read_welcome()
         signal.alarm(0)  # The loader has set it.
-        if welcome.get("v") != VERSION:
-            raise Fatal("protocol", "the controller speaks version %r, this mover %d" % (welcome.get("v"), VERSION))
-        os.umask(int(welcome.get("umask", 0o022)))
-        os.nice(int(welcome.get("nice", 0)))
+        check_node(welcome)
+        prepare_process(welcome)
         scratch = private_directory(welcome.get("scratch") or "/var/tmp/harbor-%d" % os.getuid())
         private_directory(os.path.join(scratch, "stage"))
         cache = private_directory(os.path.join(scratch, "cache"))

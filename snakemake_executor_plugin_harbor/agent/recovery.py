@@ -34,7 +34,6 @@ def recover(attempts, runner):
             continue
         if record.exit is None or attempts.is_ours(record.info):
             attempts.records[(record.job, record.attempt)] = record
-    attempts.remove_orphans()
 
 
 def find_processes(records, recorded_pids):

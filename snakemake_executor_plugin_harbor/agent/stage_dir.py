@@ -7,7 +7,8 @@ the record of the attempt.
 import os
 import re
 import shutil
-import time
+
+from harbor_spool import RECORD
 
 # The id of the working directory, then the attempt.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
@@ -38,22 +39,18 @@ def keep_output(scratch, name, output):
         pass
 
 
-def remove_orphans(scratch, owner, staged, run, age):
-    """Delete directories of a working directory's attempts that have no record. The names in `staged` have one.
+def remove_orphans(scratch, owner, run, run_has_ended):
+    """Delete the directories of a working directory's attempts that never started.
 
-    The attempts of other runs than `run` never start any more, because a working directory has one controller at a
-    time. Those of `run` may be about to start if their directories are not older than `age` seconds.
+    Such an attempt has no record, and its run is over: `run` itself has ended, or it is an older one, because a working
+    directory has one controller at a time. The names of runs sort by time.
     """
     above = os.path.join(scratch, "stage", owner or "-")
-    kept = {name.partition("/")[2] for name in staged}
     for name in os.listdir(above) if os.path.isdir(above) else []:
-        path = os.path.join(above, name)
-        try:
-            is_recent = os.lstat(path).st_ctime > time.time() - age
-            if name not in kept and not (name.startswith(run + ".") and is_recent):
-                remove_tree(path)
-        except OSError:
-            pass
+        its_run, _, attempt = name.partition(".")
+        record = os.path.join(scratch, "spool", its_run, attempt + RECORD)
+        if (its_run < run or (its_run == run and run_has_ended)) and not os.path.exists(record):
+            remove_tree(os.path.join(above, name))
 
 
 def remove_tree(path):

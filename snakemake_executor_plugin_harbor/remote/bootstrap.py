@@ -38,44 +38,15 @@ _PYTHONS = " ".join(
 AGENT = f"{__package__.rpartition('.')[0]}.agent"
 # Each module imports only modules before it.
 _MODULES = (
-    *(
-        "programs",
-        "system",
-        "process_table",
-        "process_control",
-        "wire",
-        "spool",
-        "stage_dir",
-        "output",
-        "steps",
-        "record",
-    ),
-    *(
-        "job_signals",
-        "capacity",
-        "queries",
-        "meter",
-        "facts",
-        "checkup",
-        "fence",
-        "workdir",
-        "shutdown",
-        "log_delivery",
-    ),
-    *(
-        "leftovers",
-        "latest_agent",
-        "start_message",
-        "job_start",
-        "attempts",
-        "inventory",
-        "job_runner",
-        "recovery",
-        "watch",
-    ),
-    "guardian",
+    *("programs", "system", "process_table", "process_control", "wire", "preparation", "spool", "stage_dir"),
+    *("output", "steps", "record", "job_signals", "capacity", "queries", "meter", "facts", "checkup", "fence"),
+    *("workdir", "shutdown", "log_delivery", "leftovers", "latest_agent", "start_message", "job_start", "attempts"),
+    *("inventory", "job_runner", "recovery", "watch", "guardian"),
 )
-_MOVER_MODULES = ("programs", "system", "wire", "spool", "stage_dir", "frames", "contents", "stage_in", "stage_out")
+_MOVER_MODULES = (
+    *("programs", "system", "wire", "preparation", "spool", "stage_dir"),
+    *("frames", "contents", "stage_in", "stage_out"),
+)
 
 
 def agent_source() -> bytes:
