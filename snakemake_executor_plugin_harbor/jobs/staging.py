@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from .source_files import SourceFiles
 
 LOG = ".harbor/log"
 """The agent links the output of the job there, in the attempt's directory (agent/stage_dir.py)."""
-RESOURCE = "stage"
-"""The resource that names what a job needs besides its inputs."""
+STAGE_IN, STAGE_OUT = "stage_in", "stage_out"
+"""Resources that name further files of a job, as words of a shell. The job reads those of `stage_in`. It may read,
+change, make or delete those of `stage_out`, also if it fails.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,22 @@ class Staging:
 
     def put(self, job: Any, staged: StagedAttempt, paths: NodePaths, temp_files: Iterable[str]) -> Moved:
         """Send what the job needs. `temp_files` were made for its command. Raises MoveFailed."""
-        inputs = [*map(str, job.input), *self._declared(job), *temp_files, *sorted(paths.used_sources)]
+        inputs = [*map(str, job.input), *_named(job, STAGE_IN), *temp_files, *sorted(paths.used_sources)]
         sources = [Source(path, paths.name(path)) for path in inputs]
+        changed = _named(job, STAGE_OUT)
+        sources += [Source(path, paths.name(path), writable=True) for path in changed if os.path.lexists(path)]
         # A job continues an output that exists when its files are prepared, which is one marked update().
         outputs = [*map(str, job.output), *map(str, job.log)]
         root = internals.shadow_directory(job) or ""
         for path in outputs:
             if os.path.lexists(os.path.join(root, path)) and not Path(root, path).is_dir():
                 sources.append(Source(os.path.join(root, path), paths.name(path), writable=True))
-        directories = {os.path.dirname(paths.name(path)) or "." for path in outputs} | {os.path.dirname(LOG)}
+        directories = {os.path.dirname(paths.name(path)) or "." for path in [*outputs, *changed]}
+        directories.add(os.path.dirname(LOG))
         return self._movers.of(staged.node).put(staged.directory, sources, sorted(directories))
 
     def fetch(self, job: Any, staged: StagedAttempt, log: str | None, outputs: bool) -> Moved:
-        """Fetch the log, and the outputs if they are wanted. Raises MoveFailed."""
+        """Fetch the log and what the job has changed, and the outputs if they are wanted. Raises MoveFailed."""
         paths = NodePaths("/", self._workdirs, (), self._sources)
         root = internals.shadow_directory(job) or ""
         wanted = [Wanted(paths.name(str(file)), str(file)) for file in job.log]
@@ -71,14 +77,26 @@ class Staging:
             wanted += [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in job.output]
         if log is not None:
             wanted.append(Wanted(LOG, log))
-        return self._movers.of(staged.node).fetch(staged.directory, wanted)
+        changed = [Wanted(paths.name(path), path) for path in _named(job, STAGE_OUT)]
+        moved = self._movers.of(staged.node).fetch(staged.directory, [*wanted, *changed])
+        for one in changed:
+            if one in moved.missing and os.path.lexists(one.path):
+                _delete(one.path)  # as the job has done there
+        return moved
 
-    @staticmethod
-    def _declared(job: Any) -> list[str]:
-        """Return the paths in the resource `stage`. Raises HarborError for one that does not exist."""
-        text = job.resources.get(RESOURCE)
-        paths = shlex.split(text) if isinstance(text, str) else []
-        for path in paths:
-            if not Path(path).exists():
-                raise HarborError(f"rule {job.name}: resource {RESOURCE}={text!r}: there is no {path}.")
-        return [os.path.normpath(path) for path in paths]
+
+def _named(job: Any, resource: str) -> list[str]:
+    """Return the paths that a resource names. Raises HarborError for a file of `stage_in` that does not exist."""
+    text = job.resources.get(resource)
+    paths = [os.path.normpath(path) for path in shlex.split(text)] if isinstance(text, str) else []
+    for path in paths:
+        if resource == STAGE_IN and not Path(path).exists():
+            raise HarborError(f"rule {job.name}: resource {resource}={text!r}: there is no {path}.")
+    return paths
+
+
+def _delete(path: str) -> None:
+    if Path(path).is_dir() and not Path(path).is_symlink():
+        shutil.rmtree(path)
+    else:
+        Path(path).unlink()

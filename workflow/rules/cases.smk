@@ -90,6 +90,7 @@ for SWEEP in SWEEPS.values():
         threads: threads_of(SWEEP)
         resources:
             **resources_of(SWEEP),
+            stage_out=changed_by(SWEEP, "run"),
         params:
             spec=step_of(SWEEP, "run"),
             on_failure=on_failure_of(SWEEP),
@@ -114,6 +115,8 @@ for SWEEP in SWEEPS.values():
             priority: first_one_first(SWEEP)
             conda:
                 "../envs/sweep.yaml"
+            resources:
+                stage_out=changed_by(SWEEP, "post"),
             params:
                 spec=step_of(SWEEP, "post"),
                 on_failure=on_failure_of(SWEEP),

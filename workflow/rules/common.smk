@@ -5,6 +5,7 @@ Values of the user go through functions, because Snakemake would take braces in 
 
 import functools
 import json
+import shlex
 
 
 def in_project(name):
@@ -140,6 +141,24 @@ def resources_of(sweep):
 
     keys = sweep_resources.rule_resources(sweep.reserved[sweep.cases[0].name])
     return {key: resource(key) for key in keys}
+
+
+def changed_by(sweep, step):
+    """Return a function of wildcards for the files that a step changes besides its outputs, as words of a shell.
+
+    They are fetched from a node that does not have the working directory, also when the step has failed.
+    """
+
+    def given(wildcards):
+        names = [
+            f"results/{sweep.name}/.steps/state/{wildcards.case}",
+            f"results/{sweep.name}/failed/{wildcards.case}",
+        ]
+        if step == "post":
+            names.append(case_directory(sweep).format(case=wildcards.case))
+        return shlex.join(names)
+
+    return given
 
 
 def on_failure_of(sweep):
