@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from ..remote.transport import SshSettings, Target, Transport
 from ..store.journal_reader import open_run
 
 CONNECT_TIMEOUT_S = 10.0
-KEYS = ("hosts", "hostfile", "ssh_config", "transport", "scratch")
-"""The settings of a run that decide how its nodes are reached."""
+KEYS = ("hosts", "hostfile", "ssh_config", "transport", "scratch", "staging")
+"""The settings of a run that decide how its nodes are reached and used."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,8 @@ def survey_nodes(config: PoolConfig, workdir: Path, questions: Questions | Clean
         return make_transport(target, config.transport, settings)
 
     try:
-        return survey(config.nodes, transport, config.scratch, workdir, questions)
+        nodes = tuple(replace(node, staging=node.staging or config.staging) for node in config.nodes)
+        return survey(nodes, transport, config.scratch, workdir, questions)
     except OSError as error:
         raise HarborError(
             f"the working directory {workdir} cannot be written, so nodes cannot be asked whether they see it: "
@@ -71,7 +73,7 @@ def chosen_config(arguments: argparse.Namespace) -> PoolConfig:
     if arguments.hosts is not None or arguments.hostfile is not None:
         # One of the two replaces the profile's whole host list, as in a run.
         values |= {"hosts": None, "hostfile": None}
-    values.update({key: value for key in KEYS if (value := getattr(arguments, key)) is not None})
+    values.update({key: value for key in KEYS if (value := getattr(arguments, key, None)) is not None})
     for key in ("hostfile", "ssh_config"):
         if values.get(key):
             values[key] = Path(values[key]).expanduser()

@@ -26,13 +26,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 def usable(answer: Answer) -> bool:
     """Return True if jobs can run on the node now."""
-    return answer.facts is not None and answer.facts.shared
+    return answer.facts is not None and (answer.facts.shared or staged(answer))
+
+
+def staged(answer: Answer) -> bool:
+    """Return True if the files of jobs would be sent to the node and fetched."""
+    mode = answer.spec.staging
+    if answer.facts is None or answer.spec.local or mode == "never":
+        return False
+    return mode == "always" or not answer.facts.shared
 
 
 def describe(answer: Answer) -> dict[str, Any]:
     """Return one node for --json. The keys are those of `harbor status --json`."""
     facts, load = answer.facts, answer.load
-    shared = facts is None or facts.shared
+    shared = facts is None or facts.shared or staged(answer)
     return {
         "name": answer.spec.name,
         "state": "ready" if usable(answer) else "unusable",
@@ -46,6 +54,7 @@ def describe(answer: Answer) -> dict[str, Any]:
         "users": list(load.users) if load else [],
         "running": len(load.ours) if load else 0,
         "python": facts.python if facts else None,
+        "staged": staged(answer),
         "reason": answer.reason if shared else "this working directory is missing there, or it is another directory",
     }
 
@@ -63,7 +72,9 @@ def table(answers: list[Answer]) -> Any:
         node = describe(answer)
         busy, ours = node["busy"], node["ours"]
         numbers = ["-"] * 3 if busy is None else [f"{n:.1f}" for n in (busy, ours, max(0.0, busy - ours))]
-        why = first_line(node) or ", ".join(node["users"])
+        why = first_line(node) or "; ".join(
+            [*["files are sent"] * node["staged"], *[", ".join(node["users"])] * bool(node["users"])]
+        )
         cells = [node["slots"], node["cores"], *numbers, memory(node["mem_available_mb"]), len(node["gpus"]) or "-"]
         texts = ["-" if cell is None else str(cell) for cell in cells]
         shown.add_row(node["name"], node["state"], *texts, note=why, style="" if node["state"] == "ready" else "red")

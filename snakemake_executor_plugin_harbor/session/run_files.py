@@ -51,6 +51,7 @@ class RunFiles:
                 "hosts": settings.hosts,
                 "transport": settings.transport,
                 "scratch": settings.scratch,
+                "staging": settings.staging,
                 **absolute,
             },
             lost_after=settings.lost_after,

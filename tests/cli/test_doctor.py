@@ -171,7 +171,8 @@ def answer(checkup: dict[str, Any] | None = None, facts: dict[str, Any] | None =
     made = Checkup(**{"state": "here", "snakemake": "9.27.1", "charmap": "UTF-8", **(checkup or {})})
     known = NodeFacts(**{"cores": 8, "mem_mb": 1, "scratch": "/s", "shared": True, "uid": 1000, **(facts or {})})
     values: dict[str, Any] = {"facts": known, "load": Load(), "checkup": made, "login": "ssh ada", "skew": 0.0}
-    return Answer(NodeSpec("ada", "ada"), **{**values, "file": NodeFile(uid=1000), **more})
+    spec = NodeSpec("ada", "ada", staging=more.pop("staging", None))
+    return Answer(spec, **{**values, "file": NodeFile(uid=1000), **more})
 
 
 HERE = Here(Path("/work"), "/venv/bin/python", "9.27.1", 1000, 12)
@@ -195,12 +196,13 @@ HERE = Here(Path("/work"), "/venv/bin/python", "9.27.1", 1000, 12)
         ({"checkup": {"workdir": Disk(inodes=0)}}, "inodes", "error", "only 0 more files", "ssh ada 'df -i /work'"),
         ({"file": NodeFile("this machine does not see it")}, "write", "error", "does not see it", "ssh ada id; ls -ld"),
         (
-            {"facts": {"shared": False}, "checkup": {"state": "Permission denied"}},
+            {"facts": {"shared": False}, "checkup": {"state": "Permission denied"}, "staging": "never"},
             "shared",
             "error",
             "Permission",
             "ssh",
         ),
+        ({"facts": {"shared": False}, "checkup": {"state": "x"}}, "shared", "note", "x, so files are sent", ""),
     ],
 )
 def test_a_finding(given: dict[str, Any], check: str, level: str, words: str, hint: str) -> None:
@@ -214,7 +216,7 @@ def test_a_directory_that_is_there_under_its_resolved_path(tmp_path: Path) -> No
     (tmp_path / "real").mkdir()
     (tmp_path / "typed").symlink_to("real")
     away = answer({"state": "missing", "resolved": True}, {"shared": False})
-    (finding,) = examine(away, replace(HERE, workdir=tmp_path / "typed"))
+    finding = examine(away, replace(HERE, workdir=tmp_path / "typed"))[0]
     assert f"but it is there as {tmp_path}/real" in finding.text
     assert finding.hint.startswith(f"cd {tmp_path}/real")
 

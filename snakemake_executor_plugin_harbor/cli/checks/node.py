@@ -109,7 +109,13 @@ class _Node:
         resolved = Path(os.path.realpath(workdir))
         if self.checkup.resolved and resolved != workdir:
             text = f"the working directory {workdir} is missing there, but it is there as {resolved}"
-            yield self.make("shared", "error", text, f"cd {shlex.quote(str(resolved))}   # and start from there")
+            level = "error" if self.answer.spec.staging == "never" else "warning"
+            yield self.make("shared", level, text, f"cd {shlex.quote(str(resolved))}   # and start from there")
+            return
+        if self.answer.spec.staging != "never":
+            what = {"missing": "is missing there", "other": "is another directory there"}
+            text = what.get(state, f"cannot be used there: {state}")
+            yield self.make("shared", "note", f"the working directory {workdir} {text}, so files are sent and fetched")
             return
         text = {
             "missing": "is missing there. Mount it at the same path",

@@ -1,0 +1,288 @@
+"""Jobs on nodes that do not have the working directory: files are sent there and fetched, and results are the same."""
+
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.snakemake.harness import jobs_of, on
+from tests.sshd import wait_until
+
+ALWAYS = ("--harbor-staging", "always")
+SOURCES = ["Snakefile", "tool.sh", "helper.py", "in", "../outside"]
+KINDS = """
+    rule all:
+        input: "out/last", "out/protected", expand("out/{i}.txt", i=range(3))
+
+    rule plain:
+        input: "in/{i}", script="tool.sh"
+        output: "out/{i}.txt"
+        log: "logs/{i}.log"
+        benchmark: "bench/{i}.tsv"
+        shell: "bash {input.script} {input[0]} > {output} 2> {log}"
+
+    rule tree:
+        input: expand("out/{i}.txt", i=range(3)), "in"
+        output: directory("tree"), touch("touched")
+        shell:
+            "mkdir -p {output[0]}/a/b; cat {input[0]} > {output[0]}/a/x;"
+            " ln -s x {output[0]}/a/l; cp in/0 {output[0]}/a/b"
+
+    checkpoint number:
+        input: "tree"
+        output: temp("number")
+        shell: "cat {input}/a/l | wc -l > {output}"
+
+    def counted(wildcards):
+        number = int(open(checkpoints.number.get().output[0]).read())
+        return expand("out/part{i}", i=range(number))
+
+    rule part:
+        output: ensure("out/part{i}", non_empty=True)
+        resources: stage_in="helper.py"
+        shell: "python3 helper.py {wildcards.i} > {output}"
+
+    rule outside:
+        input: OUTSIDE + "/absolute", "../outside/relative"
+        output: OUTSIDE + "/made"
+        params: path=OUTSIDE
+        shell: "test ! -e {params.path}/made; cat {input} > {output}"
+
+    rule shadow:
+        input: "tree"
+        output: "out/shadow"
+        shadow: "minimal"
+        shell: "cp {input}/a/x scratch; mv scratch {output}"
+
+    rule protected:
+        input: "out/shadow"
+        output: protected("out/protected")
+        shell: "cp {input} {output}; chmod 750 {output}"
+
+    rule last:
+        input: counted, "out/shadow", OUTSIDE + "/made", "touched", ancient("in/1")
+        output: "out/last"
+        shell: "cat {input} > {output}; touch -d 2020-01-01 {output}"
+"""
+
+
+def lay_down(project, name):
+    outside = None
+    work = project("", name)
+    outside = work.directory.parent / "outside"
+    text = KINDS.replace("OUTSIDE", repr(str(outside)))
+    import textwrap
+
+    (work.directory / "Snakefile").write_text(textwrap.dedent(text))
+    (work.directory / "in").mkdir()
+    for number in range(3):
+        (work.directory / "in" / str(number)).write_text(f"line {number}\n")
+    (work.directory / "tool.sh").write_text("cat $1; echo said >&2\n")
+    (work.directory / "helper.py").write_text("import sys; print('part', *sys.argv[1:])\n")
+    outside.mkdir(exist_ok=True)
+    (outside / "absolute").write_text("absolute\n")
+    (outside / "relative").write_text("relative\n")
+    (outside / "made").unlink(missing_ok=True)
+    return work
+
+
+def results(work):
+    """Return mode and content of what the workflow has made."""
+    found = {}
+    for path in [*work.directory.rglob("*"), work.directory.parent / "outside" / "made"]:
+        inside = os.path.relpath(path, work.directory)
+        if inside.split("/")[0] in (".snakemake", "bench") or inside.startswith("snakemake"):
+            continue
+        content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        found[inside] = (path.lstat().st_mode, content)
+    return found
+
+
+def test_the_results_are_those_of_the_local_executor(pool, project):
+    expected = lay_down(project, "local")
+    expected.run("--executor", "local", "--cores", "4").expect()
+    wanted = results(expected)
+    work = lay_down(project, "staged")
+    run = work.run(*on(pool, "4/node1", "4/node2"), *ALWAYS).expect()
+    assert results(work) == wanted
+    assert (work.directory / "bench" / "0.tsv").read_text().count("\n") == 2
+    assert "will be executed" not in run.text
+    again = work.run(*on(pool, "4/node1"), *ALWAYS).expect()
+    assert "Nothing to be done" in again.text, "an output is not older than an input"
+
+
+def test_the_working_directory_is_not_touched_by_jobs_and_nothing_is_left_on_the_node(pool, project, tmp_path):
+    work = project(
+        """
+        rule one:
+            output: "out"
+            shell: "pwd > {output}; touch litter; echo to the log"
+        """
+    )
+    scratch = tmp_path / "scratch"
+    work.run(*on(pool, "1/node1"), *ALWAYS, "--harbor-scratch", str(scratch)).expect()
+    assert (work.directory / "out").read_text().startswith(f"{scratch}/stage/")
+    assert not (work.directory / "litter").exists()
+    log = next((work.directory / ".snakemake" / "harbor_logs" / "one").glob("*.log"))
+    assert log.read_text() == "to the log\n"
+    wait_until(lambda: not list(scratch.glob("stage/*/*")), what="the end of the attempt's directory")
+
+
+def test_a_failed_job_shows_its_output_and_what_it_has_changed(pool, project):
+    work = project(
+        """
+        rule one:
+            output: "out"
+            resources: stage_out="state old 'two words'"
+            shell: "cat old; rm old; echo new > state; echo kept > 'two words'; echo half > out; echo no good; exit 3"
+        """
+    )
+    (work.directory / "old").write_text("the old one\n")
+    run = work.run(*on(pool, "1/node1"), *ALWAYS).expect(1)
+    assert "no good" in run.text and "exit code 3" in run.text
+    log = next((work.directory / ".snakemake" / "harbor_logs" / "one").glob("*.log"))
+    assert log.read_text() == "the old one\nno good\n"
+    assert (work.directory / "state").read_text() == "new\n" and (work.directory / "two words").read_text() == "kept\n"
+    assert not (work.directory / "old").exists() and not (work.directory / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("true", "it has not made: out"),
+        ("mkfifo out", "it is a device, a pipe or a socket"),
+        ("ln -s /etc/passwd out", "it is a link that leads out of the working directory"),
+    ],
+)
+def test_an_output_that_cannot_be_fetched_fails_the_job_with_a_sentence(pool, project, command, sentence):
+    work = project(f'rule one:\n    output: "out"\n    shell: "{command}"\n')
+    run = work.run(*on(pool, "1/node1"), *ALWAYS).expect(1)
+    assert sentence in run.text and "Traceback" not in run.text
+    assert not os.path.lexists(work.directory / "out")
+
+
+def test_a_file_that_stage_in_names_and_that_is_missing(pool, project):
+    work = project('rule one:\n    output: "out"\n    resources: stage_in="gone.py"\n    shell: "touch out"\n')
+    run = work.run(*on(pool, "1/node1"), *ALWAYS).expect(1)
+    assert "stage_in='gone.py': there is no gone.py" in run.text and "Traceback" not in run.text
+
+
+def test_a_job_that_needs_the_directory_itself_goes_where_it_is(pool, project, tmp_path):
+    work = project(
+        """
+        rule all:
+            input: "run", "shell"
+
+        rule code:
+            output: "run"
+            run:
+                open("run", "w").write("run")
+
+        rule shell:
+            output: "shell"
+            resources: node="node1"
+            shell: "pwd > {output}"
+        """
+    )
+    hosts = tmp_path / "hosts.yaml"
+    hosts.write_text("node1: {slots: 1, staging: always}\nnode2: {slots: 1, staging: never}\n")
+    options = [*on(pool)[:-2], "--harbor-hostfile", str(hosts)]
+    work.run(*options).expect()
+    assert (work.directory / "run").read_text() == "run" and "/stage/" in (work.directory / "shell").read_text()
+    hosts.write_text("node1: {slots: 1, staging: always}\n")
+    (work.directory / "run").unlink()
+    run = work.run(*options).expect(1)
+    assert "does not have the working directory" in run.text and "run: is Python code of the Snakefile" in run.text
+
+
+def test_a_controller_that_dies_loses_nothing(pool, project, monkeypatch):
+    """One job runs and one has ended on the node when the controller dies. The next controller fetches both."""
+    work = project(
+        """
+        rule all:
+            input: "out/0", "out/1"
+
+        rule one:
+            input: "in"
+            output: "out/{i}"
+            shell:
+                "echo {wildcards.i} >> $TOLD; until [ -e $TOLD.{wildcards.i} ]; do sleep 0.05; done;"
+                " cat {input} > {output}"
+        """
+    )
+    (work.directory / "in").write_text("in\n")
+    told = work.directory.parent / "told"
+    text = (work.directory / "Snakefile").read_text().replace("$TOLD", str(told))
+    (work.directory / "Snakefile").write_text(text)
+    run = work.start(*on(pool, "2/node1"), *ALWAYS, env={"HARBOR_TEST": "staged-crash"})
+    wait_until(lambda: told.exists() and sorted(told.read_text().split()) == ["0", "1"], 30)
+    run.kill()
+    Path(f"{told}.0").touch()
+    wait_until(lambda: len(jobs_of("staged-crash")) <= 1, 30)
+    again = work.start(*on(pool, "2/node1"), *ALWAYS, "--rerun-incomplete", "--nolock")
+    again.until("adopted job")
+    Path(f"{told}.1").touch()
+    again.wait()
+    again.expect()
+    assert sorted(told.read_text().split()) == ["0", "1"], "no job ran twice"
+    assert (work.directory / "out" / "0").read_text() == (work.directory / "out" / "1").read_text() == "in\n"
+
+
+def test_a_second_run_moves_only_what_has_changed(pool, project, tmp_path):
+    """The bytes are counted that sshd's processes have written for the node."""
+    work = project(
+        """
+        rule all:
+            input: expand("out/{i}", i=range(3))
+
+        rule one:
+            input: "in/{i}"
+            output: "out/{i}"
+            shell: "md5sum < {input} > {output}"
+        """
+    )
+    (work.directory / "in").mkdir()
+    for number in range(3):
+        (work.directory / "in" / str(number)).write_bytes(os.urandom(1 << 20))
+    scratch = tmp_path / "scratch"
+    options = (*on(pool, "2/node1"), *ALWAYS, "--harbor-scratch", str(scratch))
+    work.run(*options).expect()
+
+    def contents():
+        return {path for path in (scratch / "cache").rglob("*") if path.is_file() and path.stat().st_size == 1 << 20}
+
+    before = contents()
+    assert len(before) == 3
+    (work.directory / "in" / "1").write_bytes(os.urandom(1 << 20))
+    work.run(*options, "--forceall").expect()
+    assert before < contents() and len(contents()) == 4
+
+
+def test_a_cut_connection_in_the_middle_of_a_transfer(pool, project, tmp_path):
+    size = 200 << 20
+    work = project('rule one:\n    input: "in"\n    output: "out"\n    shell: "cp {input} {output}"\n')
+    with (work.directory / "in").open("wb") as f:
+        for _ in range(size >> 20):
+            f.write(os.urandom(1 << 20))
+    scratch = tmp_path / "scratch"
+    run = work.start(*on(pool, "1/node1"), *ALWAYS, "--harbor-scratch", str(scratch))
+
+    def bytes_of(pattern):
+        found = 0
+        for path in scratch.glob(pattern):
+            try:
+                found += path.stat().st_size
+            except OSError:
+                pass
+        return found
+
+    wait_until(lambda: bytes_of("cache/part/*") > 10 << 20, 30)
+    pool["node1"].drop()
+    wait_until((work.directory / ".out.harbor-part").exists, 60)
+    pool["node1"].drop()
+    assert run.wait(120) == 0, run.text
+    assert (work.directory / "out").read_bytes() == (work.directory / "in").read_bytes()
+    assert len(re.findall("^rule one:", run.text, re.MULTILINE)) == 1
+    assert time.time() - (work.directory / "out").stat().st_mtime < 600
