@@ -177,6 +177,7 @@ class Request:
     """The resources that a job asks of a node. `node` pins the job to a node. `task` pins it to this number among the
     jobs of its node. `constraint` are tags that the node must have. `needs` are absolute paths that must exist there.
     `unstaged` is the reason why the job needs the working directory itself. It is empty if the job's files can be sent.
+    `sending` holds the nodes to which its inputs would have to be sent first, with the expected time (seconds).
     """
 
     cores: int = 1
@@ -187,6 +188,7 @@ class Request:
     constraint: frozenset[str] = frozenset()
     needs: tuple[str, ...] = ()
     unstaged: str = ""
+    sending: tuple[tuple[str, float], ...] = ()
     task: int | None = None
 
 

@@ -16,6 +16,8 @@ from .node import NodeView
 from .node_reason import NodeReason
 from .policy import Policy
 
+BUSY_S = 60.0
+"""A node that is wholly busy is as bad as one to which the inputs have to be sent for this time."""
 Rank = tuple[bool, float, int, str]
 """The rank of a node for a job. The node with the lowest rank is the best."""
 SHUNNED = NodeReason("failed this job before, so other nodes come first for a few seconds")
@@ -76,10 +78,16 @@ def place(
 
 def rank_of(request: Request, node: NodeView, free: FreeResources, shunned: bool) -> Rank:
     """Return the node's rank. Nodes that have not failed the job come first, then the emptiest relative to its size,
-    then the one with most memory, then the first by name.
+    then the one with most memory, then the first by name. The time to send the job's inputs counts as load.
     """
     remaining = free.cores - request.cores
-    return (shunned, -remaining / max(1, node.slots), -free.available_mb, node.spec.name)
+    sending = seconds_to_send(request, node) / BUSY_S
+    return (shunned, sending - remaining / max(1, node.slots), -free.available_mb, node.spec.name)
+
+
+def seconds_to_send(request: Request, node: NodeView) -> float:
+    """Return the expected time until the job's inputs are on the node."""
+    return dict(request.sending).get(node.spec.name, 0.0) if request.sending else 0.0
 
 
 def placement_on(node: NodeView, request: Request, free: FreeResources, shunned: bool, possible: int) -> Placement:
@@ -88,8 +96,17 @@ def placement_on(node: NodeView, request: Request, free: FreeResources, shunned:
         left = f"{max(0.0, free.cores):.1f} of {node.slots} cores are left, and the job needs {request.cores}"
         why = f"it ran none of our jobs for {STARVATION_S:.0f} s, so it takes one though {left}"
     else:
-        most = f"the most of {possible} nodes" if possible > 1 else "and no other node can ever hold the job"
+        most = (
+            f"the most of {possible} nodes"
+            if possible > 1 and not request.sending
+            else "and no other node can ever hold the job"
+        )
         why = f"{free.cores:.1f} of {node.slots} cores left, {most}"
+    seconds = seconds_to_send(request, node)
+    if seconds:
+        why += f"; its inputs are sent there in about {seconds:.0f} s"
+    elif request.sending:
+        why += "; its inputs are there already"
     if shunned:
         why += "; it failed this job before, and no other node can take it now"
     return Placement(node.spec.name, lowest_free(request, node), why)

@@ -13,6 +13,7 @@ from ..errors import HarborError
 from ..snakemake_internals import job as internals
 from ..staging.model import Moved, Source, Wanted
 from ..staging.movers import Movers
+from .locality import Locality
 from .node_paths import NodePaths
 from .source_files import SourceFiles
 
@@ -42,6 +43,11 @@ class Staging:
         self._owner = owner
         self._movers = movers
         self._sources = sources
+        self._locality = Locality()
+
+    def seconds_to_send(self, job: Any, nodes: Iterable[str]) -> tuple[tuple[str, float], ...]:
+        """Return the nodes to which the job's inputs would have to be sent, with the expected time (seconds)."""
+        return self._locality.seconds_to_send(map(str, job.input), nodes)
 
     def attempt(self, node: NodeSpec, job: JobId, attempt: int) -> StagedAttempt:
         return StagedAttempt(node, f"{self._owner}/{job.replace('/', '.')}.{attempt}")
@@ -66,7 +72,9 @@ class Staging:
                 sources.append(Source(os.path.join(root, path), paths.name(path), writable=True))
         directories = {os.path.dirname(paths.name(path)) or "." for path in [*outputs, *changed]}
         directories.add(os.path.dirname(LOG))
-        return self._movers.of(staged.node).put(staged.directory, sources, sorted(directories))
+        moved = self._movers.of(staged.node).put(staged.directory, sources, sorted(directories))
+        self._locality.moved(staged.node.name, moved.sizes, moved)
+        return moved
 
     def fetch(self, job: Any, staged: StagedAttempt, log: str | None, outputs: bool) -> Moved:
         """Fetch the log and what the job has changed, and the outputs if they are wanted. Raises MoveFailed."""
@@ -79,6 +87,7 @@ class Staging:
             wanted.append(Wanted(LOG, log))
         changed = [Wanted(paths.name(path), path) for path in _named(job, STAGE_OUT)]
         moved = self._movers.of(staged.node).fetch(staged.directory, [*wanted, *changed])
+        self._locality.moved(staged.node.name, moved.sizes, moved)
         for one in changed:
             if one in moved.missing and os.path.lexists(one.path):
                 _delete(one.path)  # as the job has done there

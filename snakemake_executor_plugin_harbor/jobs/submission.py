@@ -89,7 +89,11 @@ class Submission:
         attempt = found.record.attempt if found else self._in_flight.next_attempt(id)
         locations = {} if found else self._adoption.earlier_locations(job, hash)
         spec = spec_of(job, id, attempt, self._depths.depth_of(job), needs, self.ranks)
-        spec = replace(spec, request=replace(spec.request, unstaged=cmd.why_unstaged(self._workflow, job, mode)))
+        nodes = self._dispatcher.snapshot.nodes.values()
+        staged = [node.spec.name for node in nodes if node.facts is not None and node.facts.staged]
+        sending = self._staging.seconds_to_send(job, staged) if staged else ()
+        unstaged = cmd.why_unstaged(self._workflow, job, mode)
+        spec = replace(spec, request=replace(spec.request, unstaged=unstaged, sending=sending))
         spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._in_flight.failed_on(job))
         entry = InFlightJob(job, id, hash, command, request=spec.request)
         self._needs[job.name], self._unstaged[job.name] = spec.request.needs, spec.request.unstaged

@@ -28,11 +28,14 @@ class Arrival:
         self._directories: dict[tuple[int, str], tuple[str, int, int]] = {}
         self.files = 0
         self.bytes = 0
+        self.sizes: dict[str, int] = {}
 
     def take(self, line: Any, pieces: Callable[[], Iterable[bytes]], checksum: Callable[[], Any]) -> None:
         """Write one entry. Raises MoveFailed or OSError."""
         number, inner, kind, mode, mtime_ns, size, target = _checked(line, len(self._targets))
         path = self._place(number, inner)
+        whole = self._targets[number].path
+        self.sizes[whole] = self.sizes.get(whole, 0) + size
         if kind == DIRECTORY:
             os.mkdir(path, 0o700)
             self._directories[(number, inner)] = (path, mode, mtime_ns)

@@ -5,7 +5,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Entry:
-    """One file, directory or link. `path` is where it lies on the controller, and `name` where in the copy."""
+    """One file, directory or link. `path` is where it lies on the controller, and `name` where in the copy. `source` is
+    the path of the Source that it belongs to.
+    """
 
     path: str
     name: str
@@ -27,6 +29,7 @@ class Entry:
     size: int = 0
     sha: str = ""
     target: str = ""
+    source: str = ""
 
     def line(self) -> list[Any]:
         """The entry as it is sent. `agent/stage_in.py` reads it."""
@@ -61,7 +64,7 @@ def manifest(sources: Iterable[Source], directories: Iterable[str], checksums: C
     entries = {name: Entry("", name, DIRECTORY) for name in directories if name != "."}
     for source in sources:
         for entry in _entries(source, checksums):
-            entries[entry.name] = entry
+            entries[entry.name] = replace(entry, source=source.path)
     return list(entries.values())
 
 

@@ -1,6 +1,6 @@
 """What is moved, and how it went."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -30,13 +30,15 @@ class Wanted:
 class Moved:
     """What has crossed the connection: files whose content was moved, the bytes of these contents, and seconds.
 
-    `missing` are the targets that the attempt has not made.
+    `missing` are the files that the attempt has not made. `sizes` are the bytes of each source, by its path, or of each
+    file or directory that was fetched.
     """
 
     files: int = 0
     bytes: int = 0
     seconds: float = 0.0
     missing: Sequence[Wanted] = field(default=())
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 class MoveFailed(Exception):

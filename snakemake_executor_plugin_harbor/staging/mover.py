@@ -80,7 +80,11 @@ class Mover:
             self._release(claimed)
         with self._lock:
             self._there |= {entry.sha for entry in entries if entry.sha}
-        return Moved(files, size, time.monotonic() - began)
+        sizes: dict[str, int] = {}
+        for entry in entries:
+            if entry.source:
+                sizes[entry.source] = sizes.get(entry.source, 0) + entry.size
+        return Moved(files, size, time.monotonic() - began, sizes=sizes)
 
     def fetch(self, directory: str, targets: Sequence[Wanted]) -> Moved:
         """Fetch from an attempt's directory. The files take their places when all have arrived."""
@@ -93,7 +97,7 @@ class Mover:
             except BaseException:
                 arrival.undo()
                 raise
-        return Moved(arrival.files, arrival.bytes, time.monotonic() - began, missing)
+        return Moved(arrival.files, arrival.bytes, time.monotonic() - began, missing, arrival.sizes)
 
     def remove(self, directory: str) -> None:
         """Remove an attempt's directory."""
