@@ -86,7 +86,7 @@ class Welcome:
             return None
         return (
             f"the working directory {self._workdir.workdir} is not there, or is another one. Mount it at the same path "
-            "on every node, or take the node out of the host list"
+            "on every node, take the node out of the host list, or leave out --harbor-staging never"
         )
 
     def changed_host_list(self) -> tuple[NodeSpec, ...] | None:

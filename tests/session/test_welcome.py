@@ -1,10 +1,11 @@
 """What a node gets when it connects, and which nodes are accepted."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
-from snakemake_executor_plugin_harbor.core.model import NodeFacts
+from snakemake_executor_plugin_harbor.core.model import NodeFacts, NodeSpec
 from snakemake_executor_plugin_harbor.store.workdir import typed_workdir
 
 
@@ -21,10 +22,17 @@ def test_the_message_has_what_jobs_need_and_no_secret(start):
     assert "secret" not in repr(message)
 
 
-def test_a_node_without_the_working_directory_is_not_used(start):
+def test_a_node_without_the_working_directory_gets_files_if_that_is_allowed(start):
     run = start("1/localhost")
-    assert run.welcome.why_unusable("ada", NodeFacts(cores=1, mem_mb=1, boot_id="x", shared=True)) is None
-    why = run.welcome.why_unusable("ada", NodeFacts(cores=1, mem_mb=1, boot_id="x", shared=False))
+    node = NodeSpec("ada", "ada")
+    alone, together = (NodeFacts(cores=1, mem_mb=1, boot_id="x", shared=shared) for shared in (False, True))
+    assert run.welcome.is_staged(node, alone) and not run.welcome.is_staged(run.config.nodes[0], alone)
+    assert run.welcome.is_staged(replace(node, staging="always"), together)
+    assert not run.welcome.is_staged(replace(node, staging="never"), alone)
+    assert not run.welcome.is_staged(node, together)
+    assert not run.welcome.is_staged(node, alone), "it has lost its mount"
+    assert run.welcome.why_unusable(node, NodeFacts(cores=1, mem_mb=1, boot_id="x", shared=True)) is None
+    why = run.welcome.why_unusable(node, NodeFacts(cores=1, mem_mb=1, boot_id="x", shared=False))
     assert str(run.workdir.workdir) in why and "Mount it" in why
 
 

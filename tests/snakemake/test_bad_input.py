@@ -158,7 +158,7 @@ def test_paths_of_a_profile_are_found_from_another_directory(project, pool):
 
 
 def test_a_working_directory_that_nodes_do_not_have(project, pool, tmp_path):
-    """The node looks for the probe under the controller's path. A node that does not see it is refused by name."""
+    """The node looks for the probe under the controller's path. A node without it is refused if files are not sent."""
     if os.getuid() != 0:
         pytest.skip("needs root for a mount namespace of its own")
     work = project(SNAKEFILE)
@@ -170,6 +170,7 @@ def test_a_working_directory_that_nodes_do_not_have(project, pool, tmp_path):
     hosts.write_text(f"node1: {{python: {wrapper}}}\n")
     options = ["--executor", "harbor", "--jobs", "9", "--harbor-ssh-config", str(pool.ssh_config)]
     sooner = setting("session.startup.BOOTING_S", 3.0)
-    run = work.run(*options, "--harbor-hostfile", str(hosts), before=sooner).expect(1)
+    never = ("--harbor-staging", "never")
+    run = work.run(*options, *never, "--harbor-hostfile", str(hosts), before=sooner).expect(1)
     assert "node1" in run.text and "is not there, or is another one" in run.text
     wait_until(lambda: not work.files(".snakemake/harbor/lock"), 5, "the lock was given back")

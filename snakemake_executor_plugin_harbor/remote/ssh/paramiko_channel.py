@@ -26,12 +26,17 @@ class ParamikoChannel:
         channel.in_stderr_buffer.set_event(self._data_event)
 
     def read(self) -> bytes:
+        import paramiko
+
         channel = self._channel
         while not self._closed:
             self._data_event.clear_by_reader()
             self._read_stderr()
             if channel.recv_ready() or channel.eof_received or channel.closed:
-                return channel.recv(READ_SIZE)
+                try:
+                    return channel.recv(READ_SIZE)
+                except (paramiko.SSHException, EOFError, OSError):
+                    return b""  # It tells the server that there is room again, and the connection is gone.
             self._data_event.wait()
         return b""
 
