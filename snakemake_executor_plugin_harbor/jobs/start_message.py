@@ -166,7 +166,8 @@ class StartMessages:
         entry.hash = entry.hash or job_hash(job, self._directory)
         hashes = [job_hash(member, self._directory) for member in job.jobs] if job.is_group() else [entry.hash]
         entry.step = "its command is made (its params or resources may be slow functions)"
-        command = entry.command or direct_command(self._workflow, job, facts.tmpdir, self._sources)
+        python = None if node.spec.local else facts.interpreter or "python3"
+        command = entry.command or direct_command(self._workflow, job, facts.tmpdir, self._sources, python)
         context = self._context(entry, launch)
         if entry.command is None:
             entry.temp_files = command.temp_files
