@@ -1,13 +1,14 @@
 """Run thousands of jobs under random faults of hosts, connections, disks and the controller, and judge the result.
 
-    python benchmarks/soak.py [--minutes 10] [--hosts 8] [--seed 1]
+    python benchmarks/soak.py [--minutes 10] [--hosts 8] [--seed 1] [--staged all|half|none]
 
 The script runs workflows of two-step chains, one after the other, on the project's lab (root on Linux). Meanwhile hosts
 lose power, are shut down, reboot (also with sshd up before the shared directory), are cut off, lose the shared
 directory, sshd or their connections, freeze, and fill their disks. Agents and guardians are killed, alone and together.
 The controller is killed, suspended and detached, and the same command starts it again. The seed decides which faults
-happen and in which order. Every attempt of a job leaves a trace in a file of the job's own. These numbers have to be
-zero:
+happen and in which order. `--staged` says how many hosts lack the working directory, so that files are staged there.
+Every attempt of a job leaves a trace in a file of the job's own. All hosts share the directory of the traces. These
+numbers have to be zero:
 
   lost        outputs that are missing or wrong
   duplicated  attempts that acted after a newer one had started, and jobs that ran again although their end could be
@@ -42,31 +43,36 @@ from soak_verdict import left_on, verdict
 
 from tests.lab import Lab, LabError
 
+HUNG_S = 180.0
+LINES = 1000
+"""An output has this many lines. It is large enough to be cut in the middle when it is staged."""
 SNAKEFILE = """
     rule all:
         input: expand("r{r}/second/{i}", r=config["round"], i=range(config["count"]))
 
     rule first:
+        input: script="work.sh"
         output: "r{r}/first/{i}"
         retries: 9
-        shell: "bash work.sh {output}"
+        shell: "bash {input.script} {config[traces]} {output}"
 
     rule second:
-        input: "r{r}/first/{i}"
+        input: "r{r}/first/{i}", script="work.sh"
         output: "r{r}/second/{i}"
         retries: 9
-        shell: "bash work.sh {output}"
+        shell: "bash {input.script} {config[traces]} {output} {input[0]}"
 """
 WORK = """
-    # $1: the output. Every attempt leaves a trace.
-    say() { echo "$1 $HARBOR_NODE_NAME $HARBOR_JOB_KEY $(date +%s.%N)" >>"traces/${output//\\//_}"; }
-    output=$1
+    # $1: the directory of the traces. $2: the output. $3: an input that is to be whole. Every attempt leaves a trace.
+    say() { echo "$1 $HARBOR_NODE_NAME $HARBOR_JOB_KEY $(date +%s.%N)" >>"$traces/${output//\\//_}"; }
+    lines() { for ((k = 0; k < LINES; k++)); do echo "$1"; done; }
+    traces=$1 output=$2
     say start
+    if [ "$3" ] && [ "$(<"$3")" != "$(lines "$3")" ]; then say spoilt; exit 1; fi
     for ((k = RANDOM % 10; k > 0; k--)); do sleep 0.2; say tick; done
-    echo "$output" >"$output"
+    lines "$output" >"$output"
     say end
-"""
-HUNG_S = 180.0
+""".replace("LINES", str(LINES))
 PATIENCE = 3
 
 
@@ -139,7 +145,8 @@ class Controller:
         command += ["--harbor-lost-after", "6", "--harbor-fence-wait", "8", "--latency-wait", "10"]
         command += ["--scheduler", "harbor", "--max-jobs-per-timespan", "100000/1s", "--rerun-triggers", "mtime"]
         command += ["--harbor-on-hangup", "detach"]
-        command += ["--rerun-incomplete", "--nolock", "--config", f"round={number}", f"count={jobs}"]
+        command += ["--rerun-incomplete", "--nolock"]
+        command += ["--config", f"round={number}", f"count={jobs}", f"traces={self._directory.parent / 'traces'}"]
         with (self._directory / "snakemake.log").open("ab") as log:
             return subprocess.Popen(command, cwd=self._directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -167,18 +174,24 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=500, help="chains in a workflow; each is two jobs")
+    parser.add_argument("--staged", choices=["all", "half", "none"], default="none", help="hosts without the directory")
     given = parser.parse_args()
     reason = Lab.unavailable()
     if reason:
         raise SystemExit(f"soak: {reason}")
     base = Path(tempfile.mkdtemp(prefix="harbor-soak-"))
     directory = base / "work"
-    (directory / "traces").mkdir(parents=True)
+    traces = base / "traces"
+    for path in (directory, traces):
+        path.mkdir()
     (directory / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
     (directory / "work.sh").write_text(textwrap.dedent(WORK))
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, and then controllers would not detach
     os.environ["HOME"] = str(base)  # so that no file of the user is read or written
-    with Lab(given.hosts, [directory], base / "lab") as lab:
+    hosts = [f"host{number + 1}" for number in range(given.hosts)]
+    staged = {"all": hosts, "half": hosts[1::2], "none": []}[given.staged]
+    missing = {host: [directory] for host in staged}
+    with Lab(given.hosts, [directory, traces], base / "lab", missing=missing) as lab:
         code = soak(lab, directory, given)
     if code:
         raise SystemExit(f"soak: what was left is in {directory}")
@@ -187,7 +200,9 @@ def main() -> None:
 
 def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
     began = time.monotonic()
-    weather = Weather(lab, random.Random(given.seed), max(1, given.hosts // 3))
+    # A job on a staged host would only lose its traces with the shared directories.
+    staged = {host for host, paths in lab.shared.items() if directory not in paths}
+    weather = Weather(lab, random.Random(given.seed), max(1, given.hosts // 3), staged)
     controller = Controller(lab, directory, random.Random(given.seed + 1))
     rounds = 0
     with weather.raging():
@@ -197,12 +212,13 @@ def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
     # The last workflow runs without faults. It removes records of hosts that were off before.
     controller.run(rounds, len(lab.hosts) * 3)
     wanted = [f"r{r}/{step}/{i}" for r in range(rounds) for step in ("first", "second") for i in range(given.jobs)]
-    counts, wrong = verdict(directory, wanted, weather.excuses)
+    counts, wrong = verdict(directory, LINES, wanted, weather.excuses)
     left, blamed = left_on(lab), controller.blamed()
     figures = {
         "seconds": round(time.monotonic() - began),
         "hosts": given.hosts,
         "seed": given.seed,
+        "staged": given.staged,
         "workflows": rounds,
         "jobs": len(wanted),
         "attempts": counts["attempts"],

@@ -71,13 +71,20 @@ FAULTS = {
 }
 
 
+OF_THE_DIRECTORY = ("boot before the mount", "lost directory")
+
+
 @dataclass
 class Weather:
-    """Draws faults, ends them in time, and records which ones excuse a second run of a job."""
+    """Draws faults, ends them in time, and records which ones excuse a second run of a job.
+
+    `staged` hosts do not have the working directory, so the faults of the directory do not happen to them.
+    """
 
     lab: Lab
     random: random.Random
     healthy: int
+    staged: set[str]
     count: Counter[str] = field(default_factory=Counter)
     excuses: list[tuple[str, float]] = field(default_factory=list)
     told: list[tuple[float, str, str]] = field(default_factory=list)
@@ -100,7 +107,9 @@ class Weather:
             well = [host for host in self.lab.hosts if host not in self._ailing]
             if len(well) > self.healthy:
                 name = self.random.choices(list(FAULTS), [fault.weight for fault in FAULTS.values()])[0]
-                self._strike(self.random.choice(well), name)
+                host = self.random.choice(well)
+                if host not in self.staged or name not in OF_THE_DIRECTORY:
+                    self._strike(host, name)
         self._relieve(float("inf"))
 
     def _strike(self, host: str, name: str) -> None:

@@ -23,16 +23,18 @@ class Line:
     at: float
 
 
-def verdict(directory: Path, wanted: list[str], excuses: list[tuple[str, float]]) -> tuple[Counter[str], list[str]]:
-    """Return the counts over all traces, and a text about what is wrong."""
+def verdict(
+    directory: Path, length: int, wanted: list[str], excuses: list[tuple[str, float]]
+) -> tuple[Counter[str], list[str]]:
+    """Return the counts over all traces, and a text about what is wrong. An output has its name on `length` lines."""
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     for output in wanted:
         path = directory / output
-        if not path.exists() or path.read_text() != f"{output}\n":
+        if not path.exists() or path.read_text() != f"{output}\n" * length:
             counts["lost"] += 1
             wrong.append(f"lost: {output}")
-        trace = directory / "traces" / output.replace("/", "_")
+        trace = directory.parent / "traces" / output.replace("/", "_")
         lines = [line_of(text) for text in trace.read_text().splitlines()] if trace.exists() else []
         attempts = list(dict.fromkeys(line.attempt for line in lines))
         counts["attempts"] += len(attempts)
@@ -43,6 +45,9 @@ def verdict(directory: Path, wanted: list[str], excuses: list[tuple[str, float]]
                 counts["duplicated"] += 1
                 wrong.append(f"duplicated: {output}: {line} after the start of {newest}")
                 break
+        if any(line.what == "spoilt" for line in lines):
+            counts["lost"] += 1
+            wrong.append(f"lost: the input of {output} was not whole")
         ends = [line for line in lines if line.what == "end"]
         for end, later in pairwise(ends):
             begun, again = (next(line.at for line in lines if line.attempt == one.attempt) for one in (end, later))

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def status(lab: Lab) -> None:
-    print(f"ssh -F {lab.ssh_config} host1; shared: {' '.join(map(str, lab.shared)) or 'nothing'}")
+    print(f"ssh -F {lab.ssh_config} host1; shared: {' '.join(map(str, lab.shared['host1'])) or 'nothing'}")
     for host in lab.hosts:
         processes = lab.processes(host)
         state = "up" if processes else "off"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Process 1 of a host, in new namespaces: builds what the host sees, says "built", then sleeps until the power is cut.
 # usage: boot.sh DIR HOST
-#   DIR/visible, DIR/shared   directories, one a line: bound read-only, bound as they are
+#   DIR/visible, DIR/HOST/shared   directories, one a line: bound read-only, bound as they are
 #   DIR/HOST/etc              what this host has of its own in /etc and /proc; it sees it as /run/lab
 #   DIR/HOST/disk             its disk, which outlives a boot: /tmp /var/tmp /root /home
 set -eu
@@ -43,7 +43,7 @@ done <"$dir/visible"
 while IFS= read -r path; do
     mkdir -p "$root$path"
     mount --bind "$path" "$root$path"
-done <"$dir/shared"
+done <"$own/shared"
 [ ! -d "$root$dir" ] || mount -t tmpfs hidden "$root$dir"
 
 for file in hosts hostname machine-id shadow; do

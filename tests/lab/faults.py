@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lab.lab import CONTROLLER, DISK_MB, Lab
+from tests.lab.lab import CONTROLLER, Lab
 from tests.lab.machine import LabError, command, namespace_pids
 from tests.sshd import wait_until
 
@@ -51,13 +51,13 @@ def reboot_unshared(lab: Lab, host: str) -> None:
 
 def lose_shared(lab: Lab, host: str) -> None:
     """Mount empty directories over the shared ones. A boot brings the shared ones back."""
-    for path in lab.shared:
+    for path in lab.shared[host]:
         inside(lab, host, "mount", "-t", "tmpfs", "-o", "size=64k", LOST, str(path))
 
 
 def restore_shared(lab: Lab, host: str) -> None:
     """Undo lose-shared."""
-    for path in lab.shared:
+    for path in lab.shared[host]:
         if f" {path} " in lost_mounts(lab, host):
             inside(lab, host, "umount", "--lazy", str(path))
 
@@ -72,8 +72,13 @@ def slow(lab: Lab, host: str) -> None:
     lab.set_link(host, {*lab.link_faults(host), "slow"})
 
 
+def narrow(lab: Lab, host: str) -> None:
+    """Limit the network to 10 MB/s each way. This lasts over reboots until heal."""
+    lab.set_link(host, {*lab.link_faults(host), "narrow"})
+
+
 def heal(lab: Lab, host: str) -> None:
-    """End partition and slow. Connections that have survived go on."""
+    """End partition, slow and narrow. Connections that have survived go on."""
     lab.set_link(host, set())
 
 
@@ -120,13 +125,13 @@ def disk_full(lab: Lab, host: str) -> None:
 
 def disk_free(lab: Lab, host: str) -> None:
     """Free the disk again."""
-    resize(lab, host, DISK_MB << 20)
+    resize(lab, host, lab.disk_mb << 20)
 
 
 FAULTS: dict[str, Callable[[Lab, str], None]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        *(crash, reboot, partition, slow, heal, kill_sshd, start_sshd),
+        *(crash, reboot, partition, slow, narrow, heal, kill_sshd, start_sshd),
         *(drop_connections, freeze, thaw, disk_full, disk_free),
         *(shutdown, reboot_unshared, lose_shared, restore_shared),
     )

@@ -2,7 +2,7 @@
 
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.sshd import keygen, public_key
@@ -33,21 +33,21 @@ Host {host}
 """
 
 
-def write(directory: Path, addresses: dict[str, str], shared: Iterable[Path]) -> None:
-    """Write all files that boot.sh, sshd and ssh read, for the hosts in `addresses`."""
+def write(directory: Path, addresses: dict[str, str], shared: Mapping[str, Iterable[Path]]) -> None:
+    """Write all files that boot.sh, sshd and ssh read. `addresses` and `shared` have the hosts as keys."""
     key = keygen(directory / "id_ed25519")
     known_hosts = directory / "known_hosts"
     (directory / "ssh_config").write_text(
         "".join(CLIENT.format(host=h, address=a, key=key, known_hosts=known_hosts) for h, a in addresses.items())
     )
     (directory / "visible").write_text(lines(visible()))
-    (directory / "shared").write_text(lines(shared))
     names = lines(["127.0.0.1 localhost", *(f"{address} {host}" for host, address in addresses.items())])
     with known_hosts.open("w") as known:
         for host, address in addresses.items():
             for part in ("etc", "disk", "root"):
                 (directory / host / part).mkdir(parents=True)
             (directory / host / "link").touch()
+            (directory / host / "shared").write_text(lines(shared[host]))
             etc = directory / host / "etc"
             known.write(f"{host},{address} {public_key(keygen(etc / 'host_key'))}\n")
             (etc / "sshd_config").write_text(SSHD_CONFIG)

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.lab.lab import DISK_MB, Lab
+from tests.lab.lab import Lab
 from tests.lab.machine import Cgroup
 
 TICK_S = 0.1
@@ -83,7 +83,7 @@ def main(directory: Path, owner: int | None) -> None:
     lab = Lab.attach(directory)
     for host in lab.hosts:
         disk = directory / host / "disk"
-        options = f"size={DISK_MB}m,mode=755"
+        options = f"size={lab.disk_mb}m,mode=755"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, host, str(disk)], check=True)
         (disk / "page").write_text("so that a disk that is full has a size: size=0 means no limit\n")
     numbers = [Numbers(directory / host / "etc", lab.group(host)) for host in lab.hosts]

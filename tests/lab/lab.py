@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,12 @@ from tests.sshd import SSHD, wait_until
 CONTROLLER = "ctl"
 DISK_MB = 256
 IDLE: dict[str, Any] = {"busy": 0.0, "loadavg": None, "mem_available_mb": None}
+SHAPES = {
+    "slow": "tbf rate 256kbit burst 8kb latency 1s",
+    # 100 Mbit Ethernet with what is left of it for files, and a switch that buffers 500 kB.
+    "narrow": "tbf rate 80mbit burst 32kb latency 50ms",
+}
+"""Limits of a cable's rate each way. A packet that would wait for longer than `latency` is lost."""
 PROGRAMS = ("ssh", "ssh-keygen", "ip", "bridge", "tc", "mount", "unshare", "nsenter", "pivot_root", "setsid")
 
 
@@ -37,17 +43,27 @@ class Lab:
     """`with Lab(4, shared=[directory]) as lab:` hosts host1 to host4.
 
     `base` is the lab's own directory. It is new or empty, and it is removed in the end. `shared` directories are the
-    same on all hosts, at their own paths. The lab goes down by itself when the process `owner` has died, if one is
-    given.
+    same on all hosts, at their own paths. `missing` names those that a host does not have. The attribute `shared` says
+    which ones each host has. The lab goes down by itself when the process `owner` has died, if one is given. A host's
+    disk has `disk_mb` MiB, which are memory of this machine as far as they are used.
     """
 
     def __init__(
-        self, n: int = 4, shared: Iterable[Path] = (), base: Path | None = None, owner: int | None = os.getpid()
+        self,
+        n: int = 4,
+        shared: Iterable[Path] = (),
+        base: Path | None = None,
+        owner: int | None = os.getpid(),
+        missing: Mapping[str, Iterable[Path]] | None = None,
+        disk_mb: int = DISK_MB,
     ) -> None:
         self.directory = (base or Path(tempfile.mkdtemp(prefix="lab-"))).resolve()
         self.hosts = [f"host{number}" for number in range(1, n + 1)]
-        self.shared = [Path(path).resolve() for path in shared]
+        absent = {host: {Path(path).resolve() for path in paths} for host, paths in (missing or {}).items()}
+        paths = [Path(path).resolve() for path in shared]
+        self.shared = {host: [path for path in paths if path not in absent.get(host, ())] for host in self.hosts}
         self.ssh_config = self.directory / "ssh_config"
+        self.disk_mb = disk_mb
         self._owner = owner
         self._network: Network | None = None
         identity = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:6]
@@ -61,7 +77,8 @@ class Lab:
             state = json.loads((base / "lab.json").read_text())
         except OSError:
             raise LabError(f"no lab in {base}; type: python -m tests.lab up 4 --dir {base}") from None
-        lab = cls(state["n"], [Path(path) for path in state["shared"]], base)
+        lab = cls(state["n"], base=base, disk_mb=state["disk_mb"])
+        lab.shared = {host: [Path(path) for path in paths] for host, paths in state["shared"].items()}
         lab._network = Network(lab._name, state["subnet"], state["n"])
         return lab
 
@@ -103,7 +120,7 @@ class Lab:
             raise LabError(f"{self.directory} is not empty; if it is an old lab, type: python -m tests.lab down")
         if not 1 <= len(self.hosts) <= 250:
             raise LabError(f"{len(self.hosts)} hosts: a lab has 1 to 250")
-        for path in self.shared:
+        for path in {path for paths in self.shared.values() for path in paths}:
             if not path.is_dir():
                 raise LabError(f"{path}, to be shared, is no directory")
         try:
@@ -220,7 +237,7 @@ class Lab:
         self._write_load(host, setting)
 
     def link_faults(self, host: str) -> set[str]:
-        """Return the faults of a host's cable: partition, slow."""
+        """Return the faults of a host's cable: partition, slow, narrow."""
         return set((self.directory / host / "link").read_text().split())
 
     def set_link(self, host: str, faults: set[str]) -> None:
@@ -228,7 +245,8 @@ class Lab:
         (self.directory / host / "link").write_text(" ".join(sorted(faults)))
         if self.processes(host):
             self.network.cut(self.number(host), "partition" in faults)
-            self.network.slow(self.number(host), self.init(host), "slow" in faults)
+            shape = next((SHAPES[fault] for fault in SHAPES if fault in faults), None)
+            self.network.shape(self.number(host), self.init(host), shape)
 
     def start_sshd(self, host: str) -> None:
         done = self.exec(host, [str(SSHD), "-f", "/run/lab/sshd_config", "-E", "/run/lab/sshd.log"])
@@ -261,7 +279,8 @@ class Lab:
             os.close(lock)
 
     def _make_files(self) -> None:
-        state = {"n": len(self.hosts), "shared": [str(path) for path in self.shared], "subnet": self.network.subnet}
+        shared = {host: [str(path) for path in paths] for host, paths in self.shared.items()}
+        state = {"n": len(self.hosts), "shared": shared, "subnet": self.network.subnet, "disk_mb": self.disk_mb}
         (self.directory / "lab.json").write_text(json.dumps(state))
         addresses = {host: self.network.address(self.number(host)) for host in self.hosts}
         files.write(self.directory, addresses, self.shared)

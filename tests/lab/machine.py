@@ -138,9 +138,13 @@ class Network:
         # "blocking") when another port comes up.
         command("bridge", "link", "set", "dev", self._port(host), "state", "1" if on else "3")
 
-    def slow(self, host: int, pid: int, on: bool) -> None:
-        """Limit the traffic to and from the host to 256 kbit/s. Packets that wait for a second are lost."""
-        shape = "tbf rate 256kbit burst 8kb latency 1s" if on else "noqueue"
+    def sent(self, host: int) -> int:
+        """Return how many bytes were sent to the host since its boot, with all headers."""
+        return int(Path("/sys/class/net", self._port(host), "statistics/tx_bytes").read_text())
+
+    def shape(self, host: int, pid: int, shape: str | None) -> None:
+        """Limit the traffic to and from the host by a filter of tc, or do not limit it."""
+        shape = shape or "noqueue"
         command("tc", "qdisc", "replace", "dev", self._port(host), "root", *shape.split())
         inside = ("nsenter", f"--net=/proc/{pid}/ns/net")
         command(*inside, "tc", "qdisc", "replace", "dev", "eth0", "root", *shape.split())

@@ -200,6 +200,14 @@ def test_a_slow_link(lab):
     lab.fault("host2", "heal")
 
 
+def test_a_narrow_link_carries_10_mb_a_second(lab):
+    lab.fault("host2", "narrow")
+    began = time.monotonic()
+    assert len(said(lab, "host2", "head -c 20000000 /dev/zero | tr '\\0' x")) == 20_000_000
+    assert 1.5 < time.monotonic() - began < 10
+    lab.fault("host2", "heal")
+
+
 def test_sshd_can_die_and_come_back(lab):
     process = session(lab, "host1")
     lab.fault("host1", "kill-sshd")
@@ -324,3 +332,15 @@ def test_by_hand_beside_another_lab(lab, tmp_path):
     connect(lab, "host1").close()
     assert by_hand("down", *where).returncode == 0
     assert "no lab" in by_hand("status", *where).stderr
+
+
+def test_a_host_may_lack_a_shared_directory(tmp_path):
+    both, one = tmp_path / "both", tmp_path / "one"
+    for directory in (both, one):
+        directory.mkdir()
+    with Lab(2, [both, one], tmp_path / "lab", missing={"host2": [one]}) as lab:
+        assert said(lab, "host1", f"ls -d {both} {one}").split() == [str(both), str(one)]
+        assert said(lab, "host2", f"ls -d {both}; test -e {one} || echo none").split() == [str(both), "none"]
+        for kind in ("lose-shared", "restore-shared"):
+            lab.fault("host2", kind)
+        assert said(lab, "host2", f"test -e {one} || echo none") == "none"
