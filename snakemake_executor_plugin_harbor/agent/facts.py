@@ -17,7 +17,14 @@ def node_facts(welcome, scratch):
         "python": "%d.%d.%d" % sys.version_info[:3], "host": os.uname()[1], "user": user_name(), "uid": os.getuid(),
         "platform": sys.platform, "mem_mb": memory()[0], "gpus": gpus(scratch), "same": shared_paths(welcome),
         "tmpdir": tmpdir, "path": os.environ.get("PATH", ""), "time": time.time(), "warnings": warnings(),
+        "interpreter": interpreter(welcome),
     }  # fmt: skip
+
+
+def interpreter(welcome):
+    """Return the Python for scripts here: the controller's own if its path leads to a program here, else ours."""
+    path = welcome.get("python")
+    return path if path and os.path.isfile(path) and os.access(path, os.X_OK) else sys.executable
 
 
 def user_name():

@@ -14,7 +14,7 @@ MAX_LINE = 1 << 20
 MAX_UNSENT = 8 << 20
 HEAD = 4096  # bytes that are kept of a line that is too long
 SEND_PAUSE = 0.02  # seconds: messages that follow each other within this time go out together
-PATHS = ("cwd", "log", "shell", "scratch", "needs", "probe", "same", "fence", "workdir")
+PATHS = ("cwd", "log", "shell", "scratch", "needs", "probe", "same", "fence", "workdir", "python")
 
 
 class Fatal(Exception):

@@ -55,6 +55,7 @@ def describe(answer: Answer) -> dict[str, Any]:
         "running": len(load.ours) if load else 0,
         "python": facts.python if facts else None,
         "staged": staged(answer),
+        "interpreter": facts.interpreter if facts else None,
         "reason": answer.reason if shared else "this working directory is missing there, or it is another directory",
     }
 

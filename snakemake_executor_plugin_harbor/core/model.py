@@ -72,9 +72,10 @@ class NodeSpec:
 class NodeFacts:
     """The facts that a node has sent in its hello. They do not change while it is connected.
 
-    `path` is its PATH. `time` is its clock. `shared` means that the node sees the working directory. `staged` means
-    that the controller sends the files of jobs to the node and fetches them. `shared_paths` are paths that are the same
-    on the node and on the controller. `quota` means that `cores` is the node's own CPU quota,
+    `python` is the version of the Python that the agent runs in, and `interpreter` is the Python for scripts. `path` is
+    the node's PATH. `time` is its clock. `shared` means that the node sees the working directory. `staged` means that
+    the controller sends the files of jobs to the node and fetches them. `shared_paths` are paths that are the same on
+    the node and on the controller. `quota` means that `cores` is the node's own CPU quota,
     as in a container. So the cores of such nodes with the same boot id add up. `noise` is the beginning of what its
     login shell printed before harbor's agent started, and `noise_bytes` is the size of all of it.
     """
@@ -98,6 +99,7 @@ class NodeFacts:
     noise: str = ""
     noise_bytes: int = 0
     uid: int | None = None
+    interpreter: str = ""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def facts_of(hello: Message, noise: str = "") -> NodeFacts:
         noise=_text(noise, MAX_TEXT),
         noise_bytes=len(noise.encode(errors="replace")),
         uid=_count(hello.get("uid"), 0, MAX_MB),
+        interpreter=_text(hello.get("interpreter"), MAX_PATH),
     )
 
 

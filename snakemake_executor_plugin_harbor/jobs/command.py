@@ -13,6 +13,8 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from ..errors import HarborError
 from ..snakemake_internals import capture, deployment
+from ..snakemake_internals.contract import Feature
+from ..snakemake_internals.verify import has
 
 NEEDED_USAGES = (SharedFSUsage.INPUT_OUTPUT, SharedFSUsage.STORAGE_LOCAL_COPIES, SharedFSUsage.SOFTWARE_DEPLOYMENT)
 """A direct job finds these in the shared directory. If --shared-fs-usage leaves one out, the job provides it itself."""
@@ -62,12 +64,15 @@ def _not_shared(workflow: Any) -> str | None:
     return f"--shared-fs-usage leaves out {', '.join(absent)}" if absent else None
 
 
-def direct_command(workflow: Any, job: Any, tmpdir: str, for_node: Callable[[Any], Any]) -> Command:
+def direct_command(
+    workflow: Any, job: Any, tmpdir: str, for_node: Callable[[Any], Any], python: str | None = None
+) -> Command:
     """The command of a job whose files are prepared. `tmpdir` is the node's directory for temporary files.
 
-    `for_node` replaces paths in a value by those that the node knows.
+    `for_node` replaces paths in a value by those that the node knows. `python` is the node's Python for scripts (None:
+    this one).
     """
-    captured = capture.capture(workflow, job, tmpdir, for_node)
+    captured = capture.capture(workflow, job, tmpdir, for_node, python)
     return Command(
         captured.scripts,
         captured.shell,
@@ -86,4 +91,4 @@ def direct_needs(workflow: Any, job: Any) -> tuple[str, ...]:
     if environment:
         # An environment that Snakemake has not made is given by its name.
         return (str(environment),) if os.path.isabs(str(environment)) else ()
-    return (sys.executable,) if deployment.embeds_this_python(job) else ()
+    return () if has(Feature.STAND_IN) or not deployment.embeds_this_python(job) else (sys.executable,)

@@ -193,7 +193,8 @@ class StartMessages:
             entry.staged[launch.attempt] = staged
         paths = self._staging.paths(job, facts.scratch, staged) if staged else None
         for_node = paths.for_node if paths else self._sources.for_node
-        command = entry.command or direct_command(self._workflow, job, facts.tmpdir, for_node)
+        python = None if node.spec.local else facts.interpreter or "python3"
+        command = entry.command or direct_command(self._workflow, job, facts.tmpdir, for_node, python)
         context = self._context(entry, launch)
         if entry.command is None:
             entry.temp_files = command.temp_files

@@ -6,6 +6,7 @@ The commands `harbor nodes`, `harbor doctor` and `harbor clean` use it. It start
 import os
 import queue
 import secrets
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -128,6 +129,7 @@ class _Survey:
             "umask": self._umask,
             "nice": 0,
             "same": [],
+            "python": None if spec.python else sys.executable,
         }
 
     def _make_link(self, spec: NodeSpec) -> Link:

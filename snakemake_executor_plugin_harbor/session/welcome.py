@@ -1,6 +1,7 @@
 """Connects to nodes, makes the first message for a node, and decides if a node is accepted."""
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,9 @@ class Welcome:
             "load_every": LOAD_INTERVAL_S,
             "probe": {"file": str(self._workdir.probe), "token": self._workdir.token},
             "same": self._paths,
+            # If the host file names a Python, scripts run in that. Otherwise they run in the one that Snakemake has,
+            # if the node has it at the same path.
+            "python": None if node.python else sys.executable,
             "environment": environment.variables_shells_drop() if node.local else {},
         }
 

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from . import benchmark, deployment, rule_resources
+from . import benchmark, deployment, node_python, rule_resources
 from .contract import Feature
 from .verify import has
 
@@ -98,7 +98,7 @@ class _Subprocess:
     @staticmethod
     def Popen(command: Any, **options: Any) -> Any:
         if not getattr(_local, "capturing", False) or options.get("stdout") == subprocess.PIPE:
-            return subprocess.Popen(command, **options)
+            return subprocess.Popen(command, **{**options, **_real_environment(options)})
         raise _Recorded(command, options.get("executable"), _changes(options["env"], _local.environ))
 
 
@@ -126,6 +126,15 @@ def _changes(env: Mapping[str, str], placeholders: Mapping[str, str]) -> dict[st
     return changed
 
 
+def _real_environment(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The option `env` without placeholders, for a command with which Snakemake looks at the software of a job."""
+    env = options.get("env")
+    if not getattr(_local, "capturing", False) or env is None:
+        return {}
+    real = {name: os.environ.get(name) if value == _UNCHANGED else value for name, value in env.items()}
+    return {"env": {name: value for name, value in real.items() if value is not None}}
+
+
 def _record_kept_file(record: logging.LogRecord) -> bool:
     """A log filter that drops Snakemake's message about a script file of a capture, and records the file."""
     if getattr(_local, "capturing", False) and str(record.msg).startswith(KEPT_FILE):
@@ -144,6 +153,8 @@ def install() -> None:
     if not isinstance(module.sp, _Subprocess):
         module.sp, module.os = _Subprocess(), _Os()
         logger.addFilter(_record_kept_file)
+    if has(Feature.STAND_IN):
+        node_python.install()
 
 
 def obstacle(job: Any) -> str | None:
@@ -178,11 +189,14 @@ def _parameters(run_func: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(name for name in names if name != MARKER_PARAMETER)
 
 
-def capture(workflow: Any, job: Any, tmpdir: str, for_node: Callable[[Any], Any]) -> Captured:
+def capture(
+    workflow: Any, job: Any, tmpdir: str, for_node: Callable[[Any], Any], python: str | None = None
+) -> Captured:
     """The command of a job whose files are prepared.
 
     `tmpdir` is the node's directory for temporary files; jobs with a `tmpdir` resource of their own do not use it.
-    `for_node` replaces paths in inputs, outputs, logs, params and commands by those that nodes know.
+    `for_node` replaces paths in inputs, outputs, logs, params and commands by those that nodes know. `python` is the
+    node's Python for scripts. None means this Python, with its Snakemake.
     """
     install()
     arguments = {name: ARGUMENTS[name](workflow, job) for name in _parameters(job.rule.run_func)}
@@ -196,7 +210,8 @@ def capture(workflow: Any, job: Any, tmpdir: str, for_node: Callable[[Any], Any]
     repeats = benchmark.repeats(job)
     for iteration in range(repeats or 1):
         arguments["bench_iteration"] = None if repeats is None else iteration
-        recorded = _call(job.rule.run_func, arguments)
+        with node_python.scripts_for(python if has(Feature.STAND_IN) else None, for_node):
+            recorded = _call(job.rule.run_func, arguments)
         command = recorded.command
         temp_files += _local.temp_files
         for path in _local.temp_files:

@@ -26,6 +26,7 @@ class Feature(Enum):
     """A feature that harbor can do without, and the effect for the user."""
 
     DIRECT = "so a Snakemake on the node runs each job, which takes seconds per job"
+    STAND_IN = "so Python scripts run only on nodes that have Snakemake at the same path"
     RATE_LIMIT = "so the scheduler runs slower if --max-jobs-per-timespan is high"
     SHADOW = 'so jobs with shadow: "full" may be slow while other shadow jobs run'
 
@@ -67,6 +68,7 @@ NAMED_LIST = "snakemake.rules:Params"
 """A Namedlist. Its own module is another one since Snakemake 9.18."""
 SOURCE_CACHE = "snakemake.sourcecache:SourceCache"
 SETTINGS = "snakemake.settings.types"
+SINGULARITY = "snakemake.deployment.singularity"
 
 
 def _all(owner: str, purpose: str, *names: str, kind: Kind = Kind.ATTRIBUTE, feature: Any = None) -> Iterator[Name]:
@@ -189,6 +191,16 @@ NAMES: tuple[Name, ...] = (
         feature=Feature.DIRECT,
     ),
     *_all(f"{SETTINGS}:OutputSettings", "write benchmark files", "benchmark_extended", feature=Feature.DIRECT),
+    # node_python.py
+    *_all("snakemake.script", "run scripts on nodes", "sys", "pickle", feature=Feature.STAND_IN),
+    *_all("snakemake.script", "run scripts on nodes", "get_snakemake_searchpaths", feature=Feature.STAND_IN),
+    *_all("snakemake.script:PythonScript", "run scripts on nodes", "generate_preamble", feature=Feature.STAND_IN),
+    *_all(SINGULARITY, "run scripts in containers", "get_snakemake_searchpaths", feature=Feature.STAND_IN),
+    _text("snakemake.script", "sys.path.extend({repr(searchpaths)})", "run scripts on nodes", Feature.STAND_IN),
+    _text("snakemake.script", "pickle.loads({snakemake})", "run scripts on nodes", Feature.STAND_IN),
+    _text("snakemake.iocontainers", "self._params_store", "run scripts on nodes", Feature.STAND_IN),
+    _text("snakemake.iocontainers", "self._params_types", "run scripts on nodes", Feature.STAND_IN),
+    _text("snakemake.iocontainers", "self._names", "run scripts on nodes", Feature.STAND_IN),
     # source_cache.py, named_list.py
     *_all(WORKFLOW, "give nodes the scripts of rules", "sourcecache"),
     *_all(SOURCE_CACHE, "give nodes the scripts of rules", "runtime_cache_path"),

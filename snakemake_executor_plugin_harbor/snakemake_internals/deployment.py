@@ -27,7 +27,7 @@ def environment_modules(workflow: Any, job: Any) -> Any:
 
 
 def embeds_this_python(job: Any) -> bool:
-    """Return True if the job's command contains the path of this Python interpreter.
+    """Return True if the job's command contains the path of this Python interpreter, unless a node's takes its place.
 
     `script:` embeds it for Python scripts. The language of a wrapper is not known before it is read, so a wrapper
     counts as well.

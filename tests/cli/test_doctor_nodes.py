@@ -249,7 +249,7 @@ def test_a_node_that_cannot_be_used(
                 ("other", "shared", "note", "{work} is another directory there, so files are sent", ""),
                 ("missing", "shared", "note", "{work} is missing there, so files are sent", ""),
                 ("no_bash", "bash", "error", "there is no bash", "sh -c 'command -v bash'"),
-                ("no_snakemake", "scripts", "note", "only shell: jobs can run there", ""),
+                ("no_snakemake", "scripts", "note", "run:, notebook: and groups cannot run there", ""),
                 ("squashed", "owner", "warning", f"belong to user {NOBODY} here, and you are user 0", "id"),
                 ("logind", "logout", "warning", "KillUserProcesses=yes", "loginctl enable-linger root"),
                 ("lingers", "logout", "warning", "systemd-run --user --scope", "loginctl show-user root"),

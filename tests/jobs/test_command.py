@@ -109,7 +109,7 @@ def test_what_is_not_shared_is_left_to_a_snakemake_on_the_node(load, left_out):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ('script: "a.py"', (sys.executable,)),
+        ('script: "a.py"', ()),
         ('script: "a.R"', ()),
         ('shell: "true"', ()),
         ('container: "i.sif"\n    script: "a.py"', ()),
@@ -117,7 +117,7 @@ def test_what_is_not_shared_is_left_to_a_snakemake_on_the_node(load, left_out):
     ],
 )
 def test_what_a_node_must_have(load, monkeypatch, tmp_path, line, expected):
-    """`script:` embeds the path of this interpreter; a container or an environment brings its own."""
+    """A script runs in the node's Python; a container or an environment brings its own."""
     from snakemake.settings.types import DeploymentMethod
 
     (tmp_path / "work").mkdir()

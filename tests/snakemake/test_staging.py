@@ -130,6 +130,29 @@ def test_the_working_directory_is_not_touched_by_jobs_and_nothing_is_left_on_the
     wait_until(lambda: not list(scratch.glob("stage/*/*")), what="the end of the attempt's directory")
 
 
+def test_a_script_with_a_module_beside_it(pool, project):
+    work = project(
+        """
+        rule one:
+            input: "in"
+            output: "out"
+            params: number=7
+            resources: stage_in="scripts/beside.py"
+            script: "scripts/one.py"
+        """
+    )
+    (work.directory / "in").write_text("in")
+    scripts = work.directory / "scripts"
+    scripts.mkdir()
+    (scripts / "beside.py").write_text("WORD = 'beside'\n")
+    text = "import os, beside\nline = (open(snakemake.input[0]).read(), snakemake.params.number, beside.WORD)\n"
+    text += "open(snakemake.output[0], 'w').write(repr(line) + os.path.dirname(beside.__file__))\n"
+    (scripts / "one.py").write_text(text)
+    work.run(*on(pool, "1/node1"), *ALWAYS).expect()
+    told = (work.directory / "out").read_text()
+    assert told.startswith("('in', 7, 'beside')") and "/stage/" in told
+
+
 def test_a_failed_job_shows_its_output_and_what_it_has_changed(pool, project):
     work = project(
         """

@@ -29,9 +29,9 @@ def workflow(load, tmp_path):
     return load(RULE)
 
 
-def captured(workflow):
+def captured(workflow, python=None):
     job = next(iter(workflow.dag.jobs))
-    return capture.capture(workflow, job, "/nodes/tmp", lambda value: value)
+    return capture.capture(workflow, job, "/nodes/tmp", lambda value: value, python)
 
 
 def test_harbor_has_every_argument_of_a_compiled_rule(workflow):
@@ -75,3 +75,70 @@ def test_the_script_files_of_a_capture_are_recorded(load, tmp_path, monkeypatch)
     result = captured(workflow)
     (file,) = result.temp_files
     assert Path(file).is_file() and file in result.scripts[0] and sys.executable in result.scripts[0]
+
+
+SCRIPT = """
+    rule one:
+        input: "Snakefile"
+        output: "one"
+        params: {params}
+        {more}
+        script: "a.{kind}"
+"""
+
+
+@pytest.fixture
+def script(load, tmp_path, monkeypatch):
+    """Return the command of a script for a node, and the text of the file that it runs."""
+    made = []
+
+    def make(kind, more="", params="x=1", python="/node's/python3", **how):
+        (tmp_path / "work").mkdir(exist_ok=True)
+        (tmp_path / "work" / f"a.{kind}").write_text("the script\n")
+        monkeypatch.chdir(tmp_path / "work")
+        workflow = load(SCRIPT.format(kind=kind, more=more, params=params))
+        workflow.deployment_settings.deployment_method = how.get("deployment", set())
+        result = captured(workflow, python)
+        made.extend(result.temp_files)
+        return result.scripts[0], Path(result.temp_files[0]).read_text()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kind", "program"),
+    [
+        ("py", "'/node'\"'\"'s/python3' "),
+        ("R", "Rscript --vanilla "),
+        ("jl", "julia "),
+        ("sh", "bash "),
+        ("rs", "rust-script "),
+        ("xsh", "xonsh "),
+        ("hy", "hy "),
+    ],
+)
+def test_a_script_for_a_node_names_its_interpreter_and_nothing_of_this_python(script, kind, program):
+    command, text = script(kind)
+    assert command.startswith(f"set -euo pipefail;  {program}") and "the script" in text
+    ours = {sys.executable, sys.prefix, sys.base_prefix, str(Path(inspect.getfile(pytest)).parents[1])}
+    assert not [path for path in ours if path in command + text]
+
+
+def test_software_that_has_its_own_python_is_looked_at_with_the_real_environment(script, tmp_path, monkeypatch):
+    """Snakemake runs `echo $PATH` and `python` with the environment modules of the job."""
+    from snakemake.settings.types import DeploymentMethod
+
+    (tmp_path / "module").mkdir()
+    (tmp_path / "module" / "python").symlink_to(sys.executable)
+    (tmp_path / "init").write_text(f'module() {{ PATH="{tmp_path}/module:$PATH"; }}\n')
+    monkeypatch.setenv("BASH_ENV", str(tmp_path / "init"))
+    command, _ = script("py", 'envmodules: "tool"', deployment={DeploymentMethod.ENV_MODULES})
+    assert "module load tool" in command and "pipefail;  python /" in command
+
+
+def test_an_object_of_a_class_that_a_node_may_lack_is_named_with_its_place(script):
+    more = "resources: mem_mb=1"
+    _, plain = script("py", more, "a=1, b={'k': [1.5, None, (b'x', True)]}, c='text'")
+    _, text = script("py", more, "1, a=__import__('fractions').Fraction(1, 2), d={'k': __import__('uuid').UUID(int=1)}")
+    assert "pickle.loads(harbor_stand_in.checked(" in text and "pickle.loads(b" in plain
+    assert "('fractions', 'Fraction', 'params.a'), ('uuid', 'UUID', 'params.d')" in text

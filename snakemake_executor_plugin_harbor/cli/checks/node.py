@@ -215,7 +215,8 @@ class _Node:
         python, version = self.here.python, self.checkup.snakemake
         if not version:
             what = "is missing there" if python in self.checkup.missing else "has no Snakemake there"
-            text = f"only shell: jobs can run there (no script:, run:, notebook: and groups), because {python} {what}"
+            text = f"run:, notebook: and groups cannot run there, because {python} {what}; Python scripts run there in "
+            text += self.facts.interpreter or "python3"
             yield self.make("scripts", "note", text)
         elif version != self.here.snakemake:
             text = f"{python} has Snakemake {version} there, and {self.here.snakemake} here"
