@@ -36,11 +36,9 @@ def group_command(
     working directory. `environment` returns the variables of a job.
     """
     levels, temp_files, needs = [], list[str](), dict[str, None]()
-    for level in group.toposorted:
+    for level in internals.levels(group):
         jobs = []
         for job in level:
-            if job.is_norun:
-                continue
             command = _command(workflow, job, tmpdir, for_node, python)
             temp_files += command.temp_files
             needs.update(dict.fromkeys(command.needs))

@@ -69,6 +69,11 @@ def directory() -> str:
     return os.getcwd()
 
 
+def levels(group: Any) -> list[list[Any]]:
+    """The jobs of a group that have a command. Those of one level do not depend on each other, but on earlier levels."""
+    return [[job for job in level if not job.is_norun] for level in group.toposorted]
+
+
 def members(job: Any) -> list[Any]:
     """The jobs of a group, or the job itself."""
     return list(job.jobs) if job.is_group() else [job]
