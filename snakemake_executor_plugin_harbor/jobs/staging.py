@@ -23,6 +23,8 @@ STAGE_IN, STAGE_OUT = "stage_in", "stage_out"
 """Resources that name further files of a job, as words of a shell. The job reads those of `stage_in`. It may read,
 change, make or delete those of `stage_out`, also if it fails.
 """
+TRANSFERS_SHOWN = 20
+"""So many transfers of a node are recorded."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,17 @@ class Staging:
     def seconds_to_send(self, job: Any, nodes: Iterable[str]) -> tuple[tuple[str, float], ...]:
         """Return the nodes to which the job's inputs would have to be sent, with the expected time (seconds)."""
         return self._locality.seconds_to_send(map(str, job.input), nodes)
+
+    def transfers(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the transfers that are under way, by node, as the journal records them."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for node, transfers in self._movers.transfers().items():
+            for transfer in transfers[:TRANSFERS_SHOWN]:
+                run, _, rest = transfer.directory.partition("/")[2].partition(".")
+                job, _, attempt = rest.rpartition(".")
+                facts = {"job": f"{run}/{job}", "attempt": int(attempt), "way": "to" if transfer.sends else "from"}
+                found.setdefault(node, []).append({**facts, "done": transfer.done, "total": transfer.total})
+        return found
 
     def attempt(self, node: NodeSpec, job: JobId, attempt: int) -> StagedAttempt:
         return StagedAttempt(node, f"{self._owner}/{job.replace('/', '.')}.{attempt}")

@@ -194,11 +194,14 @@ def test_a_large_file_is_continued_after_a_cut(node, tmp_path):
     thread.start()
     part = node.scratch / "cache" / "part"
     wait_until(lambda: part.is_dir() and any(path.stat().st_size > 20 * MIB for path in part.iterdir()))
+    (transfer,) = mover.transfers()
+    assert (transfer.directory, transfer.sends, transfer.total) == ("owner/r.1.1", True, size)
+    assert 15 * MIB < transfer.done < size
     mover.close()
     thread.join(30)
     assert failed == ["link"]
     moved = node.mover().put("owner/r.1.2", [Source(str(tmp_path / "large"), "large")])
-    assert 0 < moved.bytes < size - 15 * MIB
+    assert 0 < moved.bytes < size - 15 * MIB and mover.transfers() == []
     assert (node.attempt("r.1.2") / "large").read_bytes() == (tmp_path / "large").read_bytes()
 
 
