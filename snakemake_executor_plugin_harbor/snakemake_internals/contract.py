@@ -195,6 +195,13 @@ NAMES: tuple[Name, ...] = (
     *_all("snakemake.script", "run scripts on nodes", "sys", "pickle", feature=Feature.STAND_IN),
     *_all("snakemake.script", "run scripts on nodes", "get_snakemake_searchpaths", feature=Feature.STAND_IN),
     *_all("snakemake.script:PythonScript", "run scripts on nodes", "generate_preamble", feature=Feature.STAND_IN),
+    *_all("snakemake.script:ScriptBase", "run scripts on nodes", "evaluate", feature=Feature.STAND_IN),
+    _text(
+        "snakemake.script",
+        "path.get_basedir().get_path_or_uri(secret_free=True)",
+        "run scripts on nodes",
+        Feature.STAND_IN,
+    ),
     *_all(SINGULARITY, "run scripts in containers", "get_snakemake_searchpaths", feature=Feature.STAND_IN),
     _text("snakemake.script", "sys.path.extend({repr(searchpaths)})", "run scripts on nodes", Feature.STAND_IN),
     _text("snakemake.script", "pickle.loads({snakemake})", "run scripts on nodes", Feature.STAND_IN),

@@ -1,4 +1,4 @@
-"""Python scripts for nodes: the interpreter is the node's, and a stand-in for Snakemake is in the script's preamble.
+"""Scripts for nodes: they name the node's directories, and Python scripts the node's interpreter.
 
 Snakemake pickles the object `snakemake` into the preamble, and the script imports Snakemake to unpickle it. On a node
 whose Python has no Snakemake, the stand-in (`stand_in/`) takes its place.
@@ -57,6 +57,23 @@ def _node_python() -> str | None:
     return getattr(_local, "python", None)
 
 
+class _NodeFile:
+    """A script in another language than Python, whose directory is that of the node."""
+
+    def __init__(self, file: Any, for_node: Callable[[str], str]) -> None:
+        self._file = file
+        self._for_node = for_node
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def get_basedir(self) -> "_NodeFile":
+        return _NodeFile(self._file.get_basedir(), self._for_node)
+
+    def get_path_or_uri(self, secret_free: bool) -> str:
+        return self._for_node(self._file.get_path_or_uri(secret_free=secret_free))
+
+
 class _Sys:
     """Replaces the module `sys` inside `snakemake.script`."""
 
@@ -93,6 +110,7 @@ def install() -> None:
     if isinstance(script.sys, _Sys):
         return
     all_paths, preamble = script.get_snakemake_searchpaths, script.PythonScript.generate_preamble
+    real_evaluate = script.ScriptBase.evaluate
 
     def script_paths() -> list[str]:
         return all_paths() if _node_python() is None else workflow_paths(all_paths())
@@ -105,9 +123,15 @@ def install() -> None:
         text: str = preamble(*args, **options)
         return text if _node_python() is None else with_stand_in(with_node_paths(text, _local.for_node))
 
+    def evaluate(self: Any, *args: Any, **options: Any) -> None:
+        if _node_python() is not None and not isinstance(self, script.PythonScript):
+            self.path = _NodeFile(self.path, _local.for_node)
+        real_evaluate(self, *args, **options)
+
     script.sys, script.pickle = _Sys(), _Pickle()
     script.get_snakemake_searchpaths, singularity.get_snakemake_searchpaths = script_paths, container_paths
     script.PythonScript.generate_preamble = staticmethod(generate_preamble)
+    script.ScriptBase.evaluate = evaluate
 
 
 def workflow_paths(paths: Iterable[str]) -> list[str]:
