@@ -1,4 +1,4 @@
-# Three commands: `make demo` runs the example sweep on this machine, `make test` runs every test, and `make versions`
+# Four commands: `make demo` runs the example sweep on this machine, `make test` runs every test, and `make versions`
 # tests every minor release of Snakemake that harbor supports. Everything lands in .venv and .venv-versions; nothing else on
 # the machine changes, but `make test` and `make versions` install Debian packages if they may (tests/need_sshd).
 
@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test versions clean
+.PHONY: demo test versions conformance clean
 
 demo: $(VENV)/demo-ready
 	@rm -rf $(DEMO)
@@ -25,6 +25,10 @@ test: $(VENV)/test-ready
 versions:
 	@tests/need_sshd
 	PYTHON="$(PYTHON)" tests/versions
+
+# SNAKEMAKE is a checkout of Snakemake. Its tests run with harbor in the place of the local executor.
+conformance: $(VENV)/test-ready
+	$(BIN)/python -m tests.conformance "$(SNAKEMAKE)" --table docs/conformance.md
 
 clean:
 	rm -rf $(VENV) .venv-versions $(DEMO)

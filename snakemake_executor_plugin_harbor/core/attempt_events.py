@@ -80,6 +80,7 @@ class AttemptEvents:
             self._emit(act.JobRenamed(event.job, event.submitted_as))
         self._jobs.earlier_attempts.job_adopted(job, event.node, event.attempt)
         job.attempt, job.node, job.reservation = event.attempt, event.node, event.reservation
+        job.staged = event.staged
         if node is not None:
             node.hold(job.key, job.spec.request, job.reservation)
         self.unclaimed.get(event.node, set()).discard(job.key)
@@ -99,6 +100,7 @@ class AttemptEvents:
         elif self._jobs.halted:
             self._jobs.transition(job, "withdraw", now)
         else:
+            job.staged = self._nodes.views[job.node].staged
             self._jobs.transition(job, "sent", now)
             self._emit(act.SendStart(job_id, attempt, job.node))
 

@@ -38,6 +38,7 @@ class Adopted:
     The job keeps its earlier id and attempt. `submitted_as` is the id under which it was submitted in this run, if that
     is another one. `reservation` is what it holds on the node. `exit` is the agent's `exited` message, if it has ended.
     `log` is the path of its log. `started` is the time of its start by the controller's clock, if that is known.
+    `staged` says that its files were sent to the node.
     """
 
     job: JobId
@@ -48,6 +49,7 @@ class Adopted:
     submitted_as: JobId | None = None
     log: str | None = None
     started: float | None = None
+    staged: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class Job:
     showed activity of the attempt (0: none came yet). `times_lost` counts the job's lost attempts. `outages_before`
     counts the node outages of this run that happened before the job was submitted. `times_refused` counts the starts
     that nodes refused for a reason that may be the job's fault. `queue_entry` is the job's entry in the waiting queue.
-    `cancelled_because` is the reason for which the job is to end, if it is.
+    `cancelled_because` is the reason for which the job is to end, if it is. `staged` says that its attempt runs in a
+    directory of its own on the node, so it cannot disturb the next one.
 
     The job is not placed while an attempt of an earlier run may still write its outputs (see `earlier_attempts.py`):
     `maybe_running_on` are nodes that may run such an attempt and have not answered. `blockers` are such attempts that
@@ -54,6 +55,7 @@ class Job:
     stalled: bool = False
     not_before: float = 0.0
     fenced_at: float | None = None
+    staged: bool = False
     times_lost: int = 0
     outages_before: int = 0
     times_refused: int = 0

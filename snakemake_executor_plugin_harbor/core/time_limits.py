@@ -41,7 +41,7 @@ class TimeLimits:
             waited = now - job.since
             forgotten = self._node_was_forgotten(job)
             lost_after = 0.0 if forgotten or self._node_was_removed(job) else self._timeouts.lost_after
-            fence_wait = 0.0 if forgotten else self._timeouts.fence_wait
+            fence_wait = 0.0 if forgotten or job.staged else self._timeouts.fence_wait
             if job.state == JobState.UNREACHABLE and job.fenced_at is None and waited >= lost_after:
                 # Until the fence takes effect, the node may report that the attempt had ended by itself.
                 job.fenced_at = now

@@ -15,6 +15,8 @@ from .texts import with_text
 OUTSIDE = ".harbor/outside"
 """Files from outside the working directory lie there in an attempt's directory, below their absolute paths."""
 
+_NOT_SENT = r"/\.snakemake/(?:conda|singularity)\b"
+
 
 class NodePaths:
     """The paths of one attempt. `base` is its directory on the node, and `declared` are the job's files by name.
@@ -31,7 +33,8 @@ class NodePaths:
         self.used_sources: set[str] = set()
         roots = "|".join(re.escape(directory) for directory in sorted(set(workdirs), key=len, reverse=True))
         # The directory itself, or a path below it, but not the scratch directory, which may lie there, too.
-        self._below = re.compile(rf"(?<![\w.\-/])(?!{re.escape(base)})(?:{roots})(?=/|[^\w.\-]|$)")
+        # Environments and images are not sent, so a node that can run the job has them at the same path.
+        self._below = re.compile(rf"(?<![\w.\-/])(?!{re.escape(base)})(?:{roots})(?!{_NOT_SENT})(?=/|[^\w.\-]|$)")
         self._declared = {name: on_node for name in declared if (on_node := self._on_node(name)) is not None}
 
     def name(self, path: str) -> str:
@@ -56,7 +59,11 @@ class NodePaths:
 
     def _on_node(self, name: str) -> str | None:
         """Return the path of a declared file on the node, or None if its relative name is right there, too."""
-        inner = self.name(name)
+        path = self._sources.text_for_node(name)
+        inner = self.name(path)
         if not os.path.isabs(name) and not inner.startswith(OUTSIDE):
             return None
+        if path != name:
+            # Its text may not be changed once more: the rest of its path may name the working directory again.
+            self.used_sources.add(path)
         return os.path.join(self.base, inner)

@@ -60,8 +60,9 @@ class Staging:
 
     def put(self, job: Any, staged: StagedAttempt, paths: NodePaths, temp_files: Iterable[str]) -> Moved:
         """Send what the job needs. `temp_files` were made for its command. Raises MoveFailed."""
-        inputs = [*map(str, job.input), *_named(job, STAGE_IN), *temp_files, *sorted(paths.used_sources)]
-        sources = [Source(path, paths.name(path)) for path in inputs]
+        files = map(self._sources.text_for_node, map(str, job.input))
+        inputs = [*files, *_named(job, STAGE_IN), *temp_files, *sorted(paths.used_sources)]
+        sources = [Source(path, paths.name(path)) for path in dict.fromkeys(inputs)]
         changed = _named(job, STAGE_OUT)
         sources += [Source(path, paths.name(path), writable=True) for path in changed if os.path.lexists(path)]
         # A job continues an output that exists when its files are prepared, which is one marked update().
@@ -80,9 +81,9 @@ class Staging:
         """Fetch the log and what the job has changed, and the outputs if they are wanted. Raises MoveFailed."""
         paths = NodePaths("/", self._workdirs, (), self._sources)
         root = internals.shadow_directory(job) or ""
-        wanted = [Wanted(paths.name(str(file)), str(file)) for file in job.log]
-        if outputs:
-            wanted += [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in job.output]
+        # Snakemake moves outputs and logs from the shadow directory, whatever lies in their places.
+        made = [*job.log, *(job.output if outputs else ())]
+        wanted = [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in made]
         if log is not None:
             wanted.append(Wanted(LOG, log))
         changed = [Wanted(paths.name(path), path) for path in _named(job, STAGE_OUT)]

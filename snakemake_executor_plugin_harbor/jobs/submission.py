@@ -193,4 +193,5 @@ class Submission:
             found.record.exit,
             log=entry.log,
             started=meta.prepared,
+            staged=meta.staged,
         )

@@ -1,11 +1,13 @@
 """Lost attempts are retried. A job fails if it is what makes its nodes fail."""
 
+from dataclasses import replace
+
 import pytest
 
 from snakemake_executor_plugin_harbor.core import actions as act
 from snakemake_executor_plugin_harbor.core import events as ev
-from snakemake_executor_plugin_harbor.core.model import JobState, NodeFacts, NodeState
-from tests.core.pools import IDLE, launched, make_pool, of, outcome, spec
+from snakemake_executor_plugin_harbor.core.model import JobState, NodeFacts, NodeState, Reservation
+from tests.core.pools import FACTS, IDLE, launched, make_pool, of, outcome, run_one, spec
 
 
 def run_on(pool, actions, now):
@@ -119,3 +121,32 @@ def test_a_start_that_may_still_be_on_its_way_is_fenced(started, boot_id, fenced
     actions = pool.handle([ev.NodeUp("a", NodeFacts(2, 8000, boot_id=boot_id))], 5.0)
     assert bool(of(act.Fence, actions)) == fenced
     assert pool.jobs["run/1"].attempt == 2
+
+
+@pytest.mark.parametrize("staged", [True, False])
+@pytest.mark.parametrize("adopted", [True, False])
+def test_the_next_attempt_waits_for_the_fence_unless_the_lost_one_has_a_directory_of_its_own(staged, adopted):
+    """`make_pool` gives a node up after 100 s, and the fence takes effect after 10 s."""
+    pool = make_pool("a", "b")
+    facts = {name: replace(FACTS, boot_id=name, shared=not staged, staged=staged) for name in "ab"}
+    for name in "ab":
+        pool.handle([ev.NodeDown(name, "closed")], 0.0)
+        pool.handle([ev.Tick()], 2.0)
+        pool.handle([ev.NodeUp(name, facts[name]), ev.LoadMeasured(name, IDLE)], 2.0)
+    if adopted:
+        reservation = Reservation((0,))
+        taken = ev.Adopted("run/1", 1, "a", reservation, staged=staged)
+        pool.handle([ev.Submitted((spec("1"),)), taken], 3.0)
+        node = "a"
+    else:
+        node = run_one(pool, now=3.0).node
+    pool.handle([ev.NodeDown(node, "closed")], 5.0)
+    other = "b" if node == "a" else "a"
+
+    def begun(until):
+        events = [ev.Tick(), ev.LoadMeasured(other, IDLE)]
+        return [launch for now in range(6, until) for launch in of(act.Prepare, pool.handle(events, float(now)))]
+
+    assert not begun(105)
+    assert [launch.node for launch in begun(108)] == ([other] if staged else [])
+    assert [launch.node for launch in begun(120)] == ([] if staged else [other])

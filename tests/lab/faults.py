@@ -56,8 +56,8 @@ def lose_shared(lab: Lab, host: str) -> None:
 
 
 def restore_shared(lab: Lab, host: str) -> None:
-    """Undo lose-shared."""
-    for path in lab.shared[host]:
+    """Undo lose-shared, the last directory first."""
+    for path in reversed(lab.shared[host]):
         if f" {path} " in lost_mounts(lab, host):
             inside(lab, host, "umount", "--lazy", str(path))
 

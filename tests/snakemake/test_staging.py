@@ -14,7 +14,7 @@ ALWAYS = ("--harbor-staging", "always")
 SOURCES = ["Snakefile", "tool.sh", "helper.py", "in", "../outside"]
 KINDS = """
     rule all:
-        input: "out/last", "out/protected", expand("out/{i}.txt", i=range(3))
+        input: "out/last", "out/protected", "old", expand("out/{i}.txt", i=range(3))
 
     rule plain:
         input: "in/{i}", script="tool.sh"
@@ -53,8 +53,16 @@ KINDS = """
     rule shadow:
         input: "tree"
         output: "out/shadow"
+        log: "logs/shadow"
         shadow: "minimal"
-        shell: "cp {input}/a/x scratch; mv scratch {output}"
+        shell: "cp {input}/a/x scratch; mv scratch {output}; echo shadow > {log}"
+
+    rule sourced:
+        input: workflow.source_path("helper.py"), "link", "../outside/two words"
+        output: update("old")
+        resources: stage_in="in tool.sh"
+        params: path=lambda wildcards, input: input[2]
+        shell: "python3 {input[0]} >> {output}; cat {input[1]} in/2 {params.path:q} {input[2]:q} >> {output}"
 
     rule protected:
         input: "out/shadow"
@@ -84,6 +92,9 @@ def lay_down(project, name):
     outside.mkdir(exist_ok=True)
     (outside / "absolute").write_text("absolute\n")
     (outside / "relative").write_text("relative\n")
+    (outside / "two words").write_text("two words\n")
+    (work.directory / "old").write_text("old\n")
+    (work.directory / "link").symlink_to("in/1")
     (outside / "made").unlink(missing_ok=True)
     return work
 
