@@ -28,7 +28,7 @@ PROTOCOL = 4
 """Python 3.6 and 3.7 do not know newer ones."""
 CONTAINERS = "snakemake.iocontainers"
 SOURCES = {CONTAINERS: "containers", "snakemake.utils": "formatting", "snakemake.shell": "shell"}
-"""The modules of the stand-in, with their files. Each imports only modules before it."""
+"""The modules of the stand-in, with their files."""
 STAND_IN = "harbor_stand_in"
 
 _PATH_AT_START = frozenset(sys.path)
@@ -171,13 +171,13 @@ def _stand_in() -> str:
     import snakemake
 
     folder = files(__package__).joinpath("stand_in")
-    texts = [(name, folder.joinpath(f"{file}.py").read_text("utf-8")) for name, file in SOURCES.items()]
+    texts = {name: folder.joinpath(f"{file}.py").read_text("utf-8") for name, file in SOURCES.items()}
     text = folder.joinpath("installation.py").read_text("utf-8")
     text += f"\n\ninstall({snakemake.__version__!r}, {texts!r})\n"
     code = base64.b64encode(text.encode()).decode()
     return (
-        f"import base64, sys, types;{STAND_IN} = sys.modules['{STAND_IN}'] = types.ModuleType('{STAND_IN}');"
-        f"exec(compile(base64.b64decode('{code}'), '<harbor: stand-in>', 'exec'), {STAND_IN}.__dict__);"
+        f"import binascii, sys, types;{STAND_IN} = sys.modules['{STAND_IN}'] = types.ModuleType('{STAND_IN}');"
+        f"exec(compile(binascii.a2b_base64('{code}'), '<harbor: stand-in>', 'exec'), {STAND_IN}.__dict__);"
     )
 
 

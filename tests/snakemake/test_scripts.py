@@ -261,5 +261,6 @@ def test_what_the_nodes_python_lacks_is_said_in_the_log_of_the_job(project, pool
 
     why = f"params.version is an object of the class packaging.version.Version, which this Python ({python} on"
     assert why in log("classy") and "No module named 'packaging'" in log("classy")
+    assert f"exit code 1: {why}" in work.harbor("explain", "classy").stdout
     assert "importing.py" in log("importing") and "No module named 'packaging'" in log("importing")
     assert f"This Python ({python}) has no Snakemake" in log("reaching") and "reaching.py" in log("reaching")
