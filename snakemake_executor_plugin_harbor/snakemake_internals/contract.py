@@ -203,6 +203,7 @@ NAMES: tuple[Name, ...] = (
         Feature.STAND_IN,
     ),
     *_all(SINGULARITY, "run scripts in containers", "get_snakemake_searchpaths", feature=Feature.STAND_IN),
+    *_all(SINGULARITY, "run scripts in containers", "get_snakemake_searchpath_mountpoints", feature=Feature.STAND_IN),
     _text("snakemake.script", "sys.path.extend({repr(searchpaths)})", "run scripts on nodes", Feature.STAND_IN),
     _text("snakemake.script", "pickle.loads({snakemake})", "run scripts on nodes", Feature.STAND_IN),
     _text("snakemake.iocontainers", "self._params_store", "run scripts on nodes", Feature.STAND_IN),

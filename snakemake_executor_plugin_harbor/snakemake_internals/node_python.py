@@ -110,14 +110,19 @@ def install() -> None:
     if isinstance(script.sys, _Sys):
         return
     all_paths, preamble = script.get_snakemake_searchpaths, script.PythonScript.generate_preamble
+    real_container_paths = singularity.get_snakemake_searchpath_mountpoints
     real_evaluate = script.ScriptBase.evaluate
 
     def script_paths() -> list[str]:
         return all_paths() if _node_python() is None else workflow_paths(all_paths())
 
-    def container_paths() -> list[str]:
+    def mounted_paths() -> list[str]:
         # The stand-in is in the script, so no directory with Snakemake is mounted in the container.
         return all_paths() if _node_python() is None else []
+
+    def container_paths() -> list[str]:
+        # The container shows the working directory at its own path.
+        return real_container_paths() if _node_python() is None else workflow_paths(all_paths())
 
     def generate_preamble(*args: Any, **options: Any) -> str:
         text: str = preamble(*args, **options)
@@ -129,7 +134,8 @@ def install() -> None:
         real_evaluate(self, *args, **options)
 
     script.sys, script.pickle = _Sys(), _Pickle()
-    script.get_snakemake_searchpaths, singularity.get_snakemake_searchpaths = script_paths, container_paths
+    script.get_snakemake_searchpaths, singularity.get_snakemake_searchpaths = script_paths, mounted_paths
+    singularity.get_snakemake_searchpath_mountpoints = container_paths
     script.PythonScript.generate_preamble = staticmethod(generate_preamble)
     script.ScriptBase.evaluate = evaluate
 

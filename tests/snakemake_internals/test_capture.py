@@ -134,6 +134,19 @@ def test_a_script_knows_its_directory_on_a_node_that_has_another_working_directo
     assert "/on/node/work" in text and str(tmp_path) not in text + command
 
 
+def test_in_a_container_a_script_gets_no_directory_of_this_machine(script, tmp_path, monkeypatch):
+    """Snakemake mounts its own directories there, and a node need not have them."""
+    from snakemake.jobs import Job
+    from snakemake.settings.types import DeploymentMethod
+
+    monkeypatch.setattr(Job, "container_img_path", property(lambda self: "i.sif"))
+    command, text = script("py", 'container: "i.sif"', deployment={DeploymentMethod.APPTAINER})
+    assert "python " in command and "harbor_stand_in" in text
+    assert f"sys.path.extend(['{tmp_path}/work'" in text
+    binds = [word for word in command.split() if ":" in word]
+    assert not [word for word in binds if sys.prefix in word or "snakemake_searchpaths" in word + text]
+
+
 def test_software_that_has_its_own_python_is_looked_at_with_the_real_environment(script, tmp_path, monkeypatch):
     """Snakemake runs `echo $PATH` and `python` with the environment modules of the job."""
     from snakemake.settings.types import DeploymentMethod
