@@ -178,5 +178,5 @@ def test_directories_of_the_workflow_stay_on_the_search_path_and_those_of_this_p
 def test_the_stand_in_is_on_one_line_without_the_end_of_a_bracket_string_of_hy():
     line = node_python._stand_in()
     assert "\n" not in line and "]]" not in line
-    (code,) = re.findall(r"b64decode\('([^']+)'\)", line)
+    (code,) = re.findall(r"a2b_base64\('([^']+)'\)", line)
     assert "class Namedlist" in base64.b64decode(code).decode()
