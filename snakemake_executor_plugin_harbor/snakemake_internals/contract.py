@@ -142,7 +142,6 @@ NAMES: tuple[Name, ...] = (
     _method(WORKFLOW, "prepare jobs", "async_run", "coro"),
     _method(JOB, "prepare jobs", "prepare"),
     *_all(JOB, "prepare the jobs of a group", "check_protected_output", "remove_existing_output", "is_norun"),
-    *_all(GROUP, "run the jobs of a group in their order", "toposorted"),
     *_all(JOB, "retry lost jobs and adopt jobs of an earlier run", "attempt", "shadow_dir", "is_shadow"),
     *_all("snakemake.io", "retry lost jobs", "is_flagged"),
     *_all(JOB, "find missing outputs", "touch_output"),

@@ -70,7 +70,7 @@ def directory() -> str:
 
 
 def levels(group: Any) -> list[list[Any]]:
-    """The jobs of a group that have a command. Those of one level do not depend on each other, but on earlier levels."""
+    """The jobs of a group that have a command. Those of one level depend only on those of earlier levels."""
     return [[job for job in level if not job.is_norun] for level in group.toposorted]
 
 
