@@ -26,6 +26,18 @@ class ScriptModule(types.ModuleType):
             raise AttributeError("snakemake")
 
 
+class Package(types.ModuleType):
+    """The package `snakemake`, in which `shell` is the function and not the module."""
+
+    @property
+    def shell(self):
+        return importlib.import_module("snakemake.shell").shell
+
+    @shell.setter
+    def shell(self, module):
+        pass  # An import sets the name to the module.
+
+
 class Modules:
     """An import hook for the modules of the stand-in. It says why another module of Snakemake cannot be imported."""
 
@@ -68,7 +80,7 @@ def install(version, sources):
     """`sources` are the texts of modules by name. A module is made when it is imported, because that takes time."""
     if has_snakemake():
         return
-    package = add_module("snakemake", types.ModuleType("snakemake"))
+    package = add_module("snakemake", Package("snakemake"))
     package.__path__ = []
     package.__version__ = version
     add_module("snakemake.exceptions").WorkflowError = type("WorkflowError", (Exception,), {})
