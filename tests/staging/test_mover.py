@@ -137,6 +137,23 @@ def test_a_link_to_a_file_elsewhere_is_sent_as_that_file(node, tmp_path):
     assert (base / "none").read_bytes() == b""
 
 
+def test_links_of_a_directory_that_lead_elsewhere(node, tmp_path):
+    """Two of them may lead to the same directory, and one may lead nowhere, as in a copied environment."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file").write_text("data")
+    (tmp_path / "top").mkdir()
+    for name, target in {"one": "../data", "two": "../data", "gone": "/no/such/file", "above": "../no"}.items():
+        (tmp_path / "top" / name).symlink_to(target)
+    node.mover().put("owner/r.1.1", [Source(str(tmp_path / "top"), "top")])
+    base = node.attempt("r.1.1") / "top"
+    assert (base / "one/file").read_text() == (base / "two/file").read_text() == "data"
+    assert (os.readlink(base / "gone"), os.readlink(base / "above")) == ("/no/such/file", "../no")
+    (tmp_path / "data/circle").symlink_to("../data")
+    with pytest.raises(MoveFailed, match="circle is a link to a directory that contains it") as error:
+        node.mover().put("owner/r.1.2", [Source(str(tmp_path / "top"), "top")])
+    assert error.value.kind == "local"
+
+
 def test_a_content_crosses_once(node, tmp_path):
     large = tmp_path / "large"
     large.write_bytes(os.urandom(20 * MIB))
