@@ -91,7 +91,8 @@ class Attempts:
         """Yield a Record for each attempt in the spool that is of this controller.
 
         Attempts of another controller are left to its agent, and count as foreign load. But those that were started in
-        our working directory while it had another id are included.
+        our working directory while it had another id are included. An attempt with a directory of its own was not: on a
+        node that shares nothing, the directories of two controllers may have the same path.
         """
         here = self.where()
         for run in sorted(os.listdir(self.spool)):
@@ -104,7 +105,8 @@ class Attempts:
                     continue
                 path = os.path.join(base, name)
                 info = read_record(path)
-                if "boot_id" not in info or not (self.is_ours(info) or is_same_directory(here, info.get("where"))):
+                in_our_directory = not info.get("stage") and is_same_directory(here, info.get("where"))
+                if "boot_id" not in info or not (self.is_ours(info) or in_our_directory):
                     continue
                 yield Record(path[: -len(RECORD)], "%s/%s" % (run, match.group(1)), int(match.group(2)), info)
 

@@ -9,6 +9,7 @@ import time
 from harbor_attempts import FILE_NAME, NAME
 from harbor_record import Record
 from harbor_spool import OUTPUT, RECORD, SCRIPT, read_record
+from harbor_stage_dir import remove_tree, size_of, stage_path, without_record
 
 # Seconds: an attempt without an end whose record was written within this time may be starting its next script.
 STARTING = 60.0
@@ -18,7 +19,7 @@ OWNERS_MAX = 500
 def inventory(attempts, owners):
     """Remove the records of these owners, and return what is left, one entry per owner.
 
-    An owner is the id of a working directory.
+    An owner is the id of a working directory. The directory of an attempt that never started counts as one more record.
     """
     found = {}
     for record in every_record(attempts.spool):
@@ -29,15 +30,30 @@ def inventory(attempts, owners):
             attempts.delete(record)
             continue
         workdir = where[0] if isinstance(where, list) and where and isinstance(where[0], str) else ""
-        entry = found.setdefault(owner, {"owner": owner, "workdir": workdir, "attempts": 0, "busy": 0, "bytes": 0,
-                                         "changed": 0.0})  # fmt: skip
-        entry["attempts"] += 1
-        entry["busy"] += busy
-        entry["bytes"] += size(record.base)
-        entry["changed"] = max(entry["changed"], record.changed_at())
+        stage = record.info.get("stage")
+        total = size(record.base) + (size_of(stage_path(attempts.scratch, stage)) if stage else 0)
+        add(found, owner, workdir, busy, total, record.changed_at())
+    for owner, path in without_record(attempts.scratch):
+        changed = os.lstat(path).st_mtime
+        busy = time.time() - changed < STARTING  # It may get its files now.
+        if owner in owners and not busy:
+            remove_tree(path)
+        else:
+            add(found, owner, "", busy, size_of(path), changed)
     if owners:
         attempts.remove_empty_directories()
     return sorted(found.values(), key=lambda entry: -entry["bytes"])[:OWNERS_MAX]
+
+
+def add(found, owner, workdir, busy, total, changed):
+    """Add an attempt to the entry of its owner."""
+    entry = found.setdefault(owner, {"owner": owner, "workdir": workdir, "attempts": 0, "busy": 0, "bytes": 0,
+                                     "changed": 0.0})  # fmt: skip
+    entry["workdir"] = entry["workdir"] or workdir
+    entry["attempts"] += 1
+    entry["busy"] += busy
+    entry["bytes"] += total
+    entry["changed"] = max(entry["changed"], changed)
 
 
 def every_record(spool):

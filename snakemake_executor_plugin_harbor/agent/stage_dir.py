@@ -53,6 +53,29 @@ def remove_orphans(scratch, owner, run, run_has_ended):
             remove_tree(os.path.join(above, name))
 
 
+def without_record(scratch):
+    """Yield (owner, path) of each attempt's directory that has no record, of whatever working directory."""
+    stage = os.path.join(scratch, "stage")
+    for owner in sorted(os.listdir(stage)) if os.path.isdir(stage) else []:
+        above = os.path.join(stage, owner)
+        for name in sorted(os.listdir(above)) if os.path.isdir(above) and not os.path.islink(above) else []:
+            its_run, _, attempt = name.partition(".")
+            if not os.path.exists(os.path.join(scratch, "spool", its_run, attempt + RECORD)):
+                yield owner, os.path.join(above, name)
+
+
+def size_of(path):
+    """Return how many bytes the files below a directory have."""
+    total = 0
+    for above, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(above, name)).st_size
+            except OSError:
+                pass
+    return total
+
+
 def remove_tree(path):
     """Delete a directory, also one with directories that may not be written to. Empty directories above it go, too."""
 

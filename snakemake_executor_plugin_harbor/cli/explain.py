@@ -11,6 +11,7 @@ from typing import Any
 from ..core.model import JobState
 from ..store.journal_reader import JournalReader, reason_of
 from ..views.find_jobs import find_case, latest_step, named
+from ..views.status import status, transfer_text
 from .run_option import add_run_option, chosen_run
 
 
@@ -49,12 +50,20 @@ def _explain(reader: JournalReader, job: dict[str, Any], story: list[dict[str, A
         where = f" on {event['node']}" if event["node"] else ""
         why = f": {event['detail']}" if event["detail"] else ""
         print(f"  {at}  attempt {event['attempt']}  {event['what']}{where}{why}")
+    for transfer in _transfers(reader, job):
+        print(f"  {time.strftime('%H:%M:%S')}  attempt {transfer['attempt']}  {transfer_text(transfer)}")
     if job["state"] == JobState.QUEUED and job["waiting"]:
         print("it waits because:")
         for reason in job["waiting"].split("; "):
             print(f"  {reason}")
     if job["state"] == JobState.UNREACHABLE:
         print(_silent(reader, job["node"], story[-1]["at"]))
+
+
+def _transfers(reader: JournalReader, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the transfers of the job's files that are under way."""
+    now = status(reader, whole=False)
+    return [one for node in now["nodes"] for one in node["transfers"] if one["job"] == job["jobid"]]
 
 
 def _silent(reader: JournalReader, node: str, since: float) -> str:

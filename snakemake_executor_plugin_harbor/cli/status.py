@@ -10,12 +10,14 @@ from typing import Any
 
 from ..core.job_names import job_title
 from ..core.model import without_name
-from ..views.status import status
+from ..views.status import status, transfer_text
 from .noted_table import NotedTable
 from .run_option import add_run_option, chosen_run
 
 ORDER = ("running", "starting", "placed", "queued", "unreachable", "cancelling", "succeeded", "failed", "cancelled")
 SHOWN = 30
+TRANSFERS = 3
+"""So many transfers of a node are shown."""
 """The table shows at most this many running jobs, because a pool of hundreds of slots does not fit a screen."""
 
 
@@ -129,7 +131,7 @@ def _nodes(now: dict[str, Any]) -> Any:
             "-" if busy is None else f"{busy:.1f}",
             "-" if others is None else f"{others:.1f}",
             memory(node["mem_available_mb"]),
-            note=first_line(node),
+            note=first_line(node) or _transfers(node),
             style=style,
         )
     return shown
@@ -139,6 +141,12 @@ def first_line(node: dict[str, Any]) -> str:
     """Return the first line of a node's reason without the node's name, which stands before it already."""
     lines: list[str] = node["reason"].splitlines()
     return without_name(node["name"], lines[0]) if lines else ""
+
+
+def _transfers(node: dict[str, Any]) -> str:
+    """Return the transfers of files to and from a node in one line."""
+    texts = [f"job {one['job']}: {transfer_text(one)}" for one in node["transfers"]]
+    return "; ".join(texts[:TRANSFERS]) + f"; {len(texts) - TRANSFERS} more" * (len(texts) > TRANSFERS)
 
 
 def _running(jobs: list[dict[str, Any]], at: float) -> Any:

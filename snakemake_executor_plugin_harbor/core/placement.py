@@ -96,11 +96,11 @@ def placement_on(node: NodeView, request: Request, free: FreeResources, shunned:
         left = f"{max(0.0, free.cores):.1f} of {node.slots} cores are left, and the job needs {request.cores}"
         why = f"it ran none of our jobs for {STARVATION_S:.0f} s, so it takes one though {left}"
     else:
-        most = (
-            f"the most of {possible} nodes"
-            if possible > 1 and not request.sending
-            else "and no other node can ever hold the job"
-        )
+        most = f"the most of {possible} nodes"
+        if possible == 1:
+            most = "and no other node can ever hold the job"
+        elif request.sending:
+            most = f"the best of {possible} nodes when the time to send its inputs counts, too"
         why = f"{free.cores:.1f} of {node.slots} cores left, {most}"
     seconds = seconds_to_send(request, node)
     if seconds:

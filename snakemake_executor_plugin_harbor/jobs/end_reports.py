@@ -12,7 +12,7 @@ from ..snakemake_internals import benchmark, output_cache, scheduler, settings
 from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
 from .failure import failure_text
-from .fetches import Fetches, Lost
+from .fetches import Failed, Fetches, Lost
 from .in_flight import InFlight, InFlightJob
 
 STORES = 4
@@ -124,10 +124,11 @@ class EndReports:
             return None
         if outcome.state == JobState.WITHDRAWN:
             return None
+        if outcome.state != JobState.SUCCEEDED:
+            problem = self._fetch_of_failed(entry, outcome)
+            return failure_text(outcome, entry.log) + problem
         if not self._executor.cancelling and not self._fetches.is_done(entry, outcome):
             raise _NotYet
-        if outcome.state != JobState.SUCCEEDED:
-            return failure_text(outcome, entry.log)
         missing = internals.missing_outputs(entry.job)
         if missing and outcome.attempt in entry.staged:
             return (
@@ -145,6 +146,15 @@ class EndReports:
         if outcome.exit is not None:
             self._complete(entry, outcome.exit)
         return None
+
+    def _fetch_of_failed(self, entry: InFlightJob, outcome: Outcome) -> str:
+        """Fetch the log of a failed job. It has failed for its own reason, even if its log does not come."""
+        try:
+            if not self._executor.cancelling and not self._fetches.is_done(entry, outcome):
+                raise _NotYet
+        except (Failed, Lost) as error:
+            return f"\nharbor: {error}"
+        return ""
 
     def _finish_store(self, entry: InFlightJob) -> None:
         """Raise the error with which the outputs could not be moved to the cache, or _NotYet while they are moved."""
@@ -192,6 +202,8 @@ class EndReports:
         elif outcome.exit is None and outcome.node is None:
             self._executor.error(entry.job, failure)
         else:
+            if entry.job.is_group():  # Snakemake prints the jobs of the group, but not the message.
+                self._executor.logger.error(f"group {entry.job.name}: {failure}")
             self._executor.error(entry.job, failure, entry.log)
 
     def _close(self, entry: InFlightJob, outcome: Outcome, failed: bool) -> bool:

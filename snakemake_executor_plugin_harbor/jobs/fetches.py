@@ -77,6 +77,8 @@ class Fetches:
     def is_done(self, entry: InFlightJob, outcome: Outcome) -> bool:
         """Return whether everything that has to come from the attempt's node is here. Raises Lost or Failed."""
         staged = entry.staged.get(outcome.attempt)
+        if entry.fetched == outcome.attempt:
+            return True  # Something else delays the report.
         if staged is None or outcome.exit is None or outcome.state == JobState.WITHDRAWN:
             return True
         key = f"{outcome.job}.{outcome.attempt}"
@@ -90,6 +92,7 @@ class Fetches:
             return False
         if fetch.error is None:
             del self._fetches[key]
+            entry.fetched = outcome.attempt
             return True
         return self._failed(key, fetch, fetch.error, staged)
 

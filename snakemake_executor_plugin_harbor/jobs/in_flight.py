@@ -20,8 +20,8 @@ class InFlightJob:
     `command` is set if a Snakemake on the node runs the job. `logged` says that Snakemake has printed the job, and
     `prepared` that its files were prepared for an attempt. `preparing` says that an attempt is being prepared now, and
     `step` in words what that is doing. `step` is None while Snakemake prepares files. `staged` holds the attempts whose
-    files are sent to their node and fetched, by number. `ids` are all ids under which the
-    job is known here: an adopted job has two.
+    files are sent to their node and fetched, by number. `fetched` is the number of the attempt whose files are here.
+    `ids` are all ids under which the job is known here: an adopted job has two.
     """
 
     job: Any
@@ -36,6 +36,7 @@ class InFlightJob:
     preparing: bool = False
     step: str | None = None
     staged: dict[int, StagedAttempt] = field(default_factory=dict)
+    fetched: int = 0
     request: Request = field(default_factory=Request)
     ids: list[str] = field(default_factory=list)
 

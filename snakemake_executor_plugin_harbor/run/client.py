@@ -1,8 +1,8 @@
 """The interfaces of the objects that the dispatcher and its threads call. The objects lie in higher layers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..core import actions as act
 from ..core import events as ev
@@ -88,6 +88,7 @@ class Client:
     """All objects that the dispatcher and its threads call.
 
     `internal_error` is called when a thread of the dispatcher has failed. After that no job is ever reported again.
+    `transfers` returns, by node, the transfers of files that are under way, as the journal records them.
     """
 
     nodes: NodeAccess
@@ -96,3 +97,4 @@ class Client:
     end_reports: Reporter
     notices: Notices
     internal_error: Callable[[BaseException], None]
+    transfers: Callable[[], Mapping[str, list[dict[str, Any]]]] = dict

@@ -102,6 +102,10 @@ class Intake:
         if (view := self._pool.nodes.get(name)) is not None:
             facts = replace(event.facts, staged=self._client.nodes.is_staged(view.spec, event.facts))
             event = replace(event, facts=facts, unusable=self._client.nodes.why_unusable(view.spec, facts) or "")
+            if facts.staged and not facts.shared:
+                # A directory of the same path on the node is not ours, so what runs in it is none of our business.
+                records = tuple(record for record in records if not record.foreign)
+                event = replace(event, records=records)
         self._records.node_listed(name, records)
         foreign = sum(1 for record in records if record.foreign and record.running)
         if foreign:

@@ -57,6 +57,7 @@ class Upkeep:
         first = self._next_node if self._next_node < len(names) else 0
         self._next_node = first + NODES_PER_SECOND
         at = time.time()
+        self._journal.note_transfers(self._client.transfers())
         for name in names[first : self._next_node]:
             self._journal.set_node(self._pool.nodes[name], at)
 

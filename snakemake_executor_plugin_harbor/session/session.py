@@ -146,6 +146,7 @@ class Session:
             end_reports=self._end_reports,
             notices=self._notices,
             internal_error=self._ending.internal_error,
+            transfers=staging.transfers,
         )
         shadow.install(self._workflow)
 

@@ -70,25 +70,28 @@ def manifest(sources: Iterable[Source], directories: Iterable[str], checksums: C
 
 def _entries(source: Source, checksums: Checksums) -> Iterator[Entry]:
     """Yield what is at one path of the controller. A link at this path itself is followed, as Snakemake does."""
-    queue, seen = [(source.path, source.name)], set[str]()
+    # `above` are the directories that contain the path. `top` is the innermost of them to which a link has led.
+    queue: list[tuple[str, str, str, tuple[str, ...]]] = [(source.path, source.name, source.name, ())]
     while queue:
-        path, name = queue.pop()
+        path, name, top, above = queue.pop()
         try:
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode):
                 target = os.readlink(path)
-                if name != source.name and _leads_inside(name, target, source.name):
+                is_inner = name != source.name
+                if is_inner and (_leads_inside(name, target, top) or not os.path.exists(path)):
                     yield Entry(path, name, LINK, target=target)
                     continue
+                top = name
                 status = os.stat(path)
             mode = stat.S_IMODE(status.st_mode)
             if stat.S_ISDIR(status.st_mode):
                 real = os.path.realpath(path)
-                if real in seen:
+                if real in above:
                     raise MoveFailed("local", f"{path} is a link to a directory that contains it")
-                seen.add(real)
                 yield Entry(path, name, DIRECTORY, mode, status.st_mtime_ns)
-                queue.extend((os.path.join(path, inner), os.path.join(name, inner)) for inner in os.listdir(path))
+                here = (top, (*above, real))
+                queue.extend((os.path.join(path, one), os.path.join(name, one), *here) for one in os.listdir(path))
             elif stat.S_ISREG(status.st_mode):
                 kind = WRITABLE if source.writable else FILE
                 sha = checksums.of(path, status)

@@ -41,6 +41,18 @@ class Moved:
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Transfer:
+    """A transfer that is under way, of an attempt with this directory. `total` bytes have to cross the connection. The
+    number is not known of what is fetched.
+    """
+
+    directory: str
+    sends: bool
+    done: int
+    total: int | None
+
+
 class MoveFailed(Exception):
     """Files could not be moved. `kind` says whose fault it is.
 

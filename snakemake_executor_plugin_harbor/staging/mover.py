@@ -16,8 +16,9 @@ from ..remote.handshake import AgentError, start_program
 from ..remote.transport import ConnectError, Transport
 from .arrival import Arrival
 from .manifest import DIRECTORY, LINK, Checksums, Entry, manifest
-from .model import Moved, MoveFailed, Source, Wanted
+from .model import Moved, MoveFailed, Source, Transfer, Wanted
 from .stream import PIECE, Stream
+from .under_way import UnderWay
 
 CONNECTIONS = 3
 """At most this many transfers to or from one node happen at the same time."""
@@ -63,6 +64,7 @@ class Mover:
         self._sending: set[str] = set()
         self._there: set[str] = set()
         self._closed = False
+        self._under_way = UnderWay()
 
     def put(self, directory: str, sources: Iterable[Source], directories: Iterable[str] = ()) -> Moved:
         """Make an attempt's directory on the node, with these files and empty directories.
@@ -74,8 +76,13 @@ class Mover:
         # Two attempts that need the same large file must not both send it.
         claimed = self._claim({entry.sha for entry in entries if entry.sha})
         try:
-            with self._connection() as connection:
-                files, size = _send(connection.stream, directory, entries, lambda kept: self._release(claimed - kept))
+            with self._connection() as connection, self._under_way.note(directory, True, connection.stream) as noted:
+
+                def needed(contents: set[str], size: int) -> None:
+                    noted.total = size
+                    self._release(claimed - contents)
+
+                files, size = _send(connection.stream, directory, entries, needed)
         finally:
             self._release(claimed)
         with self._lock:
@@ -89,7 +96,7 @@ class Mover:
     def fetch(self, directory: str, targets: Sequence[Wanted]) -> Moved:
         """Fetch from an attempt's directory. The files take their places when all have arrived."""
         began = time.monotonic()
-        with self._connection() as connection:
+        with self._connection() as connection, self._under_way.note(directory, False, connection.stream):
             arrival = Arrival(targets, connection.skew_s)
             try:
                 _receive(connection.stream, directory, [target.name for target in targets], arrival)
@@ -105,6 +112,10 @@ class Mover:
             connection.stream.send_line({"op": "remove", "dir": directory})
             connection.stream.flush()
             _check(connection.stream.line())
+
+    def transfers(self) -> list[Transfer]:
+        """Return the transfers that are under way."""
+        return self._under_way.transfers()
 
     def close(self) -> None:
         """End all connections. Transfers that are under way fail."""
@@ -208,11 +219,11 @@ class Mover:
 
 
 def _send(
-    stream: Stream, directory: str, entries: Sequence[Entry], needed: Callable[[set[str]], None]
+    stream: Stream, directory: str, entries: Sequence[Entry], needed: Callable[[set[str], int], None]
 ) -> tuple[int, int]:
     """Send a manifest, and the contents that the node lacks. Returns the number of these files and of their bytes.
 
-    `needed` gets the contents that are going to be sent.
+    `needed` gets the contents that are going to be sent, and the number of their bytes.
     """
     stream.send_line({"op": "put", "dir": directory, "count": len(entries)})
     for entry in entries:
@@ -220,7 +231,7 @@ def _send(
     stream.flush()
     by_sha = {entry.sha: entry for entry in entries if entry.kind not in (DIRECTORY, LINK)}
     offers = _offers(stream.line(), by_sha)
-    needed({sha for sha, _ in offers})
+    needed({sha for sha, _ in offers}, sum(by_sha[sha].size - offset for sha, offset in offers))
     size = 0
     for sha, offset in offers:
         size += _send_content(stream, by_sha[sha].path, by_sha[sha].size, offset)

@@ -8,6 +8,7 @@ from ..core.codec import Message
 from ..core.model import NodeSpec
 from ..remote.transport import Transport
 from .manifest import Checksums
+from .model import Transfer
 from .mover import Mover
 
 CHECK_S = 5.0
@@ -36,6 +37,12 @@ class Movers:
                 if self._stopped.is_set():
                     mover.close()
             return mover
+
+    def transfers(self) -> dict[str, list[Transfer]]:
+        """Return the transfers that are under way, by node."""
+        with self._lock:
+            movers = list(self._movers.items())
+        return {node: found for node, mover in movers if (found := mover.transfers())}
 
     def close(self) -> None:
         """End all connections. Transfers that are under way fail, and new ones do not begin."""

@@ -25,6 +25,8 @@ class Stream:
         self._unsent = bytearray()
         self.moved_at = 0.0
         """When bytes last came or went, by the monotonic clock."""
+        self.contents = 0
+        """The bytes of contents that came or went."""
 
     def read(self, size: int) -> bytes:
         """Return exactly `size` bytes."""
@@ -54,6 +56,7 @@ class Stream:
         while size := struct.unpack(">I", self.read(4))[0]:
             if size > PIECE:
                 raise ConnectionError("the node has sent a piece that is too long")
+            self.contents += size
             yield self.read(size)
 
     def send_line(self, value: Any) -> None:
@@ -62,6 +65,7 @@ class Stream:
     def send_piece(self, data: bytes) -> None:
         """Send a piece. An empty one ends the content."""
         self._send(struct.pack(">I", len(data)) + data)
+        self.contents += len(data)
 
     def flush(self) -> None:
         if self._unsent:

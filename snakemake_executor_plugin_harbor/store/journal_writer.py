@@ -55,6 +55,7 @@ class Journal:
     def __init__(self, run: str, warn: Callable[[str], None] = lambda text: None) -> None:
         self._warn = warn
         self._failed_at: float | None = None
+        self._transfers: Mapping[str, list[dict[str, Any]]] = {}
         self.directory = private_directory(runs_directory() / run)
         self.path = self.directory / JOURNAL
         try:
@@ -124,6 +125,10 @@ class Journal:
         """Record the reasons with this number. None: no job waits for them any more."""
         self._reasons[number] = None if text is None else _text(text)
 
+    def note_transfers(self, transfers: Mapping[str, list[dict[str, Any]]]) -> None:
+        """Note the transfers of files that are under way, by node. The rows of nodes contain them from now on."""
+        self._transfers = transfers
+
     def set_node(self, node: NodeView, at: float) -> None:
         """Record a node's state, its facts and its last load."""
         facts: dict[str, Any] | None = None
@@ -135,7 +140,7 @@ class Journal:
             ours = sum(node.load.ours.values()) + node.load.ended
             load = {"busy": node.load.busy, "ours": ours, "load1": node.load.load1}
             load |= {"mem_available_mb": node.load.mem_available_mb, "disk_free_mb": node.load.disk_free_mb}
-            load |= {"users": node.load.users}
+            load |= {"users": node.load.users, "transfers": self._transfers.get(node.spec.name, [])}
         state, reason = shown_state(node)
         running = len(node.reservations)
         row = (node.spec.name, state, _text(reason), json.dumps(facts), json.dumps(load), running, at)

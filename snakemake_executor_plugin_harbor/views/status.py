@@ -14,6 +14,8 @@ from ..store.workdir import read_lock
 from .find_jobs import find_jobs
 
 LAST_FAILED = 5
+IDS_MAX = 900
+"""Older versions of SQLite take at most 999 values in a query."""
 
 
 def status(reader: JournalReader, whole: bool = True, names: Sequence[str] = ()) -> dict[str, Any]:
@@ -37,6 +39,11 @@ def status(reader: JournalReader, whole: bool = True, names: Sequence[str] = ())
     jobs = [_job(row) for row in rows]
     state = _state(reader, facts, counts)
     nodes = [_node(row) for row in reader.rows("SELECT * FROM nodes ORDER BY name")]
+    numbers = _numbers(reader, [transfer["job"] for node in nodes for transfer in node["transfers"]])
+    for node in nodes:
+        # A run that is killed leaves those of its last second.
+        transfers = node["transfers"] if state == "running" else []
+        node["transfers"] = [{**one, "job": numbers.get(one["job"], one["job"])} for one in transfers]
     if state == "ended":
         # The rows of nodes are written once per second, so they may be older than the last jobs.
         for node in nodes:
@@ -52,6 +59,13 @@ def status(reader: JournalReader, whole: bool = True, names: Sequence[str] = ())
         "total": facts.get("total"),
         "eta_s": eta(facts, counts),
     }
+
+
+def _numbers(reader: JournalReader, ids: Sequence[str]) -> dict[str, str]:
+    """Return the numbers that users see of these jobs, by id."""
+    ids = ids[:IDS_MAX]
+    marks = ", ".join("?" * len(ids))
+    return {row["id"]: row["jobid"] for row in reader.rows(f"SELECT id, jobid FROM jobs WHERE id IN ({marks})", *ids)}
 
 
 def _state(reader: JournalReader, facts: dict[str, Any], counts: dict[str, int]) -> str:
@@ -102,7 +116,16 @@ def _node(row: dict[str, Any]) -> dict[str, Any]:
         "mem_mb": facts.get("mem_mb"),
         "gpus": facts.get("gpus") or [],
         "users": load.get("users") or [],
+        "transfers": load.get("transfers") or [],
     }
+
+
+def transfer_text(transfer: dict[str, Any]) -> str:
+    """Return how far a transfer of files is, without the node."""
+    done, total = transfer["done"] / 1e6, transfer["total"]
+    if transfer["way"] == "from":
+        return f"files are fetched: {done:.0f} MB so far"
+    return f"files are sent: {done:.0f} of {total / 1e6:.0f} MB" if total is not None else "files are compared"
 
 
 def eta(facts: dict[str, Any], counts: dict[str, int]) -> float | None:

@@ -3,6 +3,7 @@
 import os
 import time
 
+from tests.agent.conftest import RUN
 from tests.sshd import wait_until
 
 
@@ -62,3 +63,26 @@ def test_a_spool_with_files_of_others(agents, tmp_path):
     assert {owner: entry["attempts"] for owner, entry in left(agent, "here").items()} == {None: 2}
     agent.send(t="inventory")
     assert "not understood" in agent.wait_for("error")["message"]
+
+
+def test_directories_of_attempts_are_listed_and_removed_with_and_without_a_record(agents, tmp_path):
+    stage = tmp_path / "scratch/stage"
+    for name in (f"here/{RUN}.1.1", "gone/x.1.1", "gone/x.2.1", "new/x.1.1"):
+        (stage / name / "in").mkdir(parents=True)
+        (stage / name / "in/file").write_bytes(bytes(1000))
+    (stage / "gone/x.1.1/in").chmod(0o500)
+    for old in (stage / "gone").iterdir():
+        os.utime(old, (1e9, 1e9))
+    here = agents(owner="here", workdir=str(tmp_path))
+    here.wait_for("ready")
+    here.start("true", cwd=str(stage / f"here/{RUN}.1.1"), stage=f"here/{RUN}.1.1")
+    here.exited()
+    asks = agents(owner="survey-1", run="survey-1", workdir=str(tmp_path))
+    asks.wait_for("ready")
+    found = left(asks)
+    assert found["here"]["bytes"] > 1000 and found["here"]["attempts"] == 1
+    gone = found["gone"]
+    assert (gone["attempts"], gone["busy"], gone["bytes"], gone["changed"]) == (2, 0, 2000, 1e9)
+    assert found["new"]["busy"] == 1, "a mover may be filling it"
+    assert set(left(asks, "here", "gone", "new")) == {"new"}
+    assert [path.name for path in stage.iterdir()] == ["new"]

@@ -114,3 +114,15 @@ def test_an_id_that_is_missing_torn_or_the_same_is_no_fence(agents, work, conten
     assert agent.exited("r/2")["reason"] == "fenced"
     assert alive(pid)
     os.kill(pid, 9)
+
+
+def test_a_staged_attempt_belongs_to_its_owner_alone(agents, work, tmp_path):
+    """On a node that shares nothing, the directories of two machines may have the same path."""
+    base = tmp_path / "scratch/stage/one/r.1.1"
+    base.mkdir(parents=True)
+    first = agents(**options(work, "one"))
+    first.wait_for("ready")
+    first.start("sleep 60", cwd=str(base), stage="one/r.1.1")
+    first.wait_for("started")
+    assert listed(agents(**options(work, "two"))) == []
+    assert [record["foreign"] for record in listed(agents(**options(work, "one")))] == [False]

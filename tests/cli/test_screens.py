@@ -18,7 +18,7 @@ STALLED = "no output and no progress for 60 s"
 
 def node(name, state="ready", reason=""):
     return {"name": name, "state": state, "running": 1, "slots": 8, "cores": 8, "busy": 1.0, "ours": 0.5,
-            "mem_available_mb": 2048, "reason": reason}  # fmt: skip
+            "mem_available_mb": 2048, "reason": reason, "transfers": []}  # fmt: skip
 
 
 def job(id, wildcard, stalled=False):
@@ -45,6 +45,16 @@ def test_a_reason_stands_below_its_row_where_it_can_be_read():
     assert " ".join(line.strip() for line in lines[at + 1 : at + 3]) == WHY
     assert lines[at + 3].startswith("eve") and lines[at + 3].endswith("2.0 GiB  busy"), "it fits behind its row"
     assert any(line.startswith("bob") and line.endswith(WHY) for line in screen(200, nodes))
+
+
+def test_transfers_of_files_stand_beside_their_node():
+    one = {"job": "3", "attempt": 1, "way": "to", "done": 34_000_000, "total": 200_000_000}
+    moving = [one, {**one, "job": "4", "way": "from", "done": 5_000_000, "total": None}]
+    text = " ".join(line.strip() for line in screen(200, [{**node("ada"), "transfers": moving}]))
+    assert "job 3: files are sent: 34 of 200 MB; job 4: files are fetched: 5 MB so far" in text
+    more = " ".join(line.strip() for line in screen(300, [{**node("ada"), "transfers": [one] * 5}]))
+    assert more.count("34 of 200") == 3 and "; 2 more" in more
+    assert "files are compared" in " ".join(screen(200, [{**node("ada"), "transfers": [{**one, "total": None}]}]))
 
 
 def test_a_long_name_gives_way_and_the_numbers_stay():

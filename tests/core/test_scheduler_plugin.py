@@ -1,6 +1,7 @@
 """The scheduler plugin: the choice and the order of the ready jobs, and the depths of jobs in the DAG."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -88,12 +89,16 @@ def test_jobs_of_a_tag_that_one_node_has_do_not_keep_others_from_the_rest():
 
 @pytest.mark.parametrize(
     "request_",
-    [Request(node="host1"), Request(mem_mb=8500), Request(gpus=1), Request(cores=5), Request(needs=("/opt/x",))],
+    [
+        *(Request(node="host1"), Request(mem_mb=8500), Request(gpus=1), Request(cores=5), Request(needs=("/opt/x",))),
+        Request(unstaged="run: is Python code of the Snakefile"),
+    ],
 )
 def test_every_kind_of_demand_makes_a_class_of_its_own(request_):
     host1, host2 = node("host1", 6, gpus=2), node("host2", 4)
     host1.facts = NodeFacts(cores=6, mem_mb=16_000, boot_id="host1")
     host2.missing.add("/opt/x")
+    host2.facts = replace(host2.facts, staged=True)
     chosen = select(Pool(host1, host2), mixed(request_))
     assert 0 < sum(name.startswith("deep") for name in chosen) <= 12
     assert sum(name.startswith("plain") for name in chosen) == 12

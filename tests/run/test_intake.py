@@ -1,6 +1,7 @@
 """What events mean besides the pool's decision: node records, exit notices, adoption, progress."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -140,3 +141,14 @@ def test_output_is_requested_from_the_node_that_runs_the_job(scene):
     (message,) = scene.intake.output_messages([OutputRequest("run/1", 3), OutputRequest("run/2", 0)])
     assert message.node == "ada" and (message.message["job"], message.message["offset"]) == ("run/1", 3)
     assert scene.intake.logs["run/1"] == "run.log"
+
+
+@pytest.mark.parametrize("staged", [True, False])
+def test_what_runs_in_another_directory_of_the_same_path_is_not_ended(scene, staged):
+    """A node that does not have our working directory may have another one in its place, with jobs of its own."""
+    scene.intake._client.nodes.is_staged = lambda node, facts: staged
+    theirs = ev.NodeRecord("other/1", 1, running=True, exit=None, hash="h", meta={}, foreign=True)
+    facts = replace(FACTS, shared=not staged)
+    events = scene.handle(ev.NodeUp("ada", facts, (theirs,)))
+    (up,) = [event for event in events if isinstance(event, ev.NodeUp)]
+    assert (up.records, bool(scene.warnings)) == (((), False) if staged else ((theirs,), True))

@@ -2,14 +2,16 @@
 
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.snakemake.harness import jobs_of, on
+from tests.snakemake.harness import Workdir, jobs_of, on
 from tests.sshd import wait_until
 
+ROOT = Path(__file__).parents[2]
 ALWAYS = ("--harbor-staging", "always")
 SOURCES = ["Snakefile", "tool.sh", "helper.py", "in", "../outside"]
 KINDS = """
@@ -320,3 +322,74 @@ def test_a_cut_connection_in_the_middle_of_a_transfer(pool, project, tmp_path):
     assert (work.directory / "out").read_bytes() == (work.directory / "in").read_bytes()
     assert len(re.findall("^rule one:", run.text, re.MULTILINE)) == 1
     assert time.time() - (work.directory / "out").stat().st_mtime < 600
+
+
+def test_a_controller_that_is_killed_in_the_middle_of_transfers(pool, project, tmp_path):
+    """First while an input is sent, then while an output is fetched. The job runs once, and nothing is left."""
+    told, scratch = tmp_path / "told", tmp_path / "scratch"
+    work = project(
+        f'rule one:\n    input: "in"\n    output: "out"\n    shell: "echo x >> {told}; cp {{input}} {{output}}"\n'
+    )
+    with (work.directory / "in").open("wb") as f:
+        for _ in range(80):
+            f.write(os.urandom(1 << 20))
+    options = (*on(pool, "1/node1"), *ALWAYS, "--harbor-scratch", str(scratch), "--rerun-incomplete", "--nolock")
+    run = work.start(*options)
+    wait_until(lambda: any(path.stat().st_size > 5 << 20 for path in scratch.glob("cache/part/*")), 30)
+    run.kill()
+    assert not told.exists(), "the job has not begun, because its input is not there"
+    run = work.start(*options)
+    part = work.directory / ".out.harbor-part"
+    wait_until(part.exists, 60)
+    run.kill()
+    assert part.exists() and not (work.directory / "out").exists()
+    run = work.run(*options).expect()
+    assert "adopted job" in run.text and told.read_text() == "x\n"
+    assert (work.directory / "out").read_bytes() == (work.directory / "in").read_bytes()
+    assert not part.exists()
+    wait_until(lambda: not list(scratch.glob("stage/*/*")), what="the end of the attempts' directories")
+
+
+def test_nodes_of_both_kinds_in_one_pool(pool, project, tmp_path):
+    """What a staged node has made is the input of a job where the directory is shared, and the other way round."""
+    work = project(
+        """
+        rule all:
+            input: expand("last/{i}", i=range(4))
+
+        rule first:
+            output: "first/{i}"
+            resources: node=lambda wildcards: f"node{int(wildcards.i) % 2 + 1}"
+            shell: "echo $HARBOR_NODE_NAME $(pwd) > {output}"
+
+        rule last:
+            input: "first/{i}"
+            output: "last/{i}"
+            resources: node=lambda wildcards: f"node{(int(wildcards.i) + 1) % 2 + 1}"
+            shell: "cat {input} > {output}; echo $HARBOR_NODE_NAME $(pwd) >> {output}"
+        """
+    )
+    hosts = tmp_path / "hosts.yaml"
+    hosts.write_text("node1: {slots: 2, staging: always}\nnode2: {slots: 2}\n")
+    work.run(*on(pool)[:-2], "--harbor-hostfile", str(hosts)).expect()
+    for i in range(4):
+        found = dict(line.split() for line in (work.directory / "last" / str(i)).read_text().splitlines())
+        assert found["node2"] == str(work.directory) and "/stage/" in found["node1"]
+
+
+def test_a_sweep_gives_the_same_bytes(pool, tmp_path):
+    """Everything but the times that the steps have noted is the same."""
+    found = []
+    for name, options in (
+        ("local", ("--executor", "local", "--cores", "2")),
+        ("staged", (*on(pool, "1/node1", "1/node2"), *ALWAYS, "--harbor-scratch", str(tmp_path / "scratch"))),
+    ):
+        shutil.copytree(ROOT / "examples/mat_mul", tmp_path / name)
+        work = Workdir(tmp_path / name, "")
+        (work.directory / "cases.csv").write_text("size,seed\n20,1\n20,2\n")
+        work.run("-s", str(ROOT / "workflow/Snakefile"), *options).expect()
+        results = work.directory / "results/mat_mul"
+        paths = [path for path in results.rglob("*") if path.is_file() and ".steps" not in path.parts]
+        found.append({str(path.relative_to(results)): (path.stat().st_mode, path.read_bytes()) for path in paths})
+    assert found[0] == found[1]
+    assert found[0]["results.csv"][1].count(b"\n") == 3

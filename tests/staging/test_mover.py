@@ -137,6 +137,23 @@ def test_a_link_to_a_file_elsewhere_is_sent_as_that_file(node, tmp_path):
     assert (base / "none").read_bytes() == b""
 
 
+def test_links_of_a_directory_that_lead_elsewhere(node, tmp_path):
+    """Two of them may lead to the same directory, and one may lead nowhere, as in a copied environment."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file").write_text("data")
+    (tmp_path / "top").mkdir()
+    for name, target in {"one": "../data", "two": "../data", "gone": "/no/such/file", "above": "../no"}.items():
+        (tmp_path / "top" / name).symlink_to(target)
+    node.mover().put("owner/r.1.1", [Source(str(tmp_path / "top"), "top")])
+    base = node.attempt("r.1.1") / "top"
+    assert (base / "one/file").read_text() == (base / "two/file").read_text() == "data"
+    assert (os.readlink(base / "gone"), os.readlink(base / "above")) == ("/no/such/file", "../no")
+    (tmp_path / "data/circle").symlink_to("../data")
+    with pytest.raises(MoveFailed, match="circle is a link to a directory that contains it") as error:
+        node.mover().put("owner/r.1.2", [Source(str(tmp_path / "top"), "top")])
+    assert error.value.kind == "local"
+
+
 def test_a_content_crosses_once(node, tmp_path):
     large = tmp_path / "large"
     large.write_bytes(os.urandom(20 * MIB))
@@ -194,11 +211,14 @@ def test_a_large_file_is_continued_after_a_cut(node, tmp_path):
     thread.start()
     part = node.scratch / "cache" / "part"
     wait_until(lambda: part.is_dir() and any(path.stat().st_size > 20 * MIB for path in part.iterdir()))
+    (transfer,) = mover.transfers()
+    assert (transfer.directory, transfer.sends, transfer.total) == ("owner/r.1.1", True, size)
+    assert 15 * MIB < transfer.done < size
     mover.close()
     thread.join(30)
     assert failed == ["link"]
     moved = node.mover().put("owner/r.1.2", [Source(str(tmp_path / "large"), "large")])
-    assert 0 < moved.bytes < size - 15 * MIB
+    assert 0 < moved.bytes < size - 15 * MIB and mover.transfers() == []
     assert (node.attempt("r.1.2") / "large").read_bytes() == (tmp_path / "large").read_bytes()
 
 

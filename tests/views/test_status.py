@@ -4,7 +4,9 @@ import time
 
 import pytest
 
+from snakemake_executor_plugin_harbor.cli import explain
 from snakemake_executor_plugin_harbor.store.workdir import Workdir
+from snakemake_executor_plugin_harbor.views.find_jobs import find_case
 from snakemake_executor_plugin_harbor.views.status import eta, status
 from tests.waiting_scene import Scene, node
 
@@ -58,3 +60,29 @@ def test_the_time_left_follows_the_pace_so_far():
     assert eta({"total": 50, "started": started}, {"succeeded": 10}) == pytest.approx(400, rel=0.05)
     assert eta({"total": 50, "started": started}, {}) is None, "no job has ended"
     assert eta({"total": 50, "started": started, "ended": 1.0}, {"succeeded": 50}) is None
+
+
+def test_transfers_of_files_are_those_of_the_last_second(scene, tmp_path, capsys):
+    pool = scene(node("ada"))
+    pool.submit(1)
+    (job,) = pool.pool.jobs
+    pool.journal.add_job(job, "7", "r", {}, 1, 0.0)
+    pool.journal.set_facts(state="running")
+    moving = {"job": job, "attempt": 1, "way": "to", "done": 1_000_000, "total": 3_000_000}
+
+    def record(transfers):
+        pool.journal.note_transfers(transfers)
+        pool.journal.set_node(pool.pool.nodes["ada"], 0.0)
+        pool.journal.commit()
+        return status(pool.reader(tmp_path))["nodes"][0]["transfers"]
+
+    workdir = Workdir(tmp_path, "run")
+    workdir.acquire()
+    assert record({"ada": [moving]}) == [{**moving, "job": "7"}]
+    reader = pool.reader(tmp_path)
+    explain._explain(reader, find_case(reader, "7", "harbor explain")[0], [])
+    assert "attempt 1  files are sent: 1 of 3 MB" in capsys.readouterr().out
+    assert record({}) == []
+    record({"ada": [moving]})
+    workdir.release()
+    assert status(pool.reader(tmp_path))["nodes"][0]["transfers"] == [], "the controller was killed"
