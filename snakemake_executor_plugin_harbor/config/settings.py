@@ -66,7 +66,7 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         default="auto",
         metadata={
             "help": "How a node runs a job. direct sends the rule's own command. snakemake starts Snakemake on the "
-            "node. auto uses direct wherever the result is the same (not for run:, notebook, cwl, groups, and files "
+            "node. auto uses direct wherever the result is the same (not for run:, notebook, cwl, and files "
             "that are not shared). Default: auto.",
             "choices": ["auto", "direct", "snakemake"],
             "metavar": "{auto,direct,snakemake}",

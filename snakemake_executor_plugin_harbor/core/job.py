@@ -20,6 +20,8 @@ LOST_REASONS = {
     "unshared": "the node had lost the working directory",
 }
 """Reasons of ends that say nothing about the job itself. The job is retried, and Snakemake is not informed."""
+OWN_LINE = "harbor: "
+SAID_MAX = 500
 STALLED = "no output and no progress"
 """The reason of a job that runs and has stalled begins so."""
 EXTERNAL_REASONS = frozenset({"cancelled", "fenced", "shutdown", "unshared"})
@@ -131,4 +133,13 @@ def exit_reason(event: ev.Exited) -> str:
     if event.code < 0:
         return f"killed by signal {-event.code}"
     # A program may end with this code for another reason, so this says only what it means to a shell.
-    return f"exit code {event.code}" + (" (usually: command not found)" if event.code == 127 else "")
+    if event.code == 127:
+        return "exit code 127 (usually: command not found)"
+    # A part of harbor that the job has run, such as the stand-in for Snakemake in a script, says so in such a line.
+    lines = str(event.message.get("tail") or "").splitlines()
+    said = next((line.removeprefix(OWN_LINE) for line in reversed(lines) if line.startswith(OWN_LINE)), "")
+    return f"exit code {event.code}" + (f": {_printable(said[:SAID_MAX])}" if said else "")
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -68,7 +68,8 @@ class Staging:
     def paths(self, job: Any, scratch: str, staged: StagedAttempt) -> NodePaths:
         """Return the paths of an attempt. `scratch` is the node's scratch directory."""
         base = os.path.join(scratch, "stage", staged.directory)
-        files = [*map(str, job.input), *map(str, job.output), *map(str, job.log)]
+        members = internals.members(job)
+        files = [str(file) for one in members for file in (*one.input, *one.output, *one.log)]
         return NodePaths(base, self._workdirs, files, self._sources)
 
     def put(self, job: Any, staged: StagedAttempt, paths: NodePaths, temp_files: Iterable[str]) -> Moved:
@@ -79,7 +80,7 @@ class Staging:
         changed = _named(job, STAGE_OUT)
         sources += [Source(path, paths.name(path), writable=True) for path in changed if os.path.lexists(path)]
         # A job continues an output that exists when its files are prepared, which is one marked update().
-        outputs = [*map(str, job.output), *map(str, job.log)]
+        outputs = [str(file) for one in internals.members(job) for file in (*one.output, *one.log)]
         root = internals.shadow_directory(job) or ""
         for path in outputs:
             if os.path.lexists(os.path.join(root, path)) and not Path(root, path).is_dir():
@@ -95,7 +96,7 @@ class Staging:
         paths = NodePaths("/", self._workdirs, (), self._sources)
         root = internals.shadow_directory(job) or ""
         # Snakemake moves outputs and logs from the shadow directory, whatever lies in their places.
-        made = [*job.log, *(job.output if outputs else ())]
+        made = [*job.log, *(internals.kept_outputs(job) if outputs else ())]
         wanted = [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in made]
         if log is not None:
             wanted.append(Wanted(LOG, log))
@@ -110,12 +111,15 @@ class Staging:
 
 def _named(job: Any, resource: str) -> list[str]:
     """Return the paths that a resource names. Raises HarborError for a file of `stage_in` that does not exist."""
-    text = job.resources.get(resource)
-    paths = [os.path.normpath(path) for path in shlex.split(text)] if isinstance(text, str) else []
-    for path in paths:
-        if resource == STAGE_IN and not Path(path).exists():
-            raise HarborError(f"rule {job.name}: resource {resource}={text!r}: there is no {path}.")
-    return paths
+    paths: dict[str, None] = {}
+    for member in internals.members(job):
+        text = member.resources.get(resource)
+        for word in shlex.split(text) if isinstance(text, str) else ():
+            path = os.path.normpath(word)
+            if resource == STAGE_IN and not Path(path).exists():
+                raise HarborError(f"rule {member.name}: resource {resource}={text!r}: there is no {path}.")
+            paths[path] = None
+    return list(paths)
 
 
 def _delete(path: str) -> None:

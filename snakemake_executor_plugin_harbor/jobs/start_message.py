@@ -18,10 +18,11 @@ from ..snakemake_internals import job as internals
 from ..staging.model import MoveFailed
 from ..store.attempt_notes import AttemptNotes
 from . import environment, start_files
-from .command import Command, direct_command
+from .command import Command
 from .in_flight import InFlight, InFlightJob
 from .job_hash import job_hash
 from .launch_context import CommandFactory, LaunchContext, apply_factory, log_path
+from .node_command import command_for_node
 from .source_files import SourceFiles
 from .spec import progress_pattern, runtime_s
 from .staging import Staging
@@ -192,10 +193,13 @@ class StartMessages:
         if staged is not None:
             entry.staged[launch.attempt] = staged
         paths = self._staging.paths(job, facts.scratch, staged) if staged else None
-        for_node = paths.for_node if paths else self._sources.for_node
-        python = None if node.spec.local else facts.interpreter or "python3"
-        command = entry.command or direct_command(self._workflow, job, facts.tmpdir, for_node, python)
         context = self._context(entry, launch)
+        command = entry.command
+        if command is None:
+            local = node.spec.local
+            command, spawned = command_for_node(self._executor, job, facts, local, paths, self._sources)
+            if spawned:
+                entry.command = command
         if entry.command is None:
             entry.temp_files = command.temp_files
         message = {

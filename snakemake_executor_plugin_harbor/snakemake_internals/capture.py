@@ -162,7 +162,8 @@ def obstacle(job: Any) -> str | None:
     if not has(Feature.DIRECT):
         return "this version of Snakemake lacks what harbor needs for it"
     if job.is_group():
-        return "it is a group of jobs"
+        reasons = ((member, obstacle(member) or _obstacle_in_group(member)) for member in job.jobs)
+        return next((f"{member.rule.name}: {reason}" for member, reason in reasons if reason), None)
     if job.is_run:
         return "run: is Python code of the Snakefile"
     if job.is_notebook:
@@ -173,6 +174,17 @@ def obstacle(job: Any) -> str | None:
         return "pipes and services connect jobs of one machine"
     if unknown := _unknown_parameters(job.rule.run_func):
         return f"this version of Snakemake passes arguments to rules that harbor does not know: {', '.join(unknown)}"
+    return None
+
+
+def _obstacle_in_group(job: Any) -> str | None:
+    """Return why a job that can be captured cannot be one of a group that is dispatched directly."""
+    if job.benchmark:
+        return "benchmarks of single jobs of a group are measured by Snakemake"
+    if job.is_shadow:
+        return "a shadow directory within a group is made by Snakemake"
+    if job.rule.cache and job.rule.cache.output:
+        return "the between-workflow cache within a group is handled by Snakemake"
     return None
 
 

@@ -141,6 +141,7 @@ NAMES: tuple[Name, ...] = (
     # job.py
     _method(WORKFLOW, "prepare jobs", "async_run", "coro"),
     _method(JOB, "prepare jobs", "prepare"),
+    *_all(JOB, "prepare the jobs of a group", "check_protected_output", "remove_existing_output", "is_norun"),
     *_all(JOB, "retry lost jobs and adopt jobs of an earlier run", "attempt", "shadow_dir", "is_shadow"),
     *_all("snakemake.io", "retry lost jobs", "is_flagged"),
     *_all(JOB, "find missing outputs", "touch_output"),
@@ -195,7 +196,15 @@ NAMES: tuple[Name, ...] = (
     *_all("snakemake.script", "run scripts on nodes", "sys", "pickle", feature=Feature.STAND_IN),
     *_all("snakemake.script", "run scripts on nodes", "get_snakemake_searchpaths", feature=Feature.STAND_IN),
     *_all("snakemake.script:PythonScript", "run scripts on nodes", "generate_preamble", feature=Feature.STAND_IN),
+    *_all("snakemake.script:ScriptBase", "run scripts on nodes", "evaluate", feature=Feature.STAND_IN),
+    _text(
+        "snakemake.script",
+        "path.get_basedir().get_path_or_uri(secret_free=True)",
+        "run scripts on nodes",
+        Feature.STAND_IN,
+    ),
     *_all(SINGULARITY, "run scripts in containers", "get_snakemake_searchpaths", feature=Feature.STAND_IN),
+    *_all(SINGULARITY, "run scripts in containers", "get_snakemake_searchpath_mountpoints", feature=Feature.STAND_IN),
     _text("snakemake.script", "sys.path.extend({repr(searchpaths)})", "run scripts on nodes", Feature.STAND_IN),
     _text("snakemake.script", "pickle.loads({snakemake})", "run scripts on nodes", Feature.STAND_IN),
     _text("snakemake.iocontainers", "self._params_store", "run scripts on nodes", Feature.STAND_IN),

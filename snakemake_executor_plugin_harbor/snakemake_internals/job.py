@@ -41,8 +41,57 @@ def identity(job: Any) -> tuple[tuple[Any, ...], list[tuple[str | None, Any]]]:
 
 
 def prepare(workflow: Any, job: Any) -> None:
-    """Have Snakemake remove the job's old outputs, make its directories and wait for its inputs."""
-    workflow.async_run(job.prepare())
+    """Have Snakemake remove the job's old outputs, make its directories and wait for its inputs.
+
+    The jobs of a group cannot be prepared so, because a later one would wait for outputs of an earlier one.
+    """
+    workflow.async_run(_prepare_group(job) if job.is_group() else job.prepare())
+
+
+async def _prepare_group(group: Any) -> None:
+    for job in group.jobs:
+        if job.is_norun:
+            continue
+        await job.check_protected_output()
+        await job.remove_existing_output()
+        for file in (*job.output, *job.log):
+            file.prepare()
+
+
+def describe(job: Any) -> str:
+    """The rule of a job with its wildcards, as in `rule:case=3`."""
+    values = ",".join(f"{name}={value}" for name, value in wildcards(job).items())
+    return f"{job.rule.name}:{values}" if values else str(job.rule.name)
+
+
+def directory() -> str:
+    """The working directory of the workflow."""
+    return os.getcwd()
+
+
+def levels(group: Any) -> list[list[Any]]:
+    """The jobs of a group that have a command. Those of one level depend only on those of earlier levels."""
+    return [[job for job in level if not job.is_norun] for level in group.toposorted]
+
+
+def members(job: Any) -> list[Any]:
+    """The jobs of a group, or the job itself."""
+    return list(job.jobs) if job.is_group() else [job]
+
+
+def kept_outputs(job: Any) -> list[str]:
+    """The outputs that are to stay: those of the job, or of a group without the temporary ones that only it reads."""
+    if not job.is_group():
+        return [str(file) for file in job.output]
+    crossing = {str(file) for file in job.output}
+    from snakemake.io import is_flagged
+
+    return [
+        str(file)
+        for member in job.jobs
+        for file in member.output
+        if str(file) in crossing or not is_flagged(file, "temp")
+    ]
 
 
 def undo_preparation(workflow: Any, job: Any) -> None:
@@ -53,10 +102,11 @@ def undo_preparation(workflow: Any, job: Any) -> None:
     """
     from snakemake.io import is_flagged
 
-    for file in job.output:
-        if is_flagged(file, "update"):
-            workflow.persistence.restore_output(Path(file))
-    if job.shadow_dir:
+    for member in members(job):
+        for file in member.output:
+            if is_flagged(file, "update"):
+                workflow.persistence.restore_output(Path(file))
+    if not job.is_group() and job.shadow_dir:
         shutil.rmtree(job.shadow_dir, ignore_errors=True)
         job.shadow_dir = None
 

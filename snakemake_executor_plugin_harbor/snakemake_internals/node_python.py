@@ -1,4 +1,4 @@
-"""Python scripts for nodes: the interpreter is the node's, and a stand-in for Snakemake is in the script's preamble.
+"""Scripts for nodes: they name the node's directories, and Python scripts the node's interpreter.
 
 Snakemake pickles the object `snakemake` into the preamble, and the script imports Snakemake to unpickle it. On a node
 whose Python has no Snakemake, the stand-in (`stand_in/`) takes its place.
@@ -28,7 +28,7 @@ PROTOCOL = 4
 """Python 3.6 and 3.7 do not know newer ones."""
 CONTAINERS = "snakemake.iocontainers"
 SOURCES = {CONTAINERS: "containers", "snakemake.utils": "formatting", "snakemake.shell": "shell"}
-"""The modules of the stand-in, with their files. Each imports only modules before it."""
+"""The modules of the stand-in, with their files."""
 STAND_IN = "harbor_stand_in"
 
 _PATH_AT_START = frozenset(sys.path)
@@ -55,6 +55,23 @@ def scripts_for(python: str | None, for_node: Callable[[str], str] = str) -> Ite
 
 def _node_python() -> str | None:
     return getattr(_local, "python", None)
+
+
+class _NodeFile:
+    """A script in another language than Python, whose directory is that of the node."""
+
+    def __init__(self, file: Any, for_node: Callable[[str], str]) -> None:
+        self._file = file
+        self._for_node = for_node
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def get_basedir(self) -> "_NodeFile":
+        return _NodeFile(self._file.get_basedir(), self._for_node)
+
+    def get_path_or_uri(self, secret_free: bool) -> str:
+        return self._for_node(self._file.get_path_or_uri(secret_free=secret_free))
 
 
 class _Sys:
@@ -93,21 +110,34 @@ def install() -> None:
     if isinstance(script.sys, _Sys):
         return
     all_paths, preamble = script.get_snakemake_searchpaths, script.PythonScript.generate_preamble
+    real_container_paths = singularity.get_snakemake_searchpath_mountpoints
+    real_evaluate = script.ScriptBase.evaluate
 
     def script_paths() -> list[str]:
         return all_paths() if _node_python() is None else workflow_paths(all_paths())
 
-    def container_paths() -> list[str]:
+    def mounted_paths() -> list[str]:
         # The stand-in is in the script, so no directory with Snakemake is mounted in the container.
         return all_paths() if _node_python() is None else []
+
+    def container_paths() -> list[str]:
+        # The container shows the working directory at its own path.
+        return real_container_paths() if _node_python() is None else workflow_paths(all_paths())
 
     def generate_preamble(*args: Any, **options: Any) -> str:
         text: str = preamble(*args, **options)
         return text if _node_python() is None else with_stand_in(with_node_paths(text, _local.for_node))
 
+    def evaluate(self: Any, *args: Any, **options: Any) -> None:
+        if _node_python() is not None and not isinstance(self, script.PythonScript):
+            self.path = _NodeFile(self.path, _local.for_node)
+        real_evaluate(self, *args, **options)
+
     script.sys, script.pickle = _Sys(), _Pickle()
-    script.get_snakemake_searchpaths, singularity.get_snakemake_searchpaths = script_paths, container_paths
+    script.get_snakemake_searchpaths, singularity.get_snakemake_searchpaths = script_paths, mounted_paths
+    singularity.get_snakemake_searchpath_mountpoints = container_paths
     script.PythonScript.generate_preamble = staticmethod(generate_preamble)
+    script.ScriptBase.evaluate = evaluate
 
 
 def workflow_paths(paths: Iterable[str]) -> list[str]:
@@ -147,13 +177,13 @@ def _stand_in() -> str:
     import snakemake
 
     folder = files(__package__).joinpath("stand_in")
-    texts = [(name, folder.joinpath(f"{file}.py").read_text("utf-8")) for name, file in SOURCES.items()]
+    texts = {name: folder.joinpath(f"{file}.py").read_text("utf-8") for name, file in SOURCES.items()}
     text = folder.joinpath("installation.py").read_text("utf-8")
     text += f"\n\ninstall({snakemake.__version__!r}, {texts!r})\n"
     code = base64.b64encode(text.encode()).decode()
     return (
-        f"import base64, sys, types;{STAND_IN} = sys.modules['{STAND_IN}'] = types.ModuleType('{STAND_IN}');"
-        f"exec(compile(base64.b64decode('{code}'), '<harbor: stand-in>', 'exec'), {STAND_IN}.__dict__);"
+        f"import binascii, sys, types;{STAND_IN} = sys.modules['{STAND_IN}'] = types.ModuleType('{STAND_IN}');"
+        f"exec(compile(binascii.a2b_base64('{code}'), '<harbor: stand-in>', 'exec'), {STAND_IN}.__dict__);"
     )
 
 

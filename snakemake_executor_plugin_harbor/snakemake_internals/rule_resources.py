@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from . import named_list
+
 TO_BE_DETERMINED = "<TBD>"
 """Snakemake's value of a resource that depends on inputs which do not exist yet."""
 
@@ -91,3 +93,15 @@ def core_limit(workflow: Any, job: Any) -> int | None:
     resources = job.global_resources if job.is_group() else workflow.global_resources
     limit = resources["_cores"].value
     return None if limit is None or limit == sys.maxsize else int(limit)
+
+
+def undetermined(job: Any) -> list[str]:
+    """The names of params and resources that Snakemake does not know yet, because they depend on missing files."""
+    values = [*named_list.items(job.params), *job.resources.items()]
+    return [str(name) for name, value in values if name != "tmpdir" and _is_undetermined(value)]
+
+
+def _is_undetermined(value: Any) -> bool:
+    if isinstance(value, (list, tuple, set)):
+        return any(_is_undetermined(item) for item in value)
+    return isinstance(value, str) and value == TO_BE_DETERMINED

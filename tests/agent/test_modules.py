@@ -151,3 +151,15 @@ remove_files(path + "/1.1")
 result = left + [os.listdir(path)]
 """
     assert evaluate(code) == [3 - deleted, True, []]
+
+
+def test_scripts_run_in_the_controllers_python_only_if_it_is_a_program_here(evaluate, tmp_path):
+    (tmp_path / "text").touch()
+    (tmp_path / "program").symlink_to("/bin/sh")
+    names = [*(str(tmp_path / name) for name in ("program", "text", ".", "gone")), None]
+    code = f"""
+import json, sys
+from harbor_facts import interpreter
+result = [interpreter({{"python": name}}) == (name if name == {names[0]!r} else sys.executable) for name in {names!r}]
+"""
+    assert evaluate(code) == [True] * 5

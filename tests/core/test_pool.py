@@ -35,6 +35,14 @@ def test_an_exit_code_is_the_jobs_fault():
         assert done.state == JobState.FAILED and done.reason == reason
 
 
+def test_what_a_part_of_harbor_says_in_the_output_of_a_job_is_in_the_reason():
+    pool = make_pool("a")
+    launch = run_one(pool, "1")
+    tail = "harbor: first\nharbor: why\x1b[1m " + "x" * 9000 + "\nthe end\n"
+    done = outcome(pool.handle([ev.Exited("a", launch.job, 1, 1, None, {"tail": tail})], 2.0))
+    assert done.reason.startswith("exit code 1: why\N{REPLACEMENT CHARACTER}[1m xx") and len(done.reason) < 600
+
+
 def test_a_job_waits_for_a_slot_and_takes_it_at_once():
     pool = make_pool("a", cores=1)
     run_one(pool, "1")

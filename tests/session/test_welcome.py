@@ -1,6 +1,7 @@
 """What a node gets when it connects, and which nodes are accepted."""
 
 import os
+import sys
 from dataclasses import replace
 
 import pytest
@@ -62,3 +63,11 @@ def test_the_working_directory_is_as_typed_if_it_is_the_same(tmp_path, monkeypat
     monkeypatch.chdir(real)
     monkeypatch.setenv("PWD", "real" if typed == "relative" else str(tmp_path / typed))
     assert typed_workdir() == (str(tmp_path / "link") if typed == "link" else str(real))
+
+
+def test_scripts_run_in_the_python_of_the_host_file_or_else_in_ours_if_the_node_has_it(start, tmp_path):
+    hosts = tmp_path / "hosts.yaml"
+    hosts.write_text("ada: {python: /opt/python3}\neve: {}\n")
+    run = start(hostfile=hosts)
+    messages = {node.name: run.welcome.welcome(node) for node in run.config.nodes}
+    assert messages["ada"]["python"] is None and messages["eve"]["python"] == sys.executable

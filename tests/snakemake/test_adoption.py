@@ -80,8 +80,10 @@ def test_a_benchmark_that_is_repeated_runs_to_its_end(project, pool):
 
 
 def test_what_runs_of_a_group_ends_before_the_rest_of_it_starts(project, pool):
-    """Its first job is done, so the group of the next run is smaller and is another job. The two do not run at once."""
-    first = 'rule first:\n    output: "first"\n    group: "both"\n    shell: "touch {output}"\n'
+    """A Snakemake on the node runs it. Its first job is done, so the group of the next run is smaller. That is another
+    job, and the two do not run at once.
+    """
+    first = 'rule first:\n    output: "first"\n    group: "both"\n    shadow: "minimal"\n    shell: "touch {output}"\n'
     params = 'input: "first"\n    group: "both"\n    params:'
     work = make(project, first + ONE.replace("params:", params))
     options = [*on(pool, "2/node1"), *AGAIN]

@@ -1,6 +1,7 @@
 """Scripts give the same results as under Snakemake's local executor on nodes that have their interpreter only."""
 
 import os
+import re
 import venv
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ SNAKEFILE = """
 
     configfile: "config.yaml"
 
-    FILES = ["told_a_1.txt", "told.extra_a_1", "wrapped", "shadowed", "repeated", "bash.out", "r.out", "julia.out",
+    FILES = ["told_a_1.txt", "told.extra_a_1", "wrapped", "shadowed", "bash.out", "r.out", "julia.out",
              "rust.out"]
 
     rule all:
@@ -36,7 +37,7 @@ SNAKEFILE = """
             call=lambda wildcards, input: (input.one, wildcards.x, "{braces}")
         log: "log/{x}.{y}.log"
         threads: 2
-        resources: mem_mb=100, kind="x"
+        resources: mem_mb=100, kind="x", stage_in="lib scripts/helper.py"
         script: "scripts/told.py"
 
     rule wrapped:
@@ -48,12 +49,8 @@ SNAKEFILE = """
     rule shadowed:
         output: "shadowed"
         shadow: "minimal"
-        script: "scripts/where.py"
-
-    rule repeated:
-        output: "repeated"
         benchmark: repeat("bench.tsv", 2)
-        script: "scripts/count.py"
+        script: "scripts/where.py"
 
     rule bash:
         output: "bash.out"
@@ -127,9 +124,9 @@ INTERPRETERS = {
     "rust-script": """for file; do case "$file" in *.rs) cat "$file" > rust.out ;; esac; done""",
 }
 """Stubs: programs that record the script which they are given, as this machine need not have the languages."""
-OUTPUTS = ("told_a_1.txt", "told.extra_a_1", "wrapped", "log/wrapped", "shadowed", "repeated", "bash.out", "r.out")
+OUTPUTS = ("told_a_1.txt", "told.extra_a_1", "wrapped", "log/wrapped", "shadowed", "bash.out", "r.out")
 OUTPUTS += ("julia.out", "rust.out")
-SOME = ("told_a_1.txt", "wrapped", "bash.out", "r.out")
+SOME = ("told_a_1.txt", "wrapped", "bash.out")
 
 
 class Project(Workdir):
@@ -144,8 +141,8 @@ class Project(Workdir):
             "    def area(self):\n        return self.a ** 2\n    def __repr__(self):\n        return 'Square'\n",
             "scripts/helper.py": "NAME = 'helper'\n",
             "scripts/told.py": TOLD,
-            "scripts/where.py": "import os\nopen(snakemake.output[0], 'w').write(str('shadow' in os.getcwd()))\n",
-            "scripts/count.py": "open(snakemake.output[0], 'w').write(str(snakemake.bench_iteration))\n",
+            "scripts/where.py": "import os\nopen(snakemake.output[0], 'w').write("
+            "'%s %s' % ('shadow' in os.getcwd(), snakemake.bench_iteration))\n",
             "scripts/all.sh": BASH,
             **{f"scripts/all.{kind}": f"{mark} the script\n" for kind, mark in (("R", "#"), ("jl", "#"), ("rs", "//"))},
             "wrapper/wrapper.py": WRAPPER,
@@ -204,14 +201,20 @@ def test_with_the_oldest_python_of_a_host_file(locally, pool, tmp_path):
     assert_same(work.results(), expected)
 
 
-def test_on_a_host_that_has_neither_snakemake_nor_the_controllers_python(locally, shared, tmp_path):
+@pytest.mark.parametrize("sees", [True, False], ids=["shared", "staged"])
+def test_on_a_host_that_has_neither_snakemake_nor_the_controllers_python(locally, shared, tmp_path, sees):
     if reason := Lab.unavailable():
         pytest.skip(reason)
     work, expected = locally
-    with Lab(1, [shared], tmp_path / "lab") as lab:
+    names = [*SOME, "r.out"] if sees else SOME  # The stub of Rscript lies in the shared directory.
+    with Lab(1, [shared] if sees else [], tmp_path / "lab") as lab:
         options = (*on(lab, "4/host1"), "--harbor-scratch", "/var/tmp/harbor-0")
-        work.run(*options, "--", *SOME, env=work.path(), timeout=120).expect(0)
-        assert_same(work.results(SOME), {name: expected[name] for name in SOME})
+        work.run(*options, "--", *names, env=work.path(), timeout=120).expect(0)
+    found = work.results(names)
+    if not sees:  # The job's directory stands for the working directory.
+        stage = rb"/var/tmp/harbor-0/stage/[^/ ]+/[^/ \"']+"
+        found = {name: re.sub(stage, os.fsencode(work.directory), data) for name, data in found.items()}
+    assert_same(found, {name: expected[name] for name in names})
 
 
 FAILING = """
@@ -258,5 +261,6 @@ def test_what_the_nodes_python_lacks_is_said_in_the_log_of_the_job(project, pool
 
     why = f"params.version is an object of the class packaging.version.Version, which this Python ({python} on"
     assert why in log("classy") and "No module named 'packaging'" in log("classy")
+    assert f"exit code 1: {why}" in work.harbor("explain", "classy").stdout
     assert "importing.py" in log("importing") and "No module named 'packaging'" in log("importing")
     assert f"This Python ({python}) has no Snakemake" in log("reaching") and "reaching.py" in log("reaching")

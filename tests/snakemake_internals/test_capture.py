@@ -29,9 +29,9 @@ def workflow(load, tmp_path):
     return load(RULE)
 
 
-def captured(workflow, python=None):
+def captured(workflow, python=None, for_node=lambda value: value):
     job = next(iter(workflow.dag.jobs))
-    return capture.capture(workflow, job, "/nodes/tmp", lambda value: value, python)
+    return capture.capture(workflow, job, "/nodes/tmp", for_node, python)
 
 
 def test_harbor_has_every_argument_of_a_compiled_rule(workflow):
@@ -94,11 +94,11 @@ def script(load, tmp_path, monkeypatch):
 
     def make(kind, more="", params="x=1", python="/node's/python3", **how):
         (tmp_path / "work").mkdir(exist_ok=True)
-        (tmp_path / "work" / f"a.{kind}").write_text("the script\n")
+        (tmp_path / "work" / f"a.{kind}").write_text(how.get("source", "the script\n"))
         monkeypatch.chdir(tmp_path / "work")
         workflow = load(SCRIPT.format(kind=kind, more=more, params=params))
         workflow.deployment_settings.deployment_method = how.get("deployment", set())
-        result = captured(workflow, python)
+        result = captured(workflow, python, how.get("for_node", lambda value: value))
         made.extend(result.temp_files)
         return result.scripts[0], Path(result.temp_files[0]).read_text()
 
@@ -122,6 +122,29 @@ def test_a_script_for_a_node_names_its_interpreter_and_nothing_of_this_python(sc
     assert command.startswith(f"set -euo pipefail;  {program}") and "the script" in text
     ours = {sys.executable, sys.prefix, sys.base_prefix, str(Path(inspect.getfile(pytest)).parents[1])}
     assert not [path for path in ours if path in command + text]
+
+
+@pytest.mark.parametrize("kind", ["py", "R", "Rmd", "jl", "sh", "rs", "xsh", "hy"])
+def test_a_script_knows_its_directory_on_a_node_that_has_another_working_directory(script, tmp_path, kind):
+    def on_node(value):
+        return value.replace(str(tmp_path), "/on/node") if isinstance(value, str) else value
+
+    (tmp_path / "work").mkdir()
+    command, text = script(kind, for_node=on_node, source="---\ntitle: x\n---\nthe script\n")
+    assert "/on/node/work" in text and str(tmp_path) not in text + command
+
+
+def test_in_a_container_a_script_gets_no_directory_of_this_machine(script, tmp_path, monkeypatch):
+    """Snakemake mounts its own directories there, and a node need not have them."""
+    from snakemake.jobs import Job
+    from snakemake.settings.types import DeploymentMethod
+
+    monkeypatch.setattr(Job, "container_img_path", property(lambda self: "i.sif"))
+    command, text = script("py", 'container: "i.sif"', deployment={DeploymentMethod.APPTAINER})
+    assert "python " in command and "harbor_stand_in" in text
+    assert f"sys.path.extend(['{tmp_path}/work'" in text
+    binds = [word for word in command.split() if ":" in word]
+    assert not [word for word in binds if sys.prefix in word or "snakemake_searchpaths" in word + text]
 
 
 def test_software_that_has_its_own_python_is_looked_at_with_the_real_environment(script, tmp_path, monkeypatch):

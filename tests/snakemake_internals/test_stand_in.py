@@ -115,10 +115,13 @@ def test_modules_of_snakemake_that_are_there_and_that_are_not(run):
         "from snakemake.logging import logger\n"
         "from snakemake.iocontainers import Snakemake\n"
         "from snakemake.utils import format, makedirs\n"
-        "from snakemake.shell import shell\n"
+        "from snakemake import shell\n"
+        "import snakemake.shell as module_or_function\n"
+        "from snakemake.shell import shell as same\n"
         "snakemake_module = snakemake\n"
         "snakemake = 5\n"
         "from snakemake.script import snakemake as imported\n"
+        "assert shell is same is module_or_function is snakemake_module.shell\n"
         "print(imported, snakemake_module.__version__, logger.name, shell('echo {imported}', read=True).strip())\n"
         "try:\n    from snakemake.dag import DAG\nexcept ImportError as error:\n    print(error)\n"
     )
@@ -178,5 +181,5 @@ def test_directories_of_the_workflow_stay_on_the_search_path_and_those_of_this_p
 def test_the_stand_in_is_on_one_line_without_the_end_of_a_bracket_string_of_hy():
     line = node_python._stand_in()
     assert "\n" not in line and "]]" not in line
-    (code,) = re.findall(r"b64decode\('([^']+)'\)", line)
+    (code,) = re.findall(r"a2b_base64\('([^']+)'\)", line)
     assert "class Namedlist" in base64.b64decode(code).decode()

@@ -3,10 +3,8 @@
 They behave as Snakemake's own, as far as a script can see.
 """
 
-import hashlib
 import os
 import sys
-import urllib.parse
 
 OVERRIDABLE = ("index", "sort")
 
@@ -196,6 +194,8 @@ class ReportHref:
     """The address of a file in Snakemake's report."""
 
     def __init__(self, path, parent=None, url_args=None, anchor=None):
+        import hashlib
+
         self._parent = parent
         self._id = hashlib.sha256(str(path).encode()).hexdigest() if parent is None else parent._id
         self._path = path if isinstance(path, str) else path.as_posix()
@@ -212,6 +212,8 @@ class ReportHref:
         return self.__class__(self._path, self._parent, self._url_args, anchor)
 
     def __str__(self):
+        import urllib.parse
+
         path = os.path.basename(self._path) if self._parent is None else self._path
         args = ["%s=%s" % (key, urllib.parse.quote(str(value))) for key, value in self._url_args.items()]
         anchor = "#" + urllib.parse.quote(self._anchor) if self._anchor else ""

@@ -4,6 +4,7 @@ If this Python has Snakemake, nothing is installed, and the script uses that.
 """
 
 import importlib
+import importlib.machinery
 import importlib.util
 import logging
 import os
@@ -25,11 +26,27 @@ class ScriptModule(types.ModuleType):
             raise AttributeError("snakemake")
 
 
-class MissingModules:
-    """An import hook that says why another module of Snakemake cannot be imported."""
+class Package(types.ModuleType):
+    """The package `snakemake`, in which `shell` is the function and not the module."""
 
-    @staticmethod
-    def find_spec(name, path=None, target=None):
+    @property
+    def shell(self):
+        return importlib.import_module("snakemake.shell").shell
+
+    @shell.setter
+    def shell(self, module):
+        pass  # An import sets the name to the module.
+
+
+class Modules:
+    """An import hook for the modules of the stand-in. It says why another module of Snakemake cannot be imported."""
+
+    def __init__(self, sources):
+        self.sources = sources
+
+    def find_spec(self, name, path=None, target=None):
+        if name in self.sources:
+            return importlib.machinery.ModuleSpec(name, self)
         if name.startswith("snakemake."):
             raise ModuleNotFoundError(
                 "No module named '%s'. This Python (%s) has no Snakemake, and harbor's stand-in has only what most "
@@ -37,6 +54,14 @@ class MissingModules:
                 % (name, sys.executable),
                 name=name,
             )
+        return None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        name = module.__name__
+        exec(compile(self.sources[name], "<harbor: %s>" % name, "exec"), module.__dict__)
 
 
 def has_snakemake():
@@ -52,18 +77,16 @@ def has_snakemake():
 
 
 def install(version, sources):
-    """`sources` are pairs of a module's name and its text."""
+    """`sources` are the texts of modules by name. A module is made when it is imported, because that takes time."""
     if has_snakemake():
         return
-    package = add_module("snakemake", types.ModuleType("snakemake"))
+    package = add_module("snakemake", Package("snakemake"))
     package.__path__ = []
     package.__version__ = version
     add_module("snakemake.exceptions").WorkflowError = type("WorkflowError", (Exception,), {})
     add_module("snakemake.logging").logger = logging.getLogger("snakemake.logging")
     add_module("snakemake.script", ScriptModule("snakemake.script"))
-    sys.meta_path.insert(0, MissingModules)
-    for name, source in sources:
-        exec(compile(source, "<harbor: %s>" % name, "exec"), add_module(name).__dict__)
+    sys.meta_path.insert(0, Modules(sources))
 
 
 def add_module(name, module=None):

@@ -1,0 +1,72 @@
+"""Runs the jobs of one group on a node: level after level, and the jobs of a level side by side.
+
+The controller sends this program as the script of an attempt, with the jobs in its last line. It is no part of the
+agent. If a job fails, no further one starts, and the exit code is that of the job.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+LONG = 100000  # bytes: the kernel takes at most 128 KiB in one argument
+
+
+def main(text):
+    """Run the jobs of `text`, which is JSON: the cores of the group, and its levels."""
+    group = json.loads(text)
+    for level in group["levels"]:
+        failed = run_level(level, group["cores"])
+        if failed is not None:
+            name, code = failed
+            say("job %s failed with exit code %d, so the group ends" % (name, code))
+            sys.exit(code if 0 < code < 256 else 128 - code if code < 0 else 1)
+
+
+def run_level(level, cores):
+    """Run the jobs of a level within the cores. Returns (name, exit code) of the first one that failed, or None."""
+    waiting, running, failed = list(level), [], None
+    while running or (waiting and failed is None):
+        while waiting and failed is None and (not running or used(running) + waiting[0]["threads"] <= cores):
+            job = waiting.pop(0)
+            try:
+                running.append((job, start(job)))
+            except OSError as error:
+                say("job %s could not be started: %s" % (job["name"], error))
+                failed = (job["name"], 126)
+        pid, status = os.wait() if running else (0, 0)
+        for pair in [pair for pair in running if pair[1].pid == pid]:
+            running.remove(pair)
+            code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
+            pair[1].returncode = code
+            if code and failed is None:
+                failed = (pair[0]["name"], code)
+    return failed
+
+
+def used(running):
+    return sum(job["threads"] for job, _ in running)
+
+
+def start(job):
+    """Start the shell of a job, with its own environment and directory."""
+    env = dict(os.environ)
+    for name, value in job["env"].items():
+        if value is None:
+            env.pop(name, None)
+        else:
+            env[name] = value
+    script = job["script"]
+    argv = [job["shell"], "-c", script]
+    if len(script.encode("utf-8", "surrogateescape")) > LONG:
+        with tempfile.NamedTemporaryFile("wb", prefix="harbor-", suffix=".sh", delete=False) as f:
+            f.write(script.encode("utf-8", "surrogateescape") + b"\n")
+        argv[1:] = [f.name]
+    return subprocess.Popen(argv, env=env, cwd=job["cwd"] or None)
+
+
+def say(text):
+    sys.stdout.write("harbor: %s (%s)\n" % (text, time.strftime("%H:%M:%S")))
+    sys.stdout.flush()

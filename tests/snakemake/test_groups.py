@@ -1,0 +1,150 @@
+"""Groups of jobs run on one node without a Snakemake there."""
+
+import pytest
+
+from tests.snakemake.harness import jobs_of, on
+from tests.sshd import wait_until
+
+ALWAYS = ("--harbor-staging", "always")
+CHAIN = """
+    rule all:
+        input: expand("out/{i}", i=range(3))
+
+    rule first:
+        output: temp("first/{i}")
+        log: "logs/{i}"
+        group: "case"
+        shell: "echo {wildcards.i} > {output}; echo said > {log}"
+
+    rule second:
+        input: "first/{i}"
+        output: "second/{i}"
+        params: word=lambda wildcards: f"case {wildcards.i}"
+        group: "case"
+        threads: 2
+        shell: "test {threads} = 2; (cat {input}; echo '{params.word}') > {output}"
+
+    rule third:
+        input: "second/{i}"
+        output: "out/{i}"
+        group: "case"
+        script: "third.py"
+"""
+THIRD = "open(snakemake.output[0], 'w').write(open(snakemake.input[0]).read() + 'third\\n')\n"
+
+
+@pytest.mark.parametrize("staging", [(), ALWAYS])
+def test_a_chain_per_case(pool, project, staging):
+    work = project(CHAIN)
+    (work.directory / "third.py").write_text(THIRD)
+    run = work.run(*on(pool, "4/node1", "4/node2"), *staging).expect()
+    for number in range(3):
+        assert (work.directory / f"out/{number}").read_text() == f"{number}\ncase {number}\nthird\n"
+        assert (work.directory / f"second/{number}").exists() and not (work.directory / f"first/{number}").exists()
+        assert (work.directory / f"logs/{number}").read_text() == "said\n"
+    logs = [path.read_text() for path in (work.directory / ".snakemake" / "harbor_logs").rglob("*.log")]
+    assert len(logs) == 3 and not any("Building DAG" in text for text in logs), "a Snakemake ran on the node"
+    assert "Nothing to be done" in work.run(*on(pool, "4/node1"), *staging).expect().text
+    assert run.text.count("Finished jobid") == 3 or run.text.count("steps (") >= 3
+
+
+def test_jobs_of_a_level_run_side_by_side_and_within_the_cores_of_the_group(pool, project):
+    """The two jobs of the first level wait for each other. The third level has more jobs than cores."""
+    work = project(
+        """
+        rule all:
+            input: "end"
+
+        rule pair:
+            output: "pair/{i}"
+            group: "all"
+            shell:
+                "touch here.{wildcards.i}; until [ -e here.0 -a -e here.1 ]; do sleep 0.05; done; touch {output}"
+
+        rule end:
+            input: "pair/0", "pair/1"
+            output: "end"
+            group: "all"
+            shell: "touch {output}"
+        """
+    )
+    work.run(*on(pool, "4/node1")).expect()
+    assert (work.directory / "end").exists()
+
+
+@pytest.mark.parametrize("staging", [(), ALWAYS])
+def test_the_first_failure_ends_the_group_and_is_named(pool, project, staging):
+    work = project(
+        """
+        rule one:
+            output: "one/{i}"
+            group: "g"
+            shell: "touch {output}"
+
+        rule two:
+            input: "one/{i}"
+            output: "two/{i}"
+            group: "g"
+            shell: "echo this is wrong; exit 7"
+
+        rule three:
+            input: "two/{i}"
+            output: "three/{i}"
+            group: "g"
+            shell: "echo never; touch {output}"
+        """
+    )
+    run = work.run("three/x", *on(pool, "2/node1"), *staging).expect(1)
+    assert "job two:i=x failed with exit code 7, so the group ends" in run.text and "exit code 7" in run.text
+    assert "this is wrong" in run.text
+    log = next((work.directory / ".snakemake" / "harbor_logs").rglob("*.log")).read_text()
+    assert "never" not in log
+    assert not (work.directory / "three").exists() or not list((work.directory / "three").iterdir())
+
+
+def test_a_command_that_depends_on_an_earlier_job_of_the_group(pool, project):
+    """Its params cannot be known before. A Snakemake on the node runs such a group, as before."""
+    work = project(
+        """
+        rule one:
+            output: "one"
+            group: "g"
+            shell: "echo 42 > {output}"
+
+        rule two:
+            input: "one"
+            output: "two"
+            params: number=lambda wildcards, input: open(input[0]).read().strip()
+            group: "g"
+            shell: "echo {params.number} > {output}"
+        """
+    )
+    work.run("two", *on(pool, "2/node1")).expect()
+    assert (work.directory / "two").read_text() == "42\n"
+
+
+def test_a_group_survives_its_controller(pool, project):
+    work = project(
+        """
+        rule one:
+            output: "one"
+            group: "g"
+            shell: "echo one >> told; until [ -e go ]; do sleep 0.05; done; echo 1 > {output}"
+
+        rule two:
+            input: "one"
+            output: "two"
+            group: "g"
+            shell: "echo two >> told; cp {input} {output}"
+        """
+    )
+    told = work.directory / "told"
+    run = work.start("two", *on(pool, "2/node1"), env={"HARBOR_TEST": "group-crash"})
+    wait_until(told.exists, 30)
+    run.kill()
+    again = work.start("two", *on(pool, "2/node1"), "--rerun-incomplete", "--nolock")
+    again.until("adopted job")
+    (work.directory / "go").touch()
+    assert again.wait() == 0, again.text
+    assert told.read_text() == "one\ntwo\n" and (work.directory / "two").read_text() == "1\n"
+    wait_until(lambda: not jobs_of("group-crash"), 30)
