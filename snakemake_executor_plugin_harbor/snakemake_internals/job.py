@@ -79,6 +79,16 @@ def members(job: Any) -> list[Any]:
     return list(job.jobs) if job.is_group() else [job]
 
 
+def touched_outputs(job: Any) -> list[str]:
+    """The outputs of the job of one rule that Snakemake makes when the command has ended."""
+    return [str(file) for file in job.output if file in job.touch_output]
+
+
+def made_outputs(job: Any) -> list[str]:
+    """The outputs of the job of one rule that its command makes."""
+    return [str(file) for file in job.output if file not in job.touch_output]
+
+
 def kept_outputs(job: Any) -> list[str]:
     """The outputs that are to stay: those of the job, or of a group without the temporary ones that only it reads."""
     if not job.is_group():
