@@ -2,17 +2,19 @@
 
     python -m tests.conformance CHECKOUT [--only WORD] [--mode MODE] [--jobs 2] [--results FILE] [--table FILE]
 
-CHECKOUT is a directory with Snakemake's `tests/`. Each test of `tests/tests.py` runs a workflow and compares its
-results with those that are expected. The modes are: `local` (the local executor), `localhost` (harbor without SSH),
-`shared` (two SSH servers of this machine) and `staged` (the same, but files are sent and fetched). A test counts if it
-passes with the local executor. `--table` writes what differs, and why, in Markdown. reasons.yaml has the reasons.
+CHECKOUT is a directory with Snakemake's `tests/`, in the version that is installed. Each test of `tests/tests.py` runs
+a workflow and compares its results with those that are expected. The modes are: `local` (the local executor),
+`localhost` (harbor without SSH), `shared` (two SSH servers of this machine) and `staged` (the same, but files are sent
+and fetched). A test counts if it passes with the local executor: without conda or a network, the others do not.
+`--table` writes what differs, and why, in Markdown. reasons.yaml has the reasons.
 
 The exit code is 0 if every test that counts passes in each mode or has a reason.
 """
 
 import argparse
 import ast
-import importlib.util
+import importlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -31,9 +33,24 @@ from tests.sshd import hosts
 
 MODES = ("local", "localhost", "shared", "staged")
 LIMIT_S = 150.0
+NODE = "{slots: 32, gpus: 1, mem_mb: 65536}"
+"""The tests have rules with up to 20 threads, one GPU or 40 GB, which the local executor does not check."""
+UNKNOWN = "**No reason is known.**"
+HEADER = """\
+# Conformance
+
+`make conformance SNAKEMAKE=checkout` writes this page. It runs the tests of Snakemake's `tests/tests.py` with harbor in
+the place of the local executor, and compares files and exit codes with those that the tests expect. {local} tests pass
+with the local executor of Snakemake {version} here. In mode `localhost`, harbor runs the jobs without SSH. In mode
+`shared`, two SSH servers have the working directory. In mode `staged`, files are sent to these servers and fetched.
+"""
 REASONS = Path(__file__).with_name("reasons.yaml")
 PASSED, SKIPPED = 0, 77
+PRELOADED = ("pytest", "snakemake.api", "snakemake.report.html_reporter", "snakemake_executor_plugin_harbor.executor")
+"""Each test is a fork of this process. What all of them import is imported once."""
 Results = dict[str, dict[str, str]]
+Reasons = dict[tuple[str, str], str]
+"""Test and mode -> why the test differs."""
 
 
 def test_names(checkout: Path) -> list[str]:
@@ -86,12 +103,12 @@ def put_harbor_in_place(settings: dict[str, Any]) -> None:
         if command:
             if not any(word in command.split() for word in ("--executor", "-e", "-n", "--dry-run", "--dryrun")):
                 options = " ".join(f"--harbor-{key.replace('_', '-')} {value}" for key, value in settings.items())
-                options = options.replace("[", "").replace("]", "").replace("'", "").replace(", ", " ")
                 line, dashes, targets = command.partition(" -- ")
                 how["shellcmd"] = f"{line} --executor harbor --jobs 100 {options}{dashes}{targets}"
         elif how.get("executor", "local") == "local" and not how.get("cluster"):
-            values = {key: Path(value) if key == "ssh_config" else value for key, value in settings.items()}
-            how.update(executor="harbor", executor_settings=ExecutorSettings(**values), nodes=how.get("nodes") or 100)
+            paths = {key: Path(settings[key]) for key in ("ssh_config", "hostfile") if key in settings}
+            values = ExecutorSettings(**{**settings, **paths})
+            how.update(executor="harbor", executor_settings=values, nodes=how.get("nodes") or 100)
         return original(path, *args, **how)
 
     common.run = run
@@ -134,30 +151,50 @@ def run_all(
 @contextmanager
 def settings_of(mode: str, base: Path) -> Iterator[dict[str, Any] | None]:
     """Return harbor's settings in a mode, while its servers run. None: the local executor."""
-    common = {"max_load": 50.0, "nice": 0, "scratch": str(base / "scratch")}
     if mode == "local":
         yield None
-    elif mode == "localhost":
-        yield {"hosts": ["8/localhost"], **common}
+        return
+    names = ["localhost"] if mode == "localhost" else ["node1", "node2"]
+    hostfile = base / f"{mode}.yaml"
+    hostfile.write_text("".join(f"{name}: {NODE}\n" for name in names))
+    common = {"hostfile": str(hostfile), "max_load": 50.0, "nice": 0, "scratch": str(base / "scratch")}
+    if mode == "localhost":
+        yield common
     else:
         with hosts(2, base / f"sshd-{mode}") as pool:
             staging = {"staging": "always"} if mode == "staged" else {}
-            yield {"hosts": ["8/node1", "8/node2"], "ssh_config": str(pool.ssh_config), **staging, **common}
+            yield {**common, "ssh_config": str(pool.ssh_config), **staging}
 
 
-def table(results: Results, reasons: dict[str, Any]) -> str:
-    """Return the table of what differs, in Markdown."""
+def known_reasons() -> Reasons:
+    """Return why a test may differ in a mode."""
+    groups = yaml.safe_load(REASONS.read_text()) or []
+    return {(test, mode): group["why"] for group in groups for test in group["tests"] for mode in group["modes"]}
+
+
+def differing(results: Results) -> Iterator[tuple[str, str]]:
+    """Yield each test and mode that differs from the local executor."""
+    for name, found in sorted(results.items()):
+        if found.get("local") == "passed":
+            yield from ((name, mode) for mode in MODES[1:] if found.get(mode) in ("failed", "hung"))
+
+
+def table(results: Results, reasons: Reasons) -> str:
+    """Return the page with what differs, in Markdown."""
     counted = [name for name, found in results.items() if found.get("local") == "passed"]
-    lines = ["| mode | pass | differ |", "|---|---|---|"]
+    lines = [HEADER.format(version=importlib.metadata.version("snakemake"), local=len(counted))]
+    lines += ["| mode | tests that were run | pass | differ |", "|---|---|---|---|"]
     for mode in MODES[1:]:
         ran = [name for name in counted if mode in results[name]]
         good = sum(results[name][mode] in ("passed", "skipped") for name in ran)
-        lines.append(f"| {mode} | {good} of {len(ran)} | {len(ran) - good} |")
-    lines += ["", "| test | differs in | why |", "|---|---|---|"]
-    for name in sorted(counted):
-        modes = [mode for mode in MODES[1:] if results[name].get(mode) in ("failed", "hung")]
-        if modes:
-            lines.append(f"| `{name}` | {', '.join(modes)} | {reasons.get(name, '**no reason is known**')} |")
+        lines.append(f"| {mode} | {len(ran)} | {good} | {len(ran) - good} |")
+    lines += ["", "| what differs, and why | in | tests |", "|---|---|---|"]
+    whys: dict[str, dict[str, list[str]]] = {}
+    for name, mode in differing(results):
+        whys.setdefault(reasons.get((name, mode), UNKNOWN), {}).setdefault(name, []).append(mode)
+    for why, tests in whys.items():
+        modes = [mode for mode in MODES if any(mode in found for found in tests.values())]
+        lines.append(f"| {why} | {', '.join(modes)} | {', '.join(f'`{name}`' for name in tests)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -174,6 +211,8 @@ def main() -> int:
     names = [name for name in test_names(checkout) if given.only in name]
     results: Results = json.loads(given.results.read_text()) if given.results and given.results.exists() else {}
     base = Path(tempfile.mkdtemp(prefix="harbor-conformance-"))
+    for module in PRELOADED:
+        importlib.import_module(module)
     for mode in ("local", *(given.mode or MODES[1:])):
         wanted = [n for n in names if mode == "local" or results.get(n, {}).get("local") == "passed"]
         wanted = [name for name in wanted if mode not in results.get(name, {})]
@@ -184,18 +223,12 @@ def main() -> int:
                     print(f"{mode}: {name}: {outcome} after {seconds:.0f} s; {base / 'logs' / mode / name}", flush=True)
                 if given.results:
                     given.results.write_text(json.dumps(results, indent=1))
-    reasons = yaml.safe_load(REASONS.read_text()) or {}
+    reasons = known_reasons()
     text = table({name: results[name] for name in results if given.only in name}, reasons)
     print(text)
     if given.table:
         given.table.write_text(text)
-    bad = [
-        name
-        for name, found in results.items()
-        if found.get("local") == "passed"
-        and name not in reasons
-        and any(found.get(mode) in ("failed", "hung") for mode in MODES[1:])
-    ]
+    bad = [one for one in differing(results) if one not in reasons]
     return 1 if bad else 0
 
 

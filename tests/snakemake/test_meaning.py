@@ -127,6 +127,17 @@ def test_a_job_that_no_node_can_hold_is_an_error_before_any_job(project, pool):
     assert not (work.directory / "small").exists() and "Traceback" not in run.text
 
 
+def test_why_a_group_failed_is_said(project, pool):
+    work = project("""
+        rule all:
+            output: "out"
+            group: "pair"
+            shell: "exit 3"
+    """)
+    run = work.run(*on(pool, "2/node1")).expect(1)
+    assert "harbor: attempt 1 on node1: exit code" in run.text
+
+
 def test_pins_constraints_and_gpus_go_where_they_must(project, pool, tmp_path):
     hosts = tmp_path / "hosts.yaml"
     hosts.write_text("node1: {slots: 2}\nnode2: {slots: 2, tags: [big], gpus: 2}\n")
