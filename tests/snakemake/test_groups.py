@@ -1,5 +1,7 @@
 """Groups of jobs run on one node without a Snakemake there."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.snakemake.harness import jobs_of, on
@@ -235,3 +237,39 @@ def test_variables_of_a_group_are_in_no_command_line(pool, project):
     work.run("two", *on(pool, "2/node1"), env={"TOKEN": "se" + "cret-97531"}).expect()
     assert (work.directory / "two").read_text() == "secret-97531\n"
     assert "secret-97531" not in (work.directory / "one").read_text()
+
+
+@pytest.mark.parametrize("staging", [(), ALWAYS])
+def test_a_retry_runs_the_whole_group_again_and_long_commands_leave_no_file(pool, project, staging):
+    """The command of the first job is longer than one argument can be. The second job fails once. A job outside the
+    group reads a temporary file of it.
+    """
+    work = project(
+        """
+        rule one:
+            output: temp("one it's")
+            group: "g"
+            params: text="x" * 150000
+            shell: "echo one >> told; echo $0 > place; : {params.text}; touch {output:q}"
+
+        rule two:
+            input: "one it's"
+            output: protected("two")
+            group: "g"
+            resources: tried=lambda wildcards, attempt: attempt
+            shell: "echo two.{resources.tried} >> told; test {resources.tried} = 2 && touch {output}"
+
+        rule three:
+            input: "one it's", "two"
+            output: "three"
+            shell: "ls {input:q} > {output}"
+        """
+    )
+    work.run("three", "--retries", "1", *on(pool, "2/node1"), *staging).expect()
+    if not staging:
+        assert (work.directory / "told").read_text().split() == ["one", "two.1", "one", "two.2"]
+    assert (work.directory / "three").exists() and not (work.directory / "one it's").exists()
+    assert not (work.directory / "two").stat().st_mode & 0o222
+    if not staging:
+        script = Path((work.directory / "place").read_text().strip())
+        assert script.suffix == ".sh" and not script.exists()
