@@ -20,13 +20,15 @@ def main(text):
     for level in group["levels"]:
         failed = run_level(level, group["cores"])
         if failed is not None:
-            name, code = failed
-            say("job %s failed with exit code %d, so the group ends" % (name, code))
+            job, code, why = failed
+            say("job %s %s, so the group ends" % (job["name"], why))
+            if job.get("log"):
+                say("its log: %s" % job["log"])
             sys.exit(code if 0 < code < 256 else 128 - code if code < 0 else 1)
 
 
 def run_level(level, cores):
-    """Run the jobs of a level within the cores. Returns (name, exit code) of the first one that failed, or None."""
+    """Run the jobs of a level within the cores. Returns (job, exit code, why) of the first one that failed, or None."""
     waiting, running, failed = list(level), [], None
     while running or (waiting and failed is None):
         while waiting and failed is None and (not running or used(running) + waiting[0]["threads"] <= cores):
@@ -35,15 +37,35 @@ def run_level(level, cores):
                 running.append((job, start(job)))
             except OSError as error:
                 say("job %s could not be started: %s" % (job["name"], error))
-                failed = (job["name"], 126)
+                failed = (job, 126, "could not be started")
         pid, status = os.wait() if running else (0, 0)
         for pair in [pair for pair in running if pair[1].pid == pid]:
             running.remove(pair)
             code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
             pair[1].returncode = code
+            remove_script(pair[1])
+            code, why = (code, "failed with exit code %d" % code) if code else complete(pair[0])
             if code and failed is None:
-                failed = (pair[0]["name"], code)
+                failed = (pair[0], code, why)
     return failed
+
+
+def complete(job):
+    """Make the files that Snakemake would touch after the job, and look for those that the job makes itself.
+
+    Returns (exit code, why).
+    """
+    place = job["cwd"] or "."
+    try:
+        for name in job["touch"]:
+            path = os.path.join(place, name)
+            if not os.path.isdir(path):
+                open(path, "a").close()
+            os.utime(path, None)
+    except OSError as error:
+        return 1, "cannot touch its output (%s)" % error
+    missing = [name for name in job["makes"] if not os.path.lexists(os.path.join(place, name))]
+    return (1, "has not made %s" % ", ".join(missing[:3])) if missing else (0, "")
 
 
 def used(running):
@@ -65,6 +87,15 @@ def start(job):
             f.write(script.encode("utf-8", "surrogateescape") + b"\n")
         argv[1:] = [f.name]
     return subprocess.Popen(argv, env=env, cwd=job["cwd"] or None)
+
+
+def remove_script(process):
+    """Remove the file that was written for a long script."""
+    if process.args[1] != "-c":
+        try:
+            os.unlink(process.args[1])
+        except OSError:
+            pass
 
 
 def say(text):

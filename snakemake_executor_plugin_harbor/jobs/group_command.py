@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from ..snakemake_internals import job as internals
-from ..snakemake_internals import rule_resources
+from ..snakemake_internals import rule_resources, threads
 from .command import Command, direct_command
 
 PROGRAM = f"{__package__.rpartition('.')[0]}.agent"
@@ -51,6 +51,9 @@ def group_command(
                         "env": dict(environment(command.env)),
                         "cwd": base or command.cwd,
                         "threads": max(1, int(job.threads)),
+                        "touch": internals.touched_outputs(job),
+                        "makes": internals.made_outputs(job),
+                        "log": " ".join(map(str, job.log)),
                     }
                 )
         levels.append(jobs)
@@ -60,6 +63,7 @@ def group_command(
 
 
 def _command(workflow: Any, job: Any, tmpdir: str, for_node: Callable[[Any], Any], python: str | None) -> Command:
+    threads.forget_computed_values(job)  # They may come from files of an earlier run, which are deleted by now.
     unknown = rule_resources.undetermined(job)
     if unknown:
         raise NotYetKnown(f"{internals.describe(job)}: {', '.join(unknown)}")

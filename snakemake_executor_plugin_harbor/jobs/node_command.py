@@ -5,7 +5,7 @@ from typing import Any
 
 from ..core.model import NodeFacts
 from ..errors import HarborError
-from . import environment, snakemake_command
+from . import snakemake_command
 from .command import Command, direct_command
 from .group_command import NotYetKnown, group_command
 from .node_paths import NodePaths
@@ -27,7 +27,8 @@ def command_for_node(
         return direct_command(workflow, job, facts.tmpdir, for_node, python), False
 
     def environment_of(captured: Mapping[str, str | None]) -> Mapping[str, str | None]:
-        found: Mapping[str, str | None] = for_node(environment.of_attempt(workflow, captured, {}, {}))
+        # The rest of the environment is that of the attempt. In the script it would be seen in `ps`, with its secrets.
+        found: Mapping[str, str | None] = for_node(dict(captured))
         return found
 
     base = paths.base if paths else None

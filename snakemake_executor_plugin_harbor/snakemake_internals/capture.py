@@ -181,6 +181,10 @@ def _obstacle_in_group(job: Any) -> str | None:
     """Return why a job that can be captured cannot be one of a group that is dispatched directly."""
     if job.benchmark:
         return "benchmarks of single jobs of a group are measured by Snakemake"
+    from snakemake.io import is_flagged
+
+    if any(is_flagged(file, "update") for file in job.output):
+        return "an output with update() within a group is saved by Snakemake"
     if job.is_shadow:
         return "a shadow directory within a group is made by Snakemake"
     if job.rule.cache and job.rule.cache.output:

@@ -127,6 +127,7 @@ NAMES: tuple[Name, ...] = (
     *_all(DAG, "count the jobs of the run", "finished_jobs"),
     _method(DAG, "rank jobs by their depth in the DAG", "job_dependencies", "job"),
     *_all(DAG, "give jobs back that were not started", "_ready_jobs", kind=Kind.INSTANCE),
+    *_all(DAG, "fetch the outputs of groups", "depending", "targetfiles", kind=Kind.INSTANCE),
     _method(DAG, "keep directories in which jobs still write", "cleanup_workdir"),
     *_all(WORKFLOW, "end while a preparation hangs", "_async_lock", "_async_runners", kind=Kind.INSTANCE),
     # persistence.py

@@ -79,19 +79,35 @@ def members(job: Any) -> list[Any]:
     return list(job.jobs) if job.is_group() else [job]
 
 
+def touched_outputs(job: Any) -> list[str]:
+    """The outputs of the job of one rule that Snakemake makes when the command has ended."""
+    return [str(file) for file in job.output if file in job.touch_output]
+
+
+def made_outputs(job: Any) -> list[str]:
+    """The outputs of the job of one rule that its command makes."""
+    return [str(file) for file in job.output if file not in job.touch_output]
+
+
 def kept_outputs(job: Any) -> list[str]:
     """The outputs that are to stay: those of the job, or of a group without the temporary ones that only it reads."""
-    if not job.is_group():
-        return [str(file) for file in job.output]
-    crossing = {str(file) for file in job.output}
     from snakemake.io import is_flagged
 
+    if not job.is_group():
+        return [str(file) for file in job.output]
     return [
         str(file)
         for member in job.jobs
         for file in member.output
-        if str(file) in crossing or not is_flagged(file, "temp")
+        if not is_flagged(file, "temp") or _is_read_outside(job, member, file)
     ]
+
+
+def _is_read_outside(group: Any, member: Any, file: Any) -> bool:
+    """Return True if a file that a member makes is a target of the run, or an input of a job outside the group."""
+    # A copy, because a checkpoint changes the DAG in Snakemake's thread.
+    readers = list(group.dag.depending.get(member, {}).items())
+    return file in group.dag.targetfiles or any(file in files and job not in group.jobs for job, files in readers)
 
 
 def undo_preparation(workflow: Any, job: Any) -> None:

@@ -1,5 +1,7 @@
 """Groups of jobs run on one node without a Snakemake there."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.snakemake.harness import jobs_of, on
@@ -148,3 +150,126 @@ def test_a_group_survives_its_controller(pool, project):
     assert again.wait() == 0, again.text
     assert told.read_text() == "one\ntwo\n" and (work.directory / "two").read_text() == "1\n"
     wait_until(lambda: not jobs_of("group-crash"), 30)
+
+
+@pytest.mark.parametrize("staging", [(), ALWAYS])
+def test_a_file_that_snakemake_touches_exists_for_the_next_job(pool, project, staging):
+    work = project(
+        """
+        rule one:
+            output: touch("one")
+            group: "g"
+            shell: "true"
+
+        rule two:
+            input: "one"
+            output: "two"
+            group: "g"
+            shell: "test -f {input} && touch {output}"
+        """
+    )
+    work.run("two", *on(pool, "2/node1"), *staging).expect()
+    assert (work.directory / "one").exists()
+
+
+def test_a_job_that_does_not_make_its_output_is_named_with_its_log(pool, project):
+    work = project(
+        """
+        rule one:
+            output: "one"
+            log: "logs/one"
+            group: "g"
+            shell: "echo why > {log}"
+
+        rule two:
+            input: "one"
+            output: "two"
+            group: "g"
+            shell: "touch never; touch {output}"
+        """
+    )
+    run = work.run("two", *on(pool, "2/node1")).expect(1)
+    assert "job one has not made one, so the group ends" in run.text
+    assert "its log: logs/one" in run.text
+    assert not (work.directory / "never").exists()
+
+
+def test_params_of_an_earlier_run_are_not_used_again(pool, project):
+    """Snakemake evaluates params when it prints a job. The file is then still that of the run before."""
+    work = project(
+        """
+        rule one:
+            output: "one"
+            group: "g"
+            shell: "cp source {output}"
+
+        rule two:
+            input: "one"
+            output: "two"
+            params: number=lambda wildcards, input: open(input[0]).read().strip()
+            group: "g"
+            shell: "echo {params.number} > {output}"
+        """
+    )
+    for number in ("1", "2"):
+        (work.directory / "source").write_text(number)
+        work.run("two", "--forceall", *on(pool, "2/node1")).expect()
+        assert (work.directory / "two").read_text() == f"{number}\n"
+
+
+def test_variables_of_a_group_are_in_no_command_line(pool, project):
+    work = project(
+        """
+        envvars: "TOKEN"
+
+        rule one:
+            output: "one"
+            group: "g"
+            shell: "cat /proc/*/cmdline 2> /dev/null | tr '\\\\0' ' ' > {output}; test -n $TOKEN"
+
+        rule two:
+            input: "one"
+            output: "two"
+            group: "g"
+            shell: "echo $TOKEN > {output}"
+        """
+    )
+    work.run("two", *on(pool, "2/node1"), env={"TOKEN": "se" + "cret-97531"}).expect()
+    assert (work.directory / "two").read_text() == "secret-97531\n"
+    assert "secret-97531" not in (work.directory / "one").read_text()
+
+
+@pytest.mark.parametrize("staging", [(), ALWAYS])
+def test_a_retry_runs_the_whole_group_again_and_long_commands_leave_no_file(pool, project, staging):
+    """The command of the first job is longer than one argument can be. The second job fails once. A job outside the
+    group reads a temporary file of it.
+    """
+    work = project(
+        """
+        rule one:
+            output: temp("one it's")
+            group: "g"
+            params: text="x" * 150000
+            shell: "echo one >> told; echo $0 > place; : {params.text}; touch {output:q}"
+
+        rule two:
+            input: "one it's"
+            output: protected("two")
+            group: "g"
+            resources: tried=lambda wildcards, attempt: attempt
+            shell: "echo two.{resources.tried} >> told; test {resources.tried} = 2 && touch {output}"
+
+        rule three:
+            input: "one it's", "two"
+            output: "three"
+            shell: "ls {input:q} > {output}"
+        """
+    )
+    work.run("three", "--retries", "1", *on(pool, "2/node1"), *staging).expect()
+    if not staging:
+        assert (work.directory / "told").read_text().split() == ["one", "two.1", "one", "two.2"]
+    assert (work.directory / "three").exists() and not (work.directory / "one it's").exists()
+    assert not (work.directory / "two").stat().st_mode & 0o222
+    if not staging:
+        script = Path((work.directory / "place").read_text().strip())
+        assert script.suffix == ".sh" and not script.exists()
