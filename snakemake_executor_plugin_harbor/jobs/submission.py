@@ -156,12 +156,13 @@ class Submission:
         """The record of an earlier run that is this job.
 
         If its node has left the host list, only the notice of its end is left. A notice of success counts only while
-        the outputs exist.
+        the outputs exist, and not if they had to be fetched from that node.
         """
         found = self._adoption.find(job, hash, spawned)
         if found is None or found.node in self._dispatcher.snapshot.nodes or (found.record.exit or {}).get("code") != 0:
             return found
-        if internals.missing_outputs(job, self._meta(found).shadow_dir):
+        meta = self._meta(found)
+        if meta.staged or internals.missing_outputs(job, meta.shadow_dir):
             self._notes.nothing_runs(found.record.job)
             return None
         return found

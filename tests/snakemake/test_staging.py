@@ -393,3 +393,22 @@ def test_a_sweep_gives_the_same_bytes(pool, tmp_path):
         found.append({str(path.relative_to(results)): (path.stat().st_mode, path.read_bytes()) for path in paths})
     assert found[0] == found[1]
     assert found[0]["results.csv"][1].count(b"\n") == 3
+
+
+def test_a_notice_of_success_does_not_count_if_the_outputs_are_on_a_node_that_left_the_pool(pool, project, tmp_path):
+    """The output exists, because it is one that the job changes. The node sees the directory, so it leaves a notice."""
+    go = tmp_path / "go"
+    work = project(
+        f'rule one:\n    output: update("out")\n    shell: "until [ -e {go} ]; do sleep 0.05; done; echo new >> out"\n'
+    )
+    (work.directory / "out").write_text("old\n")
+    scratch = ("--harbor-scratch", str(tmp_path / "scratch"))
+    run = work.start(*on(pool, "1/node1"), *ALWAYS, *scratch, "--force")
+    wait_until(lambda: list((tmp_path / "scratch").glob("spool/*/*.out")), 30)
+    run.kill()
+    go.touch()
+    wait_until(lambda: work.files(".snakemake/harbor/fence/*.word"), 30, "the notice of its end")
+    elsewhere = ("--harbor-scratch", str(tmp_path / "other"))
+    again = (*on(pool, "1/node2"), *ALWAYS, *elsewhere, "--force", "--rerun-incomplete", "--nolock")
+    work.run(*again, "--harbor-lost-after", "1", "--harbor-fence-wait", "1").expect()
+    assert (work.directory / "out").read_text() == "old\nnew\n"
