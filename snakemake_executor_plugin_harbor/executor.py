@@ -98,8 +98,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """Report a failed job. `--show-failed-logs` prints its log. If it has not started, its old outputs stay."""
         if not self.cancelling:
             logs = [log] if log and Path(log).exists() else []
-            if job.is_group():
-                self.logger.error(message)  # Snakemake's own message about a group leaves it out
+            if job.is_group():  # Snakemake prints the jobs of the group, but not the message.
+                self.logger.error(f"group {job.name}: {message}")
             try:
                 self.print_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
             except (Exception, SystemExit) as unprintable:

@@ -202,8 +202,6 @@ class EndReports:
         elif outcome.exit is None and outcome.node is None:
             self._executor.error(entry.job, failure)
         else:
-            if entry.job.is_group():  # Snakemake prints the jobs of the group, but not the message.
-                self._executor.logger.error(f"group {entry.job.name}: {failure}")
             self._executor.error(entry.job, failure, entry.log)
 
     def _close(self, entry: InFlightJob, outcome: Outcome, failed: bool) -> bool:

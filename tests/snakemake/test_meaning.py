@@ -1,5 +1,6 @@
 """Snakemake behaves with jobs in harbor's queue as with its local executor and as many slots."""
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -127,15 +128,21 @@ def test_a_job_that_no_node_can_hold_is_an_error_before_any_job(project, pool):
     assert not (work.directory / "small").exists() and "Traceback" not in run.text
 
 
-def test_why_a_group_failed_is_said(project, pool):
+def test_why_a_group_cannot_be_placed_is_said(project, pool):
+    """Pipes need a Snakemake on the node, which needs the working directory."""
     work = project("""
-        rule all:
+        rule read:
+            input: "stream"
             output: "out"
-            group: "pair"
-            shell: "exit 3"
+            shell: "cat {input} > {output}"
+
+        rule write:
+            output: pipe("stream")
+            shell: "echo > {output}"
     """)
-    run = work.run(*on(pool, "2/node1")).expect(1)
-    assert "harbor: attempt 1 on node1: exit code" in run.text
+    run = work.run(*on(pool, "2/node1"), "--harbor-staging", "always").expect(1)
+    assert re.search("^group .*: harbor: attempt 1: no node of the pool can ever hold it:", run.text, re.MULTILINE)
+    assert "node1 does not have the working directory" in run.text
 
 
 def test_pins_constraints_and_gpus_go_where_they_must(project, pool, tmp_path):
