@@ -91,6 +91,10 @@ class Arrival:
         whole = os.path.normpath(os.path.join(os.path.dirname(name), target))
         if os.path.isabs(target) or not target or whole.split("/")[0] == "..":
             raise MoveFailed("unsafe", f"{name} is a link that leads out of the working directory, to {target!r}")
+        # After a name, `..` leads to the parent of what that name is a link to. So the text alone does not say where.
+        steps = [step for step in target.split("/") if step not in ("", ".")]
+        if ".." in steps[next((n for n, step in enumerate(steps) if step != ".."), len(steps)) :]:
+            raise MoveFailed("unsafe", f"{name} is a link with `..` after a name, to {target!r}, which may lead out")
 
     def _write(self, path: str, size: int, pieces: Iterable[bytes], checksum: Callable[[], Any]) -> None:
         digest, written = hashlib.sha256(), 0

@@ -13,7 +13,7 @@ from snakemake_executor_plugin_harbor.staging.arrival import Arrival, part_of
 from snakemake_executor_plugin_harbor.staging.model import MoveFailed, Wanted
 
 NAMES = st.sampled_from(["", "a", "b", "a/b", "a/c", "..", "../x", "/x", "a/../../x", "a//b", ".", "b/..", "a/\0"])
-LINKS = st.sampled_from(["", "a", "b", "..", "../..", "/etc", "../other", "a/b"])
+LINKS = st.sampled_from(["", "a", "b", "..", "../..", "/etc", "../other", "a/b", "a/../../other"])
 LINE = st.tuples(
     st.integers(-1, 2),
     NAMES,
@@ -50,6 +50,20 @@ def test_nothing_else_is_written(lines, content):
                 assert end == str(inside) or end.startswith(f"{inside}/"), path
         assert Path(top, "other").read_text() == "other"
         assert not list(Path(top).rglob("*harbor-part"))
+
+
+@pytest.mark.parametrize("target", ["s/d/../../../x", "s/d/../x", "./s/.././../x", "s/d//.."])
+def test_a_link_that_leads_out_through_another_link(tmp_path, target):
+    """As text, the first target is `x` in the working directory. With s/d as a link to `..`, it is far outside."""
+    arrival = Arrival([Wanted("out", str(tmp_path / "work" / "out"))], 0.0)
+    lines = [["", "d", ""], ["s", "d", ""], ["s/d", "l", ".."], ["beside", "l", "../out/s"]]
+    for inner, kind, inner_target in lines:
+        arrival.take([0, inner, kind, 0o755, 0, 0, inner_target], lambda: iter([]), lambda: None)
+    with pytest.raises(MoveFailed) as failed:
+        arrival.take([0, "e", "l", 0o777, 0, 0, target], lambda: iter([]), lambda: None)
+    arrival.undo()
+    assert failed.value.kind == "unsafe"
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_bytes_beyond_those_announced_and_wrong_checksums(tmp_path):
