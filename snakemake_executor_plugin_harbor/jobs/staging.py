@@ -101,7 +101,7 @@ class Staging:
         if log is not None:
             wanted.append(Wanted(LOG, log))
         changed = [Wanted(paths.name(path), path) for path in _named(job, STAGE_OUT)]
-        moved = self._movers.of(staged.node).fetch(staged.directory, [*wanted, *changed])
+        moved = self._movers.of(staged.node).fetch(staged.directory, [*wanted, *changed], self._workdirs[0])
         self._locality.moved(staged.node.name, moved.sizes, moved)
         for one in changed:
             if one in moved.missing and os.path.lexists(one.path):

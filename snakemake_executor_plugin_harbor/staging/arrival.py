@@ -19,10 +19,14 @@ NAME_MAX = 255
 
 
 class Arrival:
-    """The targets of one attempt while they arrive. `skew_s` is how far the node's clock is ahead of ours."""
+    """The targets of one attempt while they arrive.
 
-    def __init__(self, targets: Sequence[Wanted], skew_s: float) -> None:
+    `skew_s` is how far the node's clock is ahead of ours. Links must not lead out of the directory `root`.
+    """
+
+    def __init__(self, targets: Sequence[Wanted], skew_s: float, root: str) -> None:
         self._targets = targets
+        self._root = os.path.realpath(root)
         self._skew_ns = int(skew_s * 1e9)
         self._tops: dict[int, str] = {}
         self._directories: dict[tuple[int, str], tuple[str, int, int]] = {}
@@ -95,6 +99,12 @@ class Arrival:
         steps = [step for step in target.split("/") if step not in ("", ".")]
         if ".." in steps[next((n for n, step in enumerate(steps) if step != ".."), len(steps)) :]:
             raise MoveFailed("unsafe", f"{name} is a link with `..` after a name, to {target!r}, which may lead out")
+        # A directory above it may be a link here, so the text of the name does not say where it is, either.
+        path = self._targets[number].path
+        real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path), inner).rstrip("/")
+        end = os.path.normpath(os.path.join(os.path.dirname(real), target))
+        if end != self._root and not end.startswith(self._root.rstrip("/") + "/"):
+            raise MoveFailed("unsafe", f"{name} is a link that leads out of the working directory, to {target!r}")
 
     def _write(self, path: str, size: int, pieces: Iterable[bytes], checksum: Callable[[], Any]) -> None:
         digest, written = hashlib.sha256(), 0

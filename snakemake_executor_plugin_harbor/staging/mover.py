@@ -93,11 +93,14 @@ class Mover:
                 sizes[entry.source] = sizes.get(entry.source, 0) + entry.size
         return Moved(files, size, time.monotonic() - began, sizes=sizes)
 
-    def fetch(self, directory: str, targets: Sequence[Wanted]) -> Moved:
-        """Fetch from an attempt's directory. The files take their places when all have arrived."""
+    def fetch(self, directory: str, targets: Sequence[Wanted], root: str = ".") -> Moved:
+        """Fetch from an attempt's directory. The files take their places when all have arrived.
+
+        `root` is the working directory, out of which no link may lead.
+        """
         began = time.monotonic()
         with self._connection() as connection, self._under_way.note(directory, False, connection.stream):
-            arrival = Arrival(targets, connection.skew_s)
+            arrival = Arrival(targets, connection.skew_s, root)
             try:
                 _receive(connection.stream, directory, [target.name for target in targets], arrival)
                 missing = arrival.finish()

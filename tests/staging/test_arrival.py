@@ -33,7 +33,9 @@ def test_nothing_else_is_written(lines, content):
         inside = Path(top, "deep", "work")
         inside.mkdir(parents=True)
         (Path(top, "other")).write_text("other")
-        arrival = Arrival([Wanted("out", str(inside / "out")), Wanted("in/two", str(inside / "in" / "two"))], 0.0)
+        arrival = Arrival(
+            [Wanted("out", str(inside / "out")), Wanted("in/two", str(inside / "in" / "two"))], 0.0, str(inside)
+        )
         try:
             for line in lines:
                 arrival.take(line, lambda: iter([content]), lambda: hashlib.sha256(content).hexdigest())
@@ -55,7 +57,7 @@ def test_nothing_else_is_written(lines, content):
 @pytest.mark.parametrize("target", ["s/d/../../../x", "s/d/../x", "./s/.././../x", "s/d//.."])
 def test_a_link_that_leads_out_through_another_link(tmp_path, target):
     """As text, the first target is `x` in the working directory. With s/d as a link to `..`, it is far outside."""
-    arrival = Arrival([Wanted("out", str(tmp_path / "work" / "out"))], 0.0)
+    arrival = Arrival([Wanted("out", str(tmp_path / "work" / "out"))], 0.0, str(tmp_path / "work"))
     lines = [["", "d", ""], ["s", "d", ""], ["s/d", "l", ".."], ["beside", "l", "../out/s"]]
     for inner, kind, inner_target in lines:
         arrival.take([0, inner, kind, 0o755, 0, 0, inner_target], lambda: iter([]), lambda: None)
@@ -74,7 +76,7 @@ def test_bytes_beyond_those_announced_and_wrong_checksums(tmp_path):
         (b"abc", "0" * 64, "changed"),
         (b"ab", hashlib.sha256(b"ab").hexdigest(), "changed"),
     ):
-        arrival = Arrival(wanted, 0.0)
+        arrival = Arrival(wanted, 0.0, str(tmp_path))
         with pytest.raises(MoveFailed) as failed:
             arrival.take(line, lambda content=content: iter([content]), lambda digest=digest: digest)
         arrival.undo()
@@ -85,7 +87,7 @@ def test_bytes_beyond_those_announced_and_wrong_checksums(tmp_path):
 def test_times_are_those_of_our_clock_and_never_in_the_future(tmp_path):
     now = os.stat(tmp_path).st_mtime_ns
     for skew, told, expected in ((3600.0, now + 3600 * 10**9, now), (0.0, now + 10**15, None), (-50.0, now, None)):
-        arrival = Arrival([Wanted("out", str(tmp_path / "out"))], skew)
+        arrival = Arrival([Wanted("out", str(tmp_path / "out"))], skew, str(tmp_path))
         arrival.take([0, "", "f", 0o644, told, 0, ""], lambda: iter([]), lambda: hashlib.sha256().hexdigest())
         assert arrival.finish() == ()
         found = (tmp_path / "out").stat().st_mtime_ns
@@ -96,3 +98,14 @@ def test_long_names_have_a_part_that_fits(tmp_path):
     path = str(tmp_path / ("x" * 255))
     Path(part_of(path)).touch()
     assert part_of("out").startswith(".out")
+
+
+def test_a_link_below_a_directory_that_is_a_link_here(tmp_path):
+    """An earlier output may be a link to the working directory itself. Then `p/q` lies higher than it seems."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "p").symlink_to(".")
+    arrival = Arrival([Wanted("p/q", str(work / "p" / "q"))], 0.0, str(work))
+    with pytest.raises(MoveFailed) as failed:
+        arrival.take([0, "", "l", 0o777, 0, 0, "../x"], lambda: iter([]), str)
+    assert failed.value.kind == "unsafe"

@@ -102,7 +102,7 @@ def test_everything_goes_there_and_back(node, tree, tmp_path):
     base = node.attempt("r.1.1")
     assert seen(base / "in" / "tree") == seen(tree)
     assert (base / "out" / "deep").is_dir()
-    moved = mover.fetch("owner/r.1.1", [Wanted("in/tree", str(tmp_path / "new" / "back"))])
+    moved = mover.fetch("owner/r.1.1", [Wanted("in/tree", str(tmp_path / "new" / "back"))], str(tmp_path))
     assert seen(tmp_path / "new" / "back") == seen(tree) and not moved.missing
     assert (tmp_path / "new" / "back" / "sparse").stat().st_blocks * 512 < 3 * MIB
     mover.remove("owner/r.1.1")
@@ -244,7 +244,7 @@ def test_outputs_that_were_not_made_and_those_that_must_not_be_copied(node, tmp_
     (base / "out" / "inside").symlink_to(base / "out" / "good")
     absent = Wanted("out/absent", str(tmp_path / "absent"))
     good = [Wanted("out/good", str(tmp_path / "good")), Wanted("out/inside", str(tmp_path / "inside"))]
-    assert mover.fetch("owner/r.1.1", [*good, absent]).missing == (absent,)
+    assert mover.fetch("owner/r.1.1", [*good, absent], str(tmp_path)).missing == (absent,)
     assert os.readlink(tmp_path / "inside") == "good"
     (base / "out" / "abs").symlink_to("/etc/passwd")
     (base / "out" / "up").symlink_to("../../../..")
@@ -253,7 +253,7 @@ def test_outputs_that_were_not_made_and_those_that_must_not_be_copied(node, tmp_
     for name in ("out/abs", "out/up", "out/pipe", "away/passwd", "out"):
         (tmp_path / "good").write_text("old")
         with pytest.raises(MoveFailed) as failed:
-            mover.fetch("owner/r.1.1", [good[0], Wanted(name, str(tmp_path / "bad"))])
+            mover.fetch("owner/r.1.1", [good[0], Wanted(name, str(tmp_path / "bad"))], str(tmp_path))
         assert failed.value.kind == "unsafe", name
         assert (tmp_path / "good").read_text() == "old", "nothing takes its place before everything has arrived"
         assert not [path for path in tmp_path.iterdir() if path.name.endswith(("bad", "-part"))]
