@@ -26,7 +26,7 @@ def serve(stream, contents, scratch):
         if request["op"] == "put":
             put(stream, contents, base, request["count"])
         elif request["op"] == "fetch":
-            fetch(stream, contents, base, request["paths"])
+            fetch(stream, contents, base, request["paths"], request.get("limit"))
         elif request["op"] == "remove":
             remove_tree(base)
             stream.send_line({"done": True})

@@ -1,6 +1,7 @@
 """Sends the files that an attempt has made to the controller."""
 
 import hashlib
+import itertools
 import os
 import stat
 
@@ -13,11 +14,16 @@ class Unsafe(Exception):
     """A file that must not be copied."""
 
 
-def fetch(stream, contents, base, paths):
+def fetch(stream, contents, base, paths, limit=None):
     """Send the files and directories at these paths. Paths that do not exist are left out.
 
-    The number of the path stands in each entry. The last line says how it went.
+    The number of the path stands in each entry. The last line says how it went. If there are more bytes than `limit`,
+    nothing is sent but a line that says so.
     """
+    if limit is not None and is_larger(base, paths, limit):
+        stream.send_line({"large": True})
+        stream.flush()
+        return
     answer = {"done": True}
     for number, path in enumerate(paths):
         try:
@@ -30,6 +36,22 @@ def fetch(stream, contents, base, paths):
             break
     stream.send_line(answer)
     stream.flush()
+
+
+def is_larger(base, paths, limit):
+    """Return whether the files at these paths have more bytes than `limit`."""
+    for path in paths:
+        top = os.path.join(base, Entry(path, FILE).path)
+        inside = (os.path.join(above, name) for above, _, names in os.walk(top) for name in names)
+        for file in itertools.chain([top], inside):
+            try:
+                status = os.lstat(file)
+            except OSError:
+                continue
+            limit -= status.st_size if stat.S_ISREG(status.st_mode) else 0
+            if limit < 0:
+                return True
+    return False
 
 
 def send_tree(stream, contents, base, number, wanted):

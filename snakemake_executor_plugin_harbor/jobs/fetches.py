@@ -15,7 +15,7 @@ from ..staging.model import MoveFailed, Wanted
 from .in_flight import InFlightJob
 from .staging import StagedAttempt, Staging
 
-AT_ONCE = 8
+AT_ONCE = 32
 """At most this many fetches happen at the same time. (A node has a limit of its own: staging/mover.py.)"""
 CHANGED_MAX = 3
 """A file that has changed while it was fetched is fetched again, but no more often than this."""

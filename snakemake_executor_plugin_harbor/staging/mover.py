@@ -4,10 +4,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from ..core.codec import Decoder, Message
 from ..core.model import NodeSpec
@@ -15,13 +13,17 @@ from ..remote.bootstrap import bootstrap_command, mover_input
 from ..remote.handshake import AgentError, start_program
 from ..remote.transport import ConnectError, Transport
 from .arrival import Arrival
-from .manifest import DIRECTORY, LINK, Checksums, Entry, manifest
+from .exchange import check, receive, send
+from .manifest import Checksums, manifest
 from .model import Moved, MoveFailed, Source, Transfer, Wanted
-from .stream import PIECE, Stream
+from .stream import Stream
 from .under_way import UnderWay
 
-CONNECTIONS = 3
-"""At most this many transfers to or from one node happen at the same time."""
+LARGE_BYTES = 1 << 20
+LARGE, SMALL = 3, 3
+"""At most so many transfers to or from one node with more than LARGE_BYTES, and with less, happen at the same time. The
+end of a short job must not wait for the files of others (10 MB/s, 20 MB a file, three places for all: known after 2 s).
+"""
 HELLO_TIMEOUT_S = 60.0
 SILENT_S = 120.0
 """A transfer over which nothing has moved for so long is cut. The node may need some time to copy a large file."""
@@ -57,7 +59,8 @@ class Mover:
         self._make_transport = transport
         self._welcome = welcome
         self._checksums = checksums
-        self._places = threading.Semaphore(CONNECTIONS)
+        self._places = threading.Semaphore(LARGE + SMALL)
+        self._large = threading.Semaphore(LARGE)
         self._lock = threading.Condition()
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
@@ -75,14 +78,18 @@ class Mover:
         entries = manifest(sources, directories, self._checksums)
         # Two attempts that need the same large file must not both send it.
         claimed = self._claim({entry.sha for entry in entries if entry.sha})
+        is_large = sum(entry.size for entry in entries if entry.sha in claimed) > LARGE_BYTES
         try:
-            with self._connection() as connection, self._under_way.note(directory, True, connection.stream) as noted:
+            with (
+                self._connection(is_large) as connection,
+                self._under_way.note(directory, True, connection.stream) as noted,
+            ):
 
                 def needed(contents: set[str], size: int) -> None:
                     noted.total = size
                     self._release(claimed - contents)
 
-                files, size = _send(connection.stream, directory, entries, needed)
+                files, size = send(connection.stream, directory, entries, needed)
         finally:
             self._release(claimed)
         with self._lock:
@@ -99,22 +106,32 @@ class Mover:
         `root` is the working directory, out of which no link may lead.
         """
         began = time.monotonic()
-        with self._connection() as connection, self._under_way.note(directory, False, connection.stream):
+        moved = self._fetch(directory, targets, root, is_large=False) or self._fetch(
+            directory, targets, root, is_large=True
+        )
+        assert moved is not None
+        return replace(moved, seconds=time.monotonic() - began)
+
+    def _fetch(self, directory: str, targets: Sequence[Wanted], root: str, is_large: bool) -> Moved | None:
+        """Fetch, if the files are small or may be large. Return None if they are too large."""
+        with self._connection(is_large) as connection, self._under_way.note(directory, False, connection.stream):
             arrival = Arrival(targets, connection.skew_s, root)
+            limit = None if is_large else LARGE_BYTES
             try:
-                _receive(connection.stream, directory, [target.name for target in targets], arrival)
+                if not receive(connection.stream, directory, [target.name for target in targets], limit, arrival):
+                    return None
                 missing = arrival.finish()
             except BaseException:
                 arrival.undo()
                 raise
-        return Moved(arrival.files, arrival.bytes, time.monotonic() - began, missing, arrival.sizes)
+        return Moved(arrival.files, arrival.bytes, 0.0, missing, arrival.sizes)
 
     def remove(self, directory: str) -> None:
         """Remove an attempt's directory."""
         with self._connection() as connection:
             connection.stream.send_line({"op": "remove", "dir": directory})
             connection.stream.flush()
-            _check(connection.stream.line())
+            check(connection.stream.line())
 
     def transfers(self) -> list[Transfer]:
         """Return the transfers that are under way."""
@@ -154,9 +171,9 @@ class Mover:
     # --- connections ------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[_Connection]:
+    def _connection(self, is_large: bool = False) -> Iterator[_Connection]:
         """Lend a connection. After an error it is closed, because nobody knows what still comes over it."""
-        with self._places:
+        with self._large if is_large else contextlib.nullcontext(), self._places:
             connection = self._take()
             connection.stream.moved_at, connection.busy = time.monotonic(), True
             try:
@@ -219,77 +236,6 @@ class Mover:
         with self._lock:
             self._open.discard(connection)
         connection.transport.close()
-
-
-def _send(
-    stream: Stream, directory: str, entries: Sequence[Entry], needed: Callable[[set[str], int], None]
-) -> tuple[int, int]:
-    """Send a manifest, and the contents that the node lacks. Returns the number of these files and of their bytes.
-
-    `needed` gets the contents that are going to be sent, and the number of their bytes.
-    """
-    stream.send_line({"op": "put", "dir": directory, "count": len(entries)})
-    for entry in entries:
-        stream.send_line(entry.line())
-    stream.flush()
-    by_sha = {entry.sha: entry for entry in entries if entry.kind not in (DIRECTORY, LINK)}
-    offers = _offers(stream.line(), by_sha)
-    needed({sha for sha, _ in offers}, sum(by_sha[sha].size - offset for sha, offset in offers))
-    size = 0
-    for sha, offset in offers:
-        size += _send_content(stream, by_sha[sha].path, by_sha[sha].size, offset)
-    stream.flush()
-    _check(stream.line())
-    return len(offers), size
-
-
-def _offers(answer: Any, by_sha: Mapping[str, Entry]) -> list[tuple[str, int]]:
-    """Return the contents that the node lacks, each with the bytes that it has from a transfer that was cut."""
-    need = answer.get("need") if isinstance(answer, dict) else None
-    if not isinstance(need, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in need):
-        raise ConnectionError(f"the node has sent an answer that makes no sense: {str(answer)[:200]}")
-    if not all(sha in by_sha and type(offset) is int and 0 <= offset <= by_sha[sha].size for sha, offset in need):
-        raise ConnectionError("the node asks for a file that the attempt does not need")
-    return [(sha, offset) for sha, offset in need]
-
-
-def _send_content(stream: Stream, path: str, size: int, offset: int) -> int:
-    """Send a file from `offset` on, and return the number of bytes."""
-    sent = 0
-    for data in _pieces(path, offset, size - offset):
-        stream.send_piece(data)
-        sent += len(data)
-    stream.send_piece(b"")
-    return sent
-
-
-def _pieces(path: str, offset: int, left: int) -> Iterator[bytes]:
-    """Read a file as far as that is possible. The node sees by the checksum if something is missing."""
-    with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as f:
-        f.seek(offset)
-        while left > 0 and (data := f.read(min(PIECE, left))):
-            yield data
-            left -= len(data)
-
-
-def _receive(stream: Stream, directory: str, names: Sequence[str], arrival: Arrival) -> None:
-    """Have the node send what is at these paths."""
-    stream.send_line({"op": "fetch", "dir": directory, "paths": list(names)})
-    stream.flush()
-    while isinstance(line := stream.line(), list):
-        arrival.take(line, stream.pieces, stream.line)
-    _check(line)
-
-
-def _check(answer: object) -> None:
-    """Raise MoveFailed if the mover says so."""
-    if not isinstance(answer, dict) or not ("done" in answer or "error" in answer):
-        raise ConnectionError(f"the node has sent an answer that makes no sense: {str(answer)[:200]}")
-    if "error" in answer:
-        kind, path = str(answer["error"]), answer.get("path")
-        where = f"{path}: " if path else ""
-        known = kind if kind in ("disk", "node", "changed", "unsafe") else "node"
-        raise MoveFailed(known, f"{where}{str(answer.get('message'))[:500]}")
 
 
 def _text(error: BaseException) -> str:
