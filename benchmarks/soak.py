@@ -200,8 +200,8 @@ def main() -> None:
 
 def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
     began = time.monotonic()
-    # A job on a staged host would only lose its traces with the shared directories.
-    staged = {host for host, paths in lab.shared.items() if directory not in paths}
+    # Where files are sent, a host that has lost its mount may get files, too. It would only lose its traces with it.
+    staged = set(lab.hosts) if any(directory not in paths for paths in lab.shared.values()) else set()
     weather = Weather(lab, random.Random(given.seed), max(1, given.hosts // 3), staged)
     controller = Controller(lab, directory, random.Random(given.seed + 1))
     rounds = 0
