@@ -72,7 +72,7 @@ class Contents:
             self.copy(name, target, entry)
         return True
 
-    def is_whole(self, path, entry, any_variant=False):
+    def is_whole(self, path, entry):
         """Return whether a file is what its name says. Otherwise it is deleted."""
         try:
             found = os.lstat(path)

@@ -73,9 +73,8 @@ def table(answers: list[Answer]) -> Any:
         node = describe(answer)
         busy, ours = node["busy"], node["ours"]
         numbers = ["-"] * 3 if busy is None else [f"{n:.1f}" for n in (busy, ours, max(0.0, busy - ours))]
-        why = first_line(node) or "; ".join(
-            [*["files are sent"] * node["staged"], *[", ".join(node["users"])] * bool(node["users"])]
-        )
+        notes = ["files are sent" if node["staged"] else "", ", ".join(node["users"])]
+        why = first_line(node) or "; ".join(filter(None, notes))
         cells = [node["slots"], node["cores"], *numbers, memory(node["mem_available_mb"]), len(node["gpus"]) or "-"]
         texts = ["-" if cell is None else str(cell) for cell in cells]
         shown.add_row(node["name"], node["state"], *texts, note=why, style="" if node["state"] == "ready" else "red")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.model import JobState, Outcome
-from ..staging.model import MoveFailed, Wanted
+from ..staging.model import MoveFailed
 from .in_flight import InFlightJob
 from .staging import StagedAttempt, Staging
 
@@ -39,7 +39,6 @@ class _Fetch:
     ready: Callable[[], None]
     thread: threading.Thread | None = None
     error: BaseException | None = None
-    missing: tuple[Wanted, ...] | None = None
     tries: int = 0
     began: float = field(default_factory=time.monotonic)
     next_try: float = 0.0
@@ -55,7 +54,7 @@ class _Fetch:
 
     def _run(self) -> None:
         try:
-            self.missing = tuple(self.run().missing)
+            self.run()
         except BaseException as error:
             self.error = error
         self.ready()

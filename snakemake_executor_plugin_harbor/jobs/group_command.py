@@ -5,7 +5,7 @@ Each job's command is captured as for a single job. So no Snakemake runs on the 
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -28,12 +28,11 @@ def group_command(
     for_node: Callable[[Any], Any],
     python: str | None,
     base: str | None,
-    environment: Callable[[Mapping[str, str | None]], Mapping[str, str | None]],
 ) -> Command:
     """The command of a group whose files are prepared. Raises NotYetKnown.
 
     The other arguments are those of `direct_command`. `base` is the directory in which the jobs run, if that is not the
-    working directory. `environment` returns the variables of a job.
+    working directory.
     """
     levels, temp_files, needs = [], list[str](), dict[str, None]()
     for level in internals.levels(group):
@@ -48,7 +47,8 @@ def group_command(
                         "name": internals.describe(job),
                         "script": script,
                         "shell": command.shell or "/bin/sh",
-                        "env": dict(environment(command.env)),
+                        # The rest is in the environment of the attempt. Here `ps` would show it, with its secrets.
+                        "env": for_node(dict(command.env)),
                         "cwd": base or command.cwd,
                         "threads": max(1, int(job.threads)),
                         "touch": internals.touched_outputs(job),

@@ -1,6 +1,5 @@
 """The command of a job or a group for the node that was chosen."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..core.model import NodeFacts
@@ -26,14 +25,9 @@ def command_for_node(
     if not job.is_group():
         return direct_command(workflow, job, facts.tmpdir, for_node, python), False
 
-    def environment_of(captured: Mapping[str, str | None]) -> Mapping[str, str | None]:
-        # The rest of the environment is that of the attempt. In the script it would be seen in `ps`, with its secrets.
-        found: Mapping[str, str | None] = for_node(dict(captured))
-        return found
-
     base = paths.base if paths else None
     try:
-        return group_command(workflow, job, facts.tmpdir, for_node, python, base, environment_of), False
+        return group_command(workflow, job, facts.tmpdir, for_node, python, base), False
     except NotYetKnown as error:
         if paths is None:
             return snakemake_command.command(executor, job), True

@@ -161,10 +161,10 @@ def _remove(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
         for top, names, _ in os.walk(path):
             for name in names:
-                with contextlib.suppress(OSError):
-                    os.chmod(os.path.join(top, name), 0o700, follow_symlinks=False) if not os.path.islink(
-                        os.path.join(top, name)
-                    ) else None
+                inner = os.path.join(top, name)
+                if not os.path.islink(inner):
+                    with contextlib.suppress(OSError):
+                        os.chmod(inner, 0o700)
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
         os.unlink(path)
