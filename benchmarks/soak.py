@@ -79,10 +79,11 @@ PATIENCE = 3
 class Controller:
     """Snakemake, which is killed and started again at random."""
 
-    def __init__(self, lab: Lab, directory: Path, dice: random.Random) -> None:
+    def __init__(self, lab: Lab, directory: Path, dice: random.Random, staging: str) -> None:
         self._lab = lab
         self._directory = directory
         self._dice = dice
+        self._staging = staging
         self.count: Counter[str] = Counter()
         self.failed = 0
 
@@ -144,7 +145,7 @@ class Controller:
         command += ["--harbor-ssh-config", str(self._lab.ssh_config), "--harbor-max-load", "50"]
         command += ["--harbor-lost-after", "6", "--harbor-fence-wait", "8", "--latency-wait", "10"]
         command += ["--scheduler", "harbor", "--max-jobs-per-timespan", "100000/1s", "--rerun-triggers", "mtime"]
-        command += ["--harbor-on-hangup", "detach"]
+        command += ["--harbor-on-hangup", "detach", "--harbor-staging", self._staging]
         command += ["--rerun-incomplete", "--nolock"]
         command += ["--config", f"round={number}", f"count={jobs}", f"traces={self._directory.parent / 'traces'}"]
         with (self._directory / "snakemake.log").open("ab") as log:
@@ -203,7 +204,9 @@ def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
     # Where files are sent, a host that has lost its mount may get files, too. It would only lose its traces with it.
     staged = set(lab.hosts) if any(directory not in paths for paths in lab.shared.values()) else set()
     weather = Weather(lab, random.Random(given.seed), max(1, given.hosts // 3), staged)
-    controller = Controller(lab, directory, random.Random(given.seed + 1))
+    # Without staged hosts, a controller that comes when a mount is lost must wait for it. A job to which files are sent
+    # there would write its first lines into the empty directory of the traces.
+    controller = Controller(lab, directory, random.Random(given.seed + 1), "auto" if staged else "never")
     rounds = 0
     with weather.raging():
         while time.monotonic() - began < given.minutes * 60:
