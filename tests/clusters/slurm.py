@@ -146,7 +146,7 @@ class Slurm:
     def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> str:
         """Run one of Slurm's commands and return what it prints."""
         env = {**os.environ, **self.env}
-        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=110, check=False)
         assert not check or done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
         return done.stdout
 

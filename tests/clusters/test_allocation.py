@@ -38,10 +38,10 @@ def run(cluster: Slurm, directory: Path, allocation: list[str], ssh_config: Path
 
 def test_hundreds_of_small_jobs_on_all_nodes(cluster: Slurm, pool: Pool, tmp_path: Path) -> None:
     """Each node gets jobs, and never more at once than the allocation has cores there."""
-    places = run(cluster, tmp_path, ["-N4", "--ntasks-per-node=2"], pool.ssh_config, 300)
+    places = run(cluster, tmp_path, ["-N4", "--ntasks-per-node=2"], pool.ssh_config, 200)
     per_node = Counter(node for node, _ in places)
     assert set(per_node) == set(cluster.nodes)
-    assert min(per_node.values()) >= 15, per_node
+    assert min(per_node.values()) >= 10, per_node
     assert {slot for _, slot in places} == {"0", "1"}
 
 
