@@ -17,18 +17,27 @@ LONG = 100000  # bytes: the kernel takes at most 128 KiB in one argument
 def main(text):
     """Run the jobs of `text`, which is JSON: the cores of the group, and its levels."""
     group = json.loads(text)
+    jobs, done = [job for level in group["levels"] for job in level], []
+    for number, job in enumerate(jobs):
+        job["number"] = number
     for level in group["levels"]:
-        failed = run_level(level, group["cores"])
+        failed = run_level(level, group["cores"], done)
         if failed is not None:
             job, code, why = failed
             say("job %s %s, so the group ends" % (job["name"], why))
             if job.get("log"):
                 say("its log: %s" % job["log"])
+            if done:  # The controller reads these numbers, so that a retry does not run these jobs again.
+                numbers = " ".join(str(number) for number in sorted(done))
+                say("%d of %d jobs of the group have succeeded: %s" % (len(done), len(jobs), numbers))
             sys.exit(code if 0 < code < 256 else 128 - code if code < 0 else 1)
 
 
-def run_level(level, cores):
-    """Run the jobs of a level within the cores. Returns (job, exit code, why) of the first one that failed, or None."""
+def run_level(level, cores, done):
+    """Run the jobs of a level within the cores, and add the numbers of those that succeed to `done`.
+
+    Returns (job, exit code, why) of the first one that failed, or None.
+    """
     waiting, running, failed = list(level), [], None
     while running or (waiting and failed is None):
         while waiting and failed is None and (not running or used(running) + waiting[0]["threads"] <= cores):
@@ -45,7 +54,9 @@ def run_level(level, cores):
             pair[1].returncode = code
             remove_script(pair[1])
             code, why = (code, "failed with exit code %d" % code) if code else complete(pair[0])
-            if code and failed is None:
+            if not code:
+                done.append(pair[0]["number"])
+            elif failed is None:
                 failed = (pair[0], code, why)
     return failed
 

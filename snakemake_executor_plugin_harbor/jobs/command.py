@@ -13,6 +13,7 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from ..errors import HarborError
 from ..snakemake_internals import capture, deployment
+from ..snakemake_internals import job as internals
 from ..snakemake_internals.contract import Feature
 from ..snakemake_internals.verify import has
 
@@ -44,7 +45,7 @@ def dispatch_mode(workflow: Any, job: Any, setting: str) -> str:
         return "snakemake"
     if reason:
         raise HarborError(
-            f"--harbor-dispatch direct: {job.name} cannot be dispatched directly: {reason}.",
+            f"--harbor-dispatch direct: {internals.name(job)} cannot be dispatched directly: {reason}.",
             "--harbor-dispatch auto",
         )
     return "direct"

@@ -4,6 +4,7 @@ from typing import Any
 
 from ..core.model import NodeFacts
 from ..errors import HarborError
+from ..snakemake_internals import job as internals
 from . import snakemake_command
 from .command import Command, direct_command
 from .group_command import NotYetKnown, group_command
@@ -32,7 +33,7 @@ def command_for_node(
         if paths is None:
             return snakemake_command.command(executor, job), True
         raise HarborError(
-            f"group {job.name}: a command depends on a file that the group itself makes ({error}). That cannot be done "
-            "on a node that does not have the working directory.",
+            f"group {internals.name(job)}: a command depends on a file that the group itself makes ({error}). That "
+            "cannot be done on a node that does not have the working directory.",
             "take the rule out of the group",
         ) from error

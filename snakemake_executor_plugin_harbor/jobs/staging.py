@@ -1,9 +1,10 @@
 """Sends the files that a job needs to nodes that do not have the working directory, and fetches what it has made."""
 
 import os
+import re
 import shlex
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ LOG = ".harbor/log"
 """The agent links the output of the job there, in the attempt's directory (agent/stage_dir.py)."""
 STAGE_IN, STAGE_OUT = "stage_in", "stage_out"
 """Resources that name further files of a job, as words of a shell. The job reads those of `stage_in`. It may read,
-change, make or delete those of `stage_out`, also if it fails.
+change, make or delete those of `stage_out`, also if it fails. A word may contain wildcards, as in `tmp/{sample}`,
+so that the text can be the same in all jobs of a group, as Snakemake demands.
 """
+WILDCARD = re.compile(r"\{(\w+)\}")
 TRANSFERS_SHOWN = 20
 """So many transfers of a node are recorded."""
 
@@ -49,7 +52,7 @@ class Staging:
 
     def seconds_to_send(self, job: Any, nodes: Iterable[str]) -> tuple[tuple[str, float], ...]:
         """Return the nodes to which the job's inputs would have to be sent, with the expected time (seconds)."""
-        return self._locality.seconds_to_send(map(str, job.input), nodes)
+        return self._locality.seconds_to_send(internals.needed_inputs(job), nodes)
 
     def transfers(self) -> dict[str, list[dict[str, Any]]]:
         """Return the transfers that are under way, by node, as the journal records them."""
@@ -74,13 +77,13 @@ class Staging:
 
     def put(self, job: Any, staged: StagedAttempt, paths: NodePaths, temp_files: Iterable[str]) -> Moved:
         """Send what the job needs. `temp_files` were made for its command. Raises MoveFailed."""
-        files = map(self._sources.text_for_node, map(str, job.input))
+        files = map(self._sources.text_for_node, internals.needed_inputs(job))
         inputs = [*files, *_named(job, STAGE_IN), *temp_files, *sorted(paths.used_sources)]
         sources = [Source(path, paths.name(path)) for path in dict.fromkeys(inputs)]
         changed = _named(job, STAGE_OUT)
         sources += [Source(path, paths.name(path), writable=True) for path in changed if os.path.lexists(path)]
         # A job continues an output that exists when its files are prepared, which is one marked update().
-        outputs = [str(file) for one in internals.members(job) for file in (*one.output, *one.log)]
+        outputs = [str(file) for one in internals.unfinished(job) for file in (*one.output, *one.log)]
         root = internals.shadow_directory(job) or ""
         for path in outputs:
             if os.path.lexists(os.path.join(root, path)) and not Path(root, path).is_dir():
@@ -91,12 +94,13 @@ class Staging:
         self._locality.moved(staged.node.name, moved.sizes, moved)
         return moved
 
-    def fetch(self, job: Any, staged: StagedAttempt, log: str | None, outputs: bool) -> Moved:
-        """Fetch the log and what the job has changed, and the outputs if they are wanted. Raises MoveFailed."""
+    def fetch(self, job: Any, staged: StagedAttempt, log: str | None, outputs: Iterable[str]) -> Moved:
+        """Fetch the logs, what the job has changed, and these outputs. Raises MoveFailed."""
         paths = NodePaths("/", self._workdirs, (), self._sources)
         root = internals.shadow_directory(job) or ""
         # Snakemake moves outputs and logs from the shadow directory, whatever lies in their places.
-        made = [*job.log, *(internals.kept_outputs(job) if outputs else ())]
+        logs = [file for member in internals.unfinished(job) for file in member.log]
+        made = [*logs, *outputs]
         wanted = [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in made]
         if log is not None:
             wanted.append(Wanted(LOG, log))
@@ -110,16 +114,23 @@ class Staging:
 
 
 def _named(job: Any, resource: str) -> list[str]:
-    """Return the paths that a resource names. Raises HarborError for a file of `stage_in` that does not exist."""
+    """Return the paths that a resource names, with the job's wildcards in their places.
+
+    Raises HarborError for a file of `stage_in` that does not exist.
+    """
     paths: dict[str, None] = {}
-    for member in internals.members(job):
+    for member in internals.unfinished(job):
         text = member.resources.get(resource)
         for word in shlex.split(text) if isinstance(text, str) else ():
-            path = os.path.normpath(word)
+            path = os.path.normpath(_with_wildcards(word, internals.wildcards(member)))
             if resource == STAGE_IN and not Path(path).exists():
                 raise HarborError(f"rule {member.name}: resource {resource}={text!r}: there is no {path}.")
             paths[path] = None
     return list(paths)
+
+
+def _with_wildcards(text: str, values: Mapping[str, str]) -> str:
+    return WILDCARD.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 def _delete(path: str) -> None:

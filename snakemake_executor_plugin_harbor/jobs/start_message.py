@@ -78,15 +78,14 @@ class StartMessages:
     def rule_of(self, job: JobId) -> str:
         """The rule or the group of a job."""
         entry = self._in_flight.get(job)
-        return "" if entry is None else str(entry.job.name)
+        return "" if entry is None else entry.name
 
     def report_slow(self, launch: act.Prepare, seconds: float) -> None:
         """Report to the user that an attempt has been in preparation for this long, and what the preparation does."""
         entry = self._in_flight.get(launch.job)
         if entry is not None and entry.preparing:
             self._executor.logger.warning(
-                f"harbor: job {entry.job.jobid} ({entry.job.name}): preparing for {seconds:.0f} s: "
-                f"{self.describe_step(entry)}"
+                f"harbor: job {entry.number} ({entry.name}): preparing for {seconds:.0f} s: {self.describe_step(entry)}"
             )
 
     def more_jobs_expected(self) -> bool:
@@ -121,7 +120,7 @@ class StartMessages:
         if self._stopping():
             return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
         if error.kind == "local":
-            self._executor.logger.error(f"harbor: job {entry.job.jobid} ({entry.job.name}): {reason}")
+            self._executor.logger.error(f"harbor: job {entry.number} ({entry.name}): {reason}")
             return ev.PrepareFailed(launch.job, launch.attempt, "unprepared", reason)
         if error.kind == "link":
             time.sleep(LINK_PAUSE_S)  # The pool may have no other node, and would try again at once.
@@ -206,7 +205,7 @@ class StartMessages:
             "t": "start",
             "job": launch.job,
             "attempt": launch.attempt,
-            "name": job.name,
+            "name": internals.name(job),
             "scripts": self._scripts(entry, launch, command, context),
             "shell": command.shell,
             "env": self._environment(launch.node, facts, command, context),
@@ -271,7 +270,7 @@ class StartMessages:
         """The place of the attempt. This also sets the job's log and its HARBOR_PROC_ID."""
         job = entry.job
         wildcards = entry.wildcards
-        log = log_path(self._log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
+        log = log_path(self._log_dir, internals.name(job), wildcards, internals.number(job), launch.attempt)
         entry.log = str(log)
         nodes = self._dispatcher.snapshot.nodes
         with self._order_lock:
@@ -285,8 +284,8 @@ class StartMessages:
             nnodes=len(nodes),
             cpus_on_node=nodes[launch.node].slots,
             threads=job.threads,
-            job_name=job.name,
-            job_id=str(job.jobid),
+            job_name=internals.name(job),
+            job_id=internals.number(job),
             attempt=launch.attempt,
             output_dir=log.parent,
             wildcards=wildcards,

@@ -85,7 +85,7 @@ class Submission:
         # A hash evaluates params, which may be slow functions. Unless adoption needs it now, the preparation makes it.
         hash = job_hash(job, self._workdir.id) if self._adoption.may_have_record(job) else ""
         found = self._find_record(job, hash, command is not None)
-        id = found.record.job if found else f"{self._workdir.run}/{job.jobid}"
+        id = found.record.job if found else f"{self._workdir.run}/{internals.number(job)}"
         attempt = found.record.attempt if found else self._in_flight.next_attempt(id)
         locations = {} if found else self._adoption.earlier_locations(job, hash)
         spec = spec_of(job, id, attempt, self._depths.depth_of(job), needs, self.ranks)
@@ -96,9 +96,14 @@ class Submission:
         spec = replace(spec, request=replace(spec.request, unstaged=unstaged, sending=sending))
         spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._in_flight.failed_on(job))
         entry = InFlightJob(job, id, hash, command, request=spec.request)
-        self._needs[job.name], self._unstaged[job.name] = spec.request.needs, spec.request.unstaged
+        self._needs[internals.name(job)], self._unstaged[internals.name(job)] = (
+            spec.request.needs,
+            spec.request.unstaged,
+        )
         self._in_flight.add(entry)
-        self._dispatcher.describe_job(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
+        self._dispatcher.describe_job(
+            id, internals.number(job), internals.name(job), entry.wildcards, spec.request.cores
+        )
         adopted = (self._adopt(entry, found),) if found else ()
         self._cancellation.submit(job, id, ev.Submitted((spec,)), *adopted)
 
@@ -125,8 +130,8 @@ class Submission:
         """Return what a ready job asks of a node. Its paths are those of the last job of its rule."""
         try:
             self._limit_threads(job)
-            request = spec_of(job, "", 1, 0, self._needs.get(job.name, ()), self.ranks).request
-            return replace(request, unstaged=self._unstaged.get(job.name, ""))
+            request = spec_of(job, "", 1, 0, self._needs.get(internals.name(job), ()), self.ranks).request
+            return replace(request, unstaged=self._unstaged.get(internals.name(job), ""))
         except Exception:  # `submit` reports the error when the job is handed over
             return Request()
 
@@ -184,7 +189,7 @@ class Submission:
         self._executor.submitted(job, entry.id)
         state = "is running" if found.record.running else "has ended"
         self._executor.logger.info(
-            f"harbor: adopted job {job.jobid} ({job.name}) of an earlier run, which {state} on {found.node}"
+            f"harbor: adopted job {entry.number} ({entry.name}) of an earlier run, which {state} on {found.node}"
         )
         return ev.Adopted(
             entry.id,

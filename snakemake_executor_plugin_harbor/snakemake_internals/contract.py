@@ -28,6 +28,7 @@ class Feature(Enum):
     DIRECT = "so a Snakemake on the node runs each job, which takes seconds per job"
     STAND_IN = "so Python scripts run only on nodes that have Snakemake at the same path"
     RATE_LIMIT = "so the scheduler runs slower if --max-jobs-per-timespan is high"
+    GROUPS = "so a group that fails deletes what all its jobs have made, and a retry runs all of them again"
     SHADOW = 'so jobs with shadow: "full" may be slow while other shadow jobs run'
 
 
@@ -285,6 +286,13 @@ NAMES: tuple[Name, ...] = (
     _method(RULE_CACHE, "use the between-workflow cache", "store", "job"),
     *_all("snakemake.exceptions", "use the between-workflow cache", "CacheMissException"),
     *_all("snakemake.common", "use the between-workflow cache", "async_run"),
+    # groups.py
+    *_all("snakemake.jobs", "keep what is done of a failed group", "asyncio", "GroupJob", feature=Feature.GROUPS),
+    _text("snakemake.jobs", "await asyncio.sleep(0.1)", "end groups without a pause", Feature.GROUPS),
+    _method(GROUP, "keep what is done of a failed group", "postprocess", "error", feature=Feature.GROUPS),
+    _method(
+        JOB, "keep what is done of a failed group", "postprocess", "error", "check_output_mtime", feature=Feature.GROUPS
+    ),
     # shadow.py
     *_all("snakemake.jobs", "make shadow directories", "os", feature=Feature.SHADOW),
     _text("snakemake.jobs", "os.walk(", "make shadow directories", Feature.SHADOW),

@@ -2,17 +2,42 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from . import named_list
+from .groups import done_jobs
+
+NAMES_SHOWN = 5
+"""The name of a group has at most this many rules."""
 
 
 def wildcards(job: Any) -> dict[str, str]:
-    """The job's wildcards by name. A group has none of its own."""
-    return {} if job.is_group() else dict(job.wildcards_dict)
+    """The job's wildcards by name. Those of a group have the same value in all its jobs that have them."""
+    if not job.is_group():
+        return dict(job.wildcards_dict)
+    values: dict[str, set[str]] = {}
+    for level in job.toposorted:
+        for member in level:
+            for name, value in member.wildcards_dict.items():
+                values.setdefault(name, set()).add(value)
+    return {name: found.pop() for name, found in values.items() if len(found) == 1}
+
+
+def name(job: Any) -> str:
+    """The job's rule. A group has the rules of its jobs in their order, as in `run+post`."""
+    if not job.is_group():
+        return str(job.name)
+    rules = list(dict.fromkeys(rule for level in job.toposorted for rule in sorted({one.rule.name for one in level})))
+    return "+".join(rules[:NAMES_SHOWN] + ["..."] * (len(rules) > NAMES_SHOWN))
+
+
+def number(job: Any) -> str:
+    """The number that Snakemake prints for the job. A group has the lowest of its jobs."""
+    return str(min(member.jobid for member in members(job)))
 
 
 def is_python_code(job: Any) -> bool:
@@ -49,7 +74,7 @@ def prepare(workflow: Any, job: Any) -> None:
 
 
 async def _prepare_group(group: Any) -> None:
-    for job in group.jobs:
+    for job in unfinished(group):
         if job.is_norun:
             continue
         await job.check_protected_output()
@@ -70,13 +95,35 @@ def directory() -> str:
 
 
 def levels(group: Any) -> list[list[Any]]:
-    """The jobs of a group that have a command. Those of one level depend only on those of earlier levels."""
-    return [[job for job in level if not job.is_norun] for level in group.toposorted]
+    """The unfinished jobs of a group that have a command, in an order that is always the same.
+
+    Those of one level depend only on those of earlier levels.
+    """
+    done = done_jobs(group)
+    return [
+        sorted((job for job in level if not job.is_norun and job not in done), key=describe)
+        for level in group.toposorted
+    ]
 
 
 def members(job: Any) -> list[Any]:
     """The jobs of a group, or the job itself."""
     return list(job.jobs) if job.is_group() else [job]
+
+
+def unfinished(job: Any) -> list[Any]:
+    """The jobs of a group that have to run, or the job itself. After a failure of the group, others may be done."""
+    done = done_jobs(job)
+    return [member for member in members(job) if member not in done]
+
+
+def needed_inputs(job: Any) -> list[str]:
+    """The inputs of the job, or those of a group that none of its unfinished jobs makes."""
+    if not job.is_group():
+        return [str(file) for file in job.input]
+    running = unfinished(job)
+    made = {str(file) for member in running for file in member.output}
+    return [path for member in running for path in map(str, member.input) if path not in made]
 
 
 def touched_outputs(job: Any) -> list[str]:
@@ -89,25 +136,23 @@ def made_outputs(job: Any) -> list[str]:
     return [str(file) for file in job.output if file not in job.touch_output]
 
 
-def kept_outputs(job: Any) -> list[str]:
-    """The outputs that are to stay: those of the job, or of a group without the temporary ones that only it reads."""
+def kept_outputs(jobs: Collection[Any]) -> list[str]:
+    """The outputs of jobs that are to stay: all but the temporary ones that only these jobs read."""
     from snakemake.io import is_flagged
 
-    if not job.is_group():
-        return [str(file) for file in job.output]
     return [
         str(file)
-        for member in job.jobs
-        for file in member.output
-        if not is_flagged(file, "temp") or _is_read_outside(job, member, file)
+        for job in jobs
+        for file in job.output
+        if not is_flagged(file, "temp") or len(jobs) == 1 or _is_read_outside(job, file, jobs)
     ]
 
 
-def _is_read_outside(group: Any, member: Any, file: Any) -> bool:
-    """Return True if a file that a member makes is a target of the run, or an input of a job outside the group."""
+def _is_read_outside(job: Any, file: Any, jobs: Collection[Any]) -> bool:
+    """Return True if a file that the job makes is a target of the run, or an input of a job that is not in `jobs`."""
     # A copy, because a checkpoint changes the DAG in Snakemake's thread.
-    readers = list(group.dag.depending.get(member, {}).items())
-    return file in group.dag.targetfiles or any(file in files and job not in group.jobs for job, files in readers)
+    readers = list(job.dag.depending.get(job, {}).items())
+    return file in job.dag.targetfiles or any(file in files and reader not in jobs for reader, files in readers)
 
 
 def undo_preparation(workflow: Any, job: Any) -> None:
@@ -140,6 +185,11 @@ def missing_outputs(job: Any, shadow_dir: str | None = None) -> list[str]:
     return [
         str(file) for file in job.output if file not in touched and not os.path.lexists(os.path.join(directory, file))
     ]
+
+
+def outputs_are_shared_of(job: Any) -> bool:
+    """Return True if the controller sees what the job or group writes."""
+    return outputs_are_shared(members(job)[0].rule.workflow)
 
 
 def outputs_are_shared(workflow: Any) -> bool:
