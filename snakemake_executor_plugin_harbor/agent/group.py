@@ -24,12 +24,11 @@ def main(text):
         failed = run_level(level, group["cores"], done)
         if failed is not None:
             job, code, why = failed
-            say("job %s %s, so the group ends" % (job["name"], why))
-            if job.get("log"):
-                say("its log: %s" % job["log"])
             if done:  # The controller reads these numbers, so that a retry does not run these jobs again.
                 numbers = " ".join(str(number) for number in sorted(done))
                 say("%d of %d jobs of the group have succeeded: %s" % (len(done), len(jobs), numbers))
+            log = "; its log: %s" % job["log"] if job.get("log") else ""
+            say("job %s %s, so the group ends%s" % (job["name"], why, log))
             sys.exit(code if 0 < code < 256 else 128 - code if code < 0 else 1)
 
 

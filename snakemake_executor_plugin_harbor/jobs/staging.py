@@ -104,7 +104,8 @@ class Staging:
         wanted = [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in made]
         if log is not None:
             wanted.append(Wanted(LOG, log))
-        changed = [Wanted(paths.name(path), path) for path in _named(job, STAGE_OUT)]
+        coming = {one.name for one in wanted}
+        changed = [Wanted(paths.name(path), path) for path in _named(job, STAGE_OUT) if paths.name(path) not in coming]
         moved = self._movers.of(staged.node).fetch(staged.directory, [*wanted, *changed], self._workdirs[0])
         self._locality.moved(staged.node.name, moved.sizes, moved)
         for one in changed:
