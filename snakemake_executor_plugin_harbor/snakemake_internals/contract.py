@@ -146,6 +146,9 @@ NAMES: tuple[Name, ...] = (
     *_all(JOB, "retry lost jobs and adopt jobs of an earlier run", "attempt", "shadow_dir", "is_shadow"),
     *_all("snakemake.io", "retry lost jobs", "is_flagged"),
     *_all(JOB, "find missing outputs", "touch_output"),
+    # group.py
+    *_all(JOB, "run jobs that pipes and services connect", "pipe_group", "pipe_or_service_output", kind=Kind.INSTANCE),
+    *_all(DAG, "run jobs that pipes and services connect", "dependencies"),
     *_all("snakemake.io:_IOFile", "wait for inputs on the node", "is_storage"),
     *_all(JOB, "recognize the jobs of an earlier run", "params", "wildcards_dict"),
     *_all(RULE, "recognize the jobs of an earlier run", "run_func_src", "notebook", "shadow_depth", kind=Kind.INSTANCE),

@@ -49,12 +49,20 @@ def prepare(workflow: Any, job: Any) -> None:
 
 
 async def _prepare_group(group: Any) -> None:
+    from snakemake.io import is_flagged
+
     for job in group.jobs:
         if job.is_norun:
             continue
         await job.check_protected_output()
         await job.remove_existing_output()
-        for file in (*job.output, *job.log):
+        for file in job.output:
+            if is_flagged(file, "pipe"):
+                # The pipe itself is made on the node, when its jobs start.
+                Path(file).parent.mkdir(parents=True, exist_ok=True)
+            else:
+                file.prepare()
+        for file in job.log:
             file.prepare()
 
 
@@ -69,11 +77,6 @@ def directory() -> str:
     return os.getcwd()
 
 
-def levels(group: Any) -> list[list[Any]]:
-    """The jobs of a group that have a command. Those of one level depend only on those of earlier levels."""
-    return [[job for job in level if not job.is_norun] for level in group.toposorted]
-
-
 def members(job: Any) -> list[Any]:
     """The jobs of a group, or the job itself."""
     return list(job.jobs) if job.is_group() else [job]
@@ -85,12 +88,15 @@ def touched_outputs(job: Any) -> list[str]:
 
 
 def made_outputs(job: Any) -> list[str]:
-    """The outputs of the job of one rule that its command makes."""
-    return [str(file) for file in job.output if file not in job.touch_output]
+    """The outputs of the job of one rule that its command makes and that stay when it has ended."""
+    done = (*job.touch_output, *job.pipe_or_service_output)
+    return [str(file) for file in job.output if file not in done]
 
 
 def kept_outputs(job: Any) -> list[str]:
-    """The outputs that are to stay: those of the job, or of a group without the temporary ones that only it reads."""
+    """The outputs that are to stay: those of the job, or of a group without its pipes, the files of its services, and
+    the temporary files that only it reads.
+    """
     from snakemake.io import is_flagged
 
     if not job.is_group():
@@ -99,7 +105,8 @@ def kept_outputs(job: Any) -> list[str]:
         str(file)
         for member in job.jobs
         for file in member.output
-        if not is_flagged(file, "temp") or _is_read_outside(job, member, file)
+        if file not in member.pipe_or_service_output
+        and (not is_flagged(file, "temp") or _is_read_outside(job, member, file))
     ]
 
 
