@@ -55,7 +55,7 @@ def with_number(jobs: Iterable[NamedJob], text: str) -> list[NamedJob]:
     """Return the jobs with this number (12), this id (RUN/12), or this name of a log (12.1)."""
     number, _, attempt = text.rpartition(".")
     numbers = {text, number} if attempt.isdecimal() else {text}
-    return [job for job in jobs if job.number in numbers or job.id == text]
+    return [job for job in jobs if job.number in numbers or (text and job.id == text)]
 
 
 def with_name(jobs: Iterable[NamedJob], text: str) -> list[NamedJob]:

@@ -85,7 +85,9 @@ def direct_command(
 
 
 def direct_needs(workflow: Any, job: Any) -> tuple[str, ...]:
-    """The paths outside the working directory that a node must have for a direct job."""
+    """The paths outside the working directory that a node must have for a direct job or group."""
+    if job.is_group():
+        return tuple(dict.fromkeys(path for one in internals.members(job) for path in direct_needs(workflow, one)))
     if deployment.container(workflow, job):
         return ()
     environment = deployment.conda_environment(workflow, job)

@@ -8,7 +8,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from ..core.model import JobState, Outcome
 from ..run.dispatcher import Dispatcher
-from ..snakemake_internals import benchmark, groups, output_cache, scheduler, settings
+from ..snakemake_internals import benchmark, output_cache, partial_groups, scheduler, settings
 from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
 from . import group_result
@@ -167,7 +167,7 @@ class EndReports:
             raise _NotYet
         self._latency.end(entry.id)
         if not missing:
-            groups.mark_done(entry.job, done)
+            partial_groups.mark_done(entry.job, done)
 
     def _finish_store(self, entry: InFlightJob) -> None:
         """Raise the error with which the outputs could not be moved to the cache, or _NotYet while they are moved."""

@@ -5,9 +5,10 @@ from typing import Any
 
 from ..core.model import Outcome
 from ..snakemake_internals import job as internals
+from ..snakemake_internals.group import units
 from .in_flight import InFlightJob
 
-LINE = re.compile(r"^harbor: \d+ of \d+ jobs of the group have succeeded: ([\d ]+) \(", re.MULTILINE)
+LINE = re.compile(r"^harbor: \d+ of \d+ jobs of the group have succeeded: ([\d ]+)$", re.MULTILINE)
 
 
 def done(entry: InFlightJob, outcome: Outcome) -> list[Any]:
@@ -17,6 +18,6 @@ def done(entry: InFlightJob, outcome: Outcome) -> list[Any]:
     found = LINE.findall(outcome.exit.get("tail") or "")
     if not found or not internals.outputs_are_shared_of(entry.job):
         return []
-    jobs = [job for level in internals.levels(entry.job) for job in level]
+    jobs = [job for level in units(entry.job) for unit in level for job in unit]
     numbers = [int(text) for text in found[-1].split()]
     return [jobs[number] for number in numbers] if max(numbers) < len(jobs) else []

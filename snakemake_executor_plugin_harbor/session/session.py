@@ -22,7 +22,7 @@ from ..remote.open_files import raise_open_file_limit
 from ..run.client import Client
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
-from ..snakemake_internals import groups, persistence, scheduler, shadow, threads
+from ..snakemake_internals import partial_groups, persistence, scheduler, shadow, threads
 from ..snakemake_internals import settings as snakemake_settings
 from ..snakemake_internals.verify import verify
 from ..staging.movers import Movers
@@ -149,7 +149,7 @@ class Session:
             transfers=staging.transfers,
         )
         shadow.install(self._workflow)
-        groups.install()
+        partial_groups.install()
 
     def _start(self) -> None:
         """Connect, and wait until nodes are ready and every job is known to fit on one of them."""

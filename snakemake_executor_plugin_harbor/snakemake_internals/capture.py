@@ -170,8 +170,6 @@ def obstacle(job: Any) -> str | None:
         return "notebooks are executed by Snakemake"
     if job.is_cwl:
         return "CWL tools are executed by Snakemake"
-    if job.is_pipe or job.is_service:
-        return "pipes and services connect jobs of one machine"
     if unknown := _unknown_parameters(job.rule.run_func):
         return f"this version of Snakemake passes arguments to rules that harbor does not know: {', '.join(unknown)}"
     return None

@@ -147,6 +147,9 @@ NAMES: tuple[Name, ...] = (
     *_all(JOB, "retry lost jobs and adopt jobs of an earlier run", "attempt", "shadow_dir", "is_shadow"),
     *_all("snakemake.io", "retry lost jobs", "is_flagged"),
     *_all(JOB, "find missing outputs", "touch_output"),
+    # group.py
+    *_all(JOB, "run jobs that pipes and services connect", "pipe_group", "pipe_or_service_output", kind=Kind.INSTANCE),
+    *_all(DAG, "run jobs that pipes and services connect", "dependencies"),
     *_all("snakemake.io:_IOFile", "wait for inputs on the node", "is_storage"),
     *_all(JOB, "recognize the jobs of an earlier run", "params", "wildcards_dict"),
     *_all(RULE, "recognize the jobs of an earlier run", "run_func_src", "notebook", "shadow_depth", kind=Kind.INSTANCE),
@@ -286,7 +289,7 @@ NAMES: tuple[Name, ...] = (
     _method(RULE_CACHE, "use the between-workflow cache", "store", "job"),
     *_all("snakemake.exceptions", "use the between-workflow cache", "CacheMissException"),
     *_all("snakemake.common", "use the between-workflow cache", "async_run"),
-    # groups.py
+    # partial_groups.py
     *_all("snakemake.jobs", "keep what is done of a failed group", "asyncio", "GroupJob", feature=Feature.GROUPS),
     _text("snakemake.jobs", "await asyncio.sleep(0.1)", "end groups without a pause", Feature.GROUPS),
     _method(GROUP, "keep what is done of a failed group", "postprocess", "error", feature=Feature.GROUPS),

@@ -9,7 +9,7 @@ from typing import Any
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from . import named_list
-from .groups import done_jobs
+from .partial_groups import done_jobs
 
 NAMES_SHOWN = 5
 """The name of a group has at most this many rules."""
@@ -74,12 +74,20 @@ def prepare(workflow: Any, job: Any) -> None:
 
 
 async def _prepare_group(group: Any) -> None:
+    from snakemake.io import is_flagged
+
     for job in unfinished(group):
         if job.is_norun:
             continue
         await job.check_protected_output()
         await job.remove_existing_output()
-        for file in (*job.output, *job.log):
+        for file in job.output:
+            if is_flagged(file, "pipe"):
+                # The pipe itself is made on the node, when its jobs start.
+                Path(file).parent.mkdir(parents=True, exist_ok=True)
+            else:
+                file.prepare()
+        for file in job.log:
             file.prepare()
 
 
@@ -92,18 +100,6 @@ def describe(job: Any) -> str:
 def directory() -> str:
     """The working directory of the workflow."""
     return os.getcwd()
-
-
-def levels(group: Any) -> list[list[Any]]:
-    """The unfinished jobs of a group that have a command, in an order that is always the same.
-
-    Those of one level depend only on those of earlier levels.
-    """
-    done = done_jobs(group)
-    return [
-        sorted((job for job in level if not job.is_norun and job not in done), key=describe)
-        for level in group.toposorted
-    ]
 
 
 def members(job: Any) -> list[Any]:
@@ -132,19 +128,23 @@ def touched_outputs(job: Any) -> list[str]:
 
 
 def made_outputs(job: Any) -> list[str]:
-    """The outputs of the job of one rule that its command makes."""
-    return [str(file) for file in job.output if file not in job.touch_output]
+    """The outputs of the job of one rule that its command makes and that stay when it has ended."""
+    done = (*job.touch_output, *job.pipe_or_service_output)
+    return [str(file) for file in job.output if file not in done]
 
 
 def kept_outputs(jobs: Collection[Any]) -> list[str]:
-    """The outputs of jobs that are to stay: all but the temporary ones that only these jobs read."""
+    """The outputs of jobs that are to stay: all but pipes, the files of services, and the temporary files that only
+    these jobs read.
+    """
     from snakemake.io import is_flagged
 
     return [
         str(file)
         for job in jobs
         for file in job.output
-        if not is_flagged(file, "temp") or len(jobs) == 1 or _is_read_outside(job, file, jobs)
+        if file not in job.pipe_or_service_output
+        and (not is_flagged(file, "temp") or len(jobs) == 1 or _is_read_outside(job, file, jobs))
     ]
 
 

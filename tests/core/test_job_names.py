@@ -69,6 +69,11 @@ def test_a_name_finds_these_jobs(name, numbers):
     assert [job.number for job in matching(JOBS, name)] == numbers.split()
 
 
+def test_an_empty_name_is_nobodys():
+    """The controller does not know the ids of jobs that were not handed over. `harbor cancel "$UNSET"` ended all."""
+    assert matching([NamedJob("1", "slow_run", {"case": "c09"})], "") == []
+
+
 def test_a_number_may_be_a_case_too():
     assert [job.number for job in with_name(JOBS, "8")] == ["11"]
 

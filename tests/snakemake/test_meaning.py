@@ -129,15 +129,18 @@ def test_a_job_that_no_node_can_hold_is_an_error_before_any_job(project, pool):
 
 
 def test_why_a_group_cannot_be_placed_is_said(project, pool):
-    """Pipes need a Snakemake on the node, which needs the working directory."""
+    """A Snakemake on the node runs groups with a shadow directory, and needs the working directory."""
     work = project("""
         rule read:
-            input: "stream"
+            input: "first"
             output: "out"
+            group: "g"
             shell: "cat {input} > {output}"
 
         rule write:
-            output: pipe("stream")
+            output: "first"
+            group: "g"
+            shadow: "minimal"
             shell: "echo > {output}"
     """)
     run = work.run(*on(pool, "2/node1"), "--harbor-staging", "always").expect(1)

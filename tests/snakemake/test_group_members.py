@@ -1,0 +1,266 @@
+"""What the jobs of a group have as single jobs have it: pipes and services, limits, cancelling, retries, software."""
+
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from tests.snakemake.harness import jobs_of, on, setting
+from tests.snakemake.test_deployment import APPTAINER
+from tests.sshd import wait_until
+
+ALWAYS = ("--harbor-staging", "always")
+
+
+def job_of(work):
+    """The only job of the run, as `harbor status` has it."""
+    return json.loads(work.harbor("status", "--json").stdout)["jobs"][0]
+
+
+def logs(work):
+    return [path.read_text() for path in (work.directory / ".snakemake" / "harbor_logs").rglob("*.log")]
+
+
+@pytest.mark.parametrize("staging", [(), ALWAYS])
+def test_pipes_and_services_connect_jobs_on_one_node(pool, project, staging):
+    """There is a job before them and one after them. One job reads two pipes, and one is a script. A job that uses the
+    service reads what another one has made with it.
+    """
+    work = project(
+        """
+        rule all:
+            input: "end", "used.2"
+
+        rule source:
+            output: temp("source")
+            group: "g"
+            shell: "seq 20000 > {output}"
+
+        rule spread:
+            input: "source"
+            output: pipe("streams/{i}"), "size.{i}"
+            group: "g"
+            shell: "wc -l < {input} > {output[1]}; cat {input} > {output[0]}"
+
+        rule join:
+            input: "streams/0", "streams/1"
+            output: pipe("joined")
+            group: "g"
+            shell: "cat {input} > {output}"
+
+        rule count:
+            input: "joined"
+            output: "counted"
+            group: "g"
+            script: "count.py"
+
+        rule end:
+            input: "counted"
+            output: "end"
+            group: "g"
+            shell: "cp {input} {output}"
+
+        rule serve:
+            output: service("port")
+            shell: "trap 'exit 1' TERM; sleep 0.3; echo here > {output}; sleep 300 & wait"
+
+        rule use:
+            input: "port"
+            output: "used.1"
+            shell: "cat {input} > {output}; sleep 0.3; echo again >> {output}"
+
+        rule use_again:
+            input: "port", "used.1"
+            output: "used.2"
+            shell: "cat {input} > {output}"
+        """
+    )
+    (work.directory / "count.py").write_text(
+        "lines = open(snakemake.input[0]).readlines()\nprint(len(lines), file=open(snakemake.output[0], 'w'))\n"
+    )
+    # Of an earlier run that was killed.
+    os.mkfifo(work.directory / "joined")
+    work.run(*on(pool, "8/node1", "8/node2"), *staging).expect()
+    assert (work.directory / "end").read_text() == "40000\n"
+    assert (work.directory / "used.2").read_text() == "here\nhere\nagain\n"
+    assert work.files("size.*") == ["size.0", "size.1"] and not work.files("streams/*")
+    assert not any((work.directory / name).exists() for name in ("joined", "port", "source"))
+    assert len(logs(work)) == 2 and not any("Building DAG" in text for text in logs(work))
+    assert "Nothing to be done" in work.run(*on(pool, "8/node1"), *staging).expect().text
+
+
+@pytest.mark.parametrize("staging", [(), ALWAYS])
+def test_the_reader_that_has_failed_is_named_and_a_retry_makes_new_pipes(pool, project, staging):
+    work = project(
+        """
+        rule write:
+            output: pipe("stream")
+            shell: "yes > {output} || test $? = 141"
+
+        rule read:
+            input: "stream"
+            output: "out"
+            resources: tried=lambda wildcards, attempt: attempt
+            shell: "head -n 1 {input} > {output}; test {resources.tried} = 2 || exit 3"
+        """
+    )
+    run = work.run("out", "--retries", "1", *on(pool, "4/node1"), *staging).expect()
+    assert "job read failed with exit code 3, so the group ends" in run.text
+    assert (work.directory / "out").read_text() == "y\n" and not (work.directory / "stream").exists()
+
+
+@pytest.mark.parametrize("how", ["cancel", "interrupt"])
+def test_all_jobs_of_a_group_end_with_it(pool, project, how):
+    """Two of them are connected, so they lead process groups of their own."""
+    work = project(
+        """
+        rule all:
+            input: "out", "beside", "rest"
+
+        rule write:
+            output: pipe("stream")
+            group: "g"
+            shell: "touch here.write; (trap '' INT; sleep 300) > {output}"
+
+        rule read:
+            input: "stream"
+            output: "out"
+            group: "g"
+            shell: "touch here.read; cat {input} > {output}"
+
+        rule beside:
+            output: "beside"
+            group: "g"
+            shell: "touch here.beside; sleep 300; touch {output}"
+
+        rule last:
+            input: "out", "beside"
+            output: "rest"
+            group: "g"
+            shell: "touch {output}"
+        """
+    )
+    marker = f"group-{how}"
+    run = work.start(*on(pool, "4/node1"), "--retries", "1", env={"HARBOR_TEST": marker})
+    wait_until(lambda: len(work.files("here.*")) == 3, 30)
+    assert len(jobs_of(marker)) >= 4
+    if how == "cancel":
+        assert "is cancelled" in work.harbor("cancel", job_of(work)["id"]).stdout
+    else:
+        run.signal(signal.SIGINT)
+    run.wait()
+    wait_until(lambda: not jobs_of(marker), 10)
+    assert run.code == 1 and ("cancelled by the user" in run.text) == (how == "cancel")
+    assert not (work.directory / "stream").exists() and not (work.directory / "rest").exists()
+
+
+def test_the_runtimes_of_the_levels_add_up(pool, project):
+    """Snakemake's smallest runtime is one minute, which lasts two seconds here."""
+    work = project(
+        """
+        rule one:
+            output: "one"
+            group: "g"
+            resources: runtime=1
+            shell: "sleep 2.5; touch {output}"
+
+        rule two:
+            input: "one"
+            output: "two"
+            group: "g"
+            resources: runtime=1
+            shell: "echo begun; sleep 300; touch {output}"
+        """
+    )
+    began = time.monotonic()
+    run = work.run("two", *on(pool, "2/node1"), before=setting("jobs.spec.MINUTE_S", 2.0)).expect(1)
+    assert 4 < time.monotonic() - began < 30 and "killed: its runtime was over" in run.text
+    assert "begun" in logs(work)[0]
+
+
+def test_the_log_says_which_job_prints_and_progress_of_members_is_shown(pool, project):
+    work = project(
+        r"""
+        rule one:
+            output: "one"
+            group: "g"
+            shell: "echo first; touch {output}"
+
+        rule two:
+            input: "one"
+            output: "two"
+            group: "g"
+            shell: "printf '\002 3 / 4 \003\n'; until [ -e go ]; do sleep 0.1; done; echo wrong; exit 5"
+        """
+    )
+    run = work.start("two", *on(pool, "2/node1"))
+    wait_until((work.directory / "one").exists, 30)
+    wait_until(lambda: job_of(work)["progress"] == {"done": 3, "total": 4}, 10)
+    (work.directory / "go").touch()
+    assert run.wait() == 1
+    shown = work.harbor("log", job_of(work)["id"]).stdout
+    assert re.search(
+        r"harbor: job one starts\nfirst\nharbor: job two starts\n.*wrong\n.*harbor: job two failed with exit code 5, so",
+        shown,
+        re.S,
+    )
+
+
+@pytest.mark.parametrize("staging", [(), ALWAYS])
+def test_cases_that_are_put_together(pool, project, staging):
+    """Three cases are one group. The memory that the run may use allows two of them at a time."""
+    work = project(
+        """
+        rule all:
+            input: expand("b/{i}", i=range(3))
+
+        rule a:
+            output: "a/{i}"
+            resources: mem_mb=40
+            shell: "echo + >> {resources.tmpdir}/LOG; sleep 0.3; echo - >> {resources.tmpdir}/LOG; touch {output}"
+
+        rule b:
+            input: "a/{i}"
+            output: "b/{i}"
+            shell: "touch {output}"
+        """.replace("{resources.tmpdir}/LOG", str(project("", "beside").directory / "log"))
+    )
+    together = ("--groups", "a=g", "b=g", "--group-components", "g=3", "--resources", "mem_mb=80")
+    work.run(*on(pool, "8/node1"), *together, *staging).expect()
+    assert len(logs(work)) == 1 and work.files("b/*") == ["0", "1", "2"]
+    running, most = 0, 0
+    for line in (work.directory.parent / "beside" / "log").read_text().split():
+        running += 1 if line == "+" else -1
+        most = max(most, running)
+    assert most == 2
+
+
+def test_a_member_in_a_container(pool, project, tmp_path):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("apptainer", "singularity"):
+        (programs / name).write_text(APPTAINER)
+        (programs / name).chmod(0o755)
+    work = project(
+        """
+        rule outside:
+            output: "outside"
+            group: "g"
+            shell: "echo ${{FAKE_IMAGE:-none}} > {output}"
+
+        rule inside:
+            input: "outside"
+            output: "inside"
+            container: "image.sif"
+            group: "g"
+            shell: "cat {input} > {output}; echo $FAKE_IMAGE >> {output}"
+        """
+    )
+    (work.directory / "image.sif").write_text("")
+    env = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    work.run("inside", *on(pool, "2/node1"), "--sdm", "apptainer", env=env).expect()
+    assert (work.directory / "inside").read_text() == "none\nimage.sif\n"
+    assert not any("Building DAG" in text for text in logs(work))
