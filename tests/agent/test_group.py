@@ -52,7 +52,8 @@ def group(python, tmp_path):
 def outcome(process):
     """Wait for the end. Nothing that the jobs have started is left then."""
     said, _ = process.communicate(timeout=30)
-    assert not [pid for pid in psutil.pids() if session_of(pid) == process.pid]
+    # An orphan that was killed exists until its new parent has reaped it.
+    wait_until(lambda: not [pid for pid in psutil.pids() if session_of(pid) == process.pid], 5)
     return process.returncode, said
 
 
