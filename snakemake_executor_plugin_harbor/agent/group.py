@@ -133,6 +133,8 @@ class Group:
             if job.process is None:
                 say("job %s starts" % job.name)
             job.start()
+            if self.ending and not job.signal(signal.SIGTERM):
+                job.process.terminate()  # The TERM came while the job was started.
         except OSError as error:
             job.process, job.code = None, 126
             self.fail(job, 126, "could not be started (%s)" % error)
