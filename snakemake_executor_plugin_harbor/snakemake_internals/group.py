@@ -10,8 +10,8 @@ def units(group: Any) -> list[list[list[Any]]]:
     """The levels of a group, each as a list of units. A unit is a job, or jobs that run at the same time, because pipes
     or services connect them.
 
-    Jobs of one level depend only on those of earlier levels and of their own unit. Jobs that are done and jobs without a
-    command are left out.
+    Jobs of one level depend only on those of earlier levels and of their own unit. Jobs that are done are left out, and
+    so are those without a command.
     """
     found = []
     wanted = set(unfinished(group))

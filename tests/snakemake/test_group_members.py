@@ -203,7 +203,7 @@ def test_the_log_says_which_job_prints_and_progress_of_members_is_shown(pool, pr
     assert run.wait() == 1
     shown = work.harbor("log", job_of(work)["id"]).stdout
     assert re.search(
-        r"harbor: job one starts\nfirst\nharbor: job two starts\n.*wrong\n.*harbor: job two failed with exit code 5, so",
+        r"harbor: job one starts\nfirst\nharbor: job two starts\n.*wrong\n.*harbor: job two failed with exit code 5",
         shown,
         re.S,
     )
