@@ -34,6 +34,8 @@ class StagedAttempt:
     node: NodeSpec
     directory: str
     """The name of its directory on the node: OWNER/ATTEMPT."""
+    by_snakemake: bool = False
+    """A Snakemake on the node runs it."""
 
 
 class Staging:
@@ -62,21 +64,29 @@ class Staging:
                 found.setdefault(node, []).append({**facts, "done": transfer.done, "total": transfer.total})
         return found
 
-    def attempt(self, node: NodeSpec, job: JobId, attempt: int) -> StagedAttempt:
-        return StagedAttempt(node, f"{self._owner}/{job.replace('/', '.')}.{attempt}")
+    def attempt(self, node: NodeSpec, job: JobId, attempt: int, by_snakemake: bool = False) -> StagedAttempt:
+        return StagedAttempt(node, f"{self._owner}/{job.replace('/', '.')}.{attempt}", by_snakemake)
 
     def paths(self, job: Any, scratch: str, staged: StagedAttempt) -> NodePaths:
         """Return the paths of an attempt. `scratch` is the node's scratch directory."""
-        base = os.path.join(scratch, "stage", staged.directory)
-        members = internals.members(job)
-        files = [str(file) for one in members for file in (*one.input, *one.output, *one.log)]
-        return NodePaths(base, self._workdirs, files, self._sources)
+        stage = os.path.join(scratch, "stage", staged.directory)
+        files = internals.declared_files(job)
+        return NodePaths(stage, self._workdirs, files, self._sources, staged.by_snakemake)
 
-    def put(self, job: Any, staged: StagedAttempt, paths: NodePaths, temp_files: Iterable[str]) -> Moved:
-        """Send what the job needs. `temp_files` were made for its command. Raises MoveFailed."""
+    def put(
+        self,
+        job: Any,
+        staged: StagedAttempt,
+        paths: NodePaths,
+        temp_files: Iterable[str],
+        workflow_sources: Iterable[Source] = (),
+    ) -> Moved:
+        """Send what the job needs. `temp_files` were made for its command. A Snakemake that runs the job on the node
+        reads `workflow_sources`. Raises MoveFailed.
+        """
         files = map(self._sources.text_for_node, map(str, job.input))
         inputs = [*files, *_named(job, STAGE_IN), *temp_files, *sorted(paths.used_sources)]
-        sources = [Source(path, paths.name(path)) for path in dict.fromkeys(inputs)]
+        sources = [*workflow_sources, *(Source(path, paths.name(path)) for path in dict.fromkeys(inputs))]
         changed = _named(job, STAGE_OUT)
         sources += [Source(path, paths.name(path), writable=True) for path in changed if os.path.lexists(path)]
         # A job continues an output that exists when its files are prepared, which is one marked update().
@@ -86,17 +96,18 @@ class Staging:
             if os.path.lexists(os.path.join(root, path)) and not Path(root, path).is_dir():
                 sources.append(Source(os.path.join(root, path), paths.name(path), writable=True))
         directories = {os.path.dirname(paths.name(path)) or "." for path in [*outputs, *changed]}
-        directories.add(os.path.dirname(LOG))
+        directories |= {os.path.dirname(LOG), paths.root or "."}
         moved = self._movers.of(staged.node).put(staged.directory, sources, sorted(directories))
         self._locality.moved(staged.node.name, moved.sizes, moved)
         return moved
 
     def fetch(self, job: Any, staged: StagedAttempt, log: str | None, outputs: bool) -> Moved:
         """Fetch the log and what the job has changed, and the outputs if they are wanted. Raises MoveFailed."""
-        paths = NodePaths("/", self._workdirs, (), self._sources)
+        paths = NodePaths("/", self._workdirs, (), self._sources, staged.by_snakemake)
         root = internals.shadow_directory(job) or ""
         # Snakemake moves outputs and logs from the shadow directory, whatever lies in their places.
         made = [*job.log, *(internals.kept_outputs(job) if outputs else ())]
+        made += internals.benchmarks(job) if staged.by_snakemake else ()
         wanted = [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in made]
         if log is not None:
             wanted.append(Wanted(LOG, log))
