@@ -60,5 +60,5 @@ def command_for_node(
         return NodeCommand(entry.command)
     staged = attempt(True)
     paths = staging.paths(job, facts.scratch, staged)
-    command, files = staged_command(workflow, job, entry.command, facts, paths)
+    command, files = staged_command(workflow, job, entry.command, facts, paths, staged.name)
     return NodeCommand(command, staged, paths, tuple(files))

@@ -4,10 +4,10 @@ The workflow is read there again, so its sources are sent with the job's inputs:
 that they have here, below the attempt's directory.
 """
 
+import json
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from snakemake_interface_executor_plugins.utils import format_cli_arg, join_cli_args
@@ -19,19 +19,21 @@ from ..snakemake_internals import job as internals
 from ..snakemake_internals import output_cache, source_cache, workflow_sources
 from ..snakemake_internals.verify import version
 from ..staging.model import Source
-from . import snakemake_command
+from . import snakemake_command, start_files
 from .command import Command
 from .node_paths import NodePaths
 
 CACHE = ".harbor/sources"
 """The source cache of the node's Snakemake, in the attempt's directory."""
+RUNNER = ".harbor/node_run.py"
+"""The program that starts it."""
 
 
 def staged_command(
-    workflow: Any, job: Any, shared: Command, facts: NodeFacts, paths: NodePaths
+    workflow: Any, job: Any, shared: Command, facts: NodeFacts, paths: NodePaths, name: str
 ) -> tuple[Command, list[Source]]:
     """Return the command, and the sources of the workflow that it needs. `shared` is the command for nodes that have
-    the working directory. Raises HarborError.
+    the working directory. `name` is that of the attempt, for a file. Raises HarborError.
     """
     python, found = facts.snakemake or ("", "")
     if release_of(found) != release_of(version()):
@@ -42,7 +44,9 @@ def staged_command(
     _check_names(job, paths)
     (line,) = shared.scripts
     ours = f"{snakemake_command.python_executable(workflow)} -m snakemake"
-    line = line.replace(ours, f"{shlex.quote(python)} -m snakemake", 1)
+    facts_file = start_files.write(json.dumps(workflow_sources.facts_for_runner(workflow, job)), f"{name}.json")
+    program = [python, os.path.join(paths.stage, RUNNER), paths.there(facts_file)]
+    line = line.replace(ours, shlex.join(program), 1)
     cache = source_cache.runtime_directory(workflow)
     line = line.replace(str(format_cli_arg("--runtime-source-cache-path", str(cache))), "", 1)
     # The controller moves outputs from and into the between-workflow cache.
@@ -60,15 +64,16 @@ def staged_command(
     )
     env = {name: value for name, value in shared.env.items() if name != "SNAKEMAKE_OUTPUT_CACHE"}
     files = dict.fromkeys(_sources(workflow, job, paths, given))
-    return replace(shared, scripts=(line,), cwd=paths.base, env=env, needs=()), list(files)
+    return Command((line,), shared.shell, paths.base, env, (facts_file,)), list(files)
 
 
 def _sources(workflow: Any, job: Any, paths: NodePaths, given: list[str]) -> Iterator[Source]:
+    yield Source(workflow_sources.RUNNER, RUNNER)
     for path, name in workflow_sources.cached_files(workflow):
         is_local = name.startswith(workflow_sources.LOCAL)
         origin = "/" + name.removeprefix(workflow_sources.LOCAL)
         yield Source(path, paths.name(origin) if is_local else os.path.join(CACHE, name))
-    for path in (*workflow_sources.imported_files(workflow), *given):
+    for path in (*workflow_sources.read_files(workflow), *given):
         yield Source(path, paths.name(path))
     for path, name in workflow_sources.config_files(workflow):
         yield Source(path, paths.name(path if os.path.isabs(name) else name))

@@ -37,6 +37,11 @@ class StagedAttempt:
     by_snakemake: bool = False
     """A Snakemake on the node runs it."""
 
+    @property
+    def name(self) -> str:
+        """The name of the attempt, which no other one has in the working directory."""
+        return self.directory.rpartition("/")[2]
+
 
 class Staging:
     """Its methods may be called from any thread."""
@@ -108,7 +113,7 @@ class Staging:
         # Snakemake moves outputs and logs from the shadow directory, whatever lies in their places.
         made = [*job.log, *(internals.kept_outputs(job) if outputs else ())]
         made += internals.benchmarks(job) if staged.by_snakemake else ()
-        wanted = [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in made]
+        wanted = [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in _outermost(map(str, made))]
         if log is not None:
             wanted.append(Wanted(LOG, log))
         changed = [Wanted(paths.name(path), path) for path in _named(job, STAGE_OUT)]
@@ -131,6 +136,12 @@ def _named(job: Any, resource: str) -> list[str]:
                 raise HarborError(f"rule {member.name}: resource {resource}={text!r}: there is no {path}.")
             paths[path] = None
     return list(paths)
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """Return the paths without those that lie in a directory which is among them."""
+    known = dict.fromkeys(paths)
+    return [path for path in known if not any(str(above) in known for above in Path(path).parents)]
 
 
 def _delete(path: str) -> None:

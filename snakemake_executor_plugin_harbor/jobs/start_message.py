@@ -152,8 +152,7 @@ class StartMessages:
             entry.step = "its message and command are formatted for the log (its params may be slow functions)"
             self._executor.run_job_pre(entry.job)
             entry.logged = True
-        if entry.command is None:
-            entry.remove_temp_files()
+        entry.remove_temp_files()
 
     def _is_staged(self, node: str) -> bool:
         facts = self._dispatcher.snapshot.nodes[node].facts
@@ -203,8 +202,7 @@ class StartMessages:
         command, staged, paths = made.command, made.staged, made.paths
         if staged is not None:
             entry.staged[launch.attempt] = staged
-        if entry.command is None:
-            entry.temp_files = command.temp_files
+        entry.temp_files = command.temp_files
         message = {
             "t": "start",
             "job": launch.job,

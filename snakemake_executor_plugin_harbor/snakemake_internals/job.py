@@ -75,7 +75,15 @@ async def _prepare_members(job: Any) -> None:
             if is_flagged(file, "update") and os.path.exists(file):
                 member.rule.workflow.persistence.backup_output(Path(file))
         for file in (*member.output, *member.log, *benchmarks(member)):
-            file.prepare()
+            if not _is_stream(file):  # The other Snakemake makes it, where the jobs are that it connects.
+                file.prepare()
+
+
+def _is_stream(file: Any) -> bool:
+    """Return True if a file is marked pipe() or service(). It lives as long as the group of jobs that it connects."""
+    from snakemake.io import is_flagged
+
+    return bool(is_flagged(file, "pipe") or is_flagged(file, "service"))
 
 
 def describe(job: Any) -> str:
@@ -129,7 +137,7 @@ def kept_outputs(job: Any) -> list[str]:
         str(file)
         for member in job.jobs
         for file in member.output
-        if not is_flagged(file, "temp") or _is_read_outside(job, member, file)
+        if not _is_stream(file) and (not is_flagged(file, "temp") or _is_read_outside(job, member, file))
     ]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import node_python, source_cache
+from . import node_python, node_run, opened_files, source_cache
+from .job import members, wildcards
 
 LOCAL = "file/"
 """Below this directory, the source cache has copies of local files by their absolute paths."""
@@ -46,16 +47,27 @@ def config_files(workflow: Any) -> Iterator[tuple[str, str]]:
             yield path, name
 
 
-def imported_files(workflow: Any) -> Iterator[str]:
-    """Yield the files of Python modules which the Snakefiles have imported from their own or the working directory."""
+def read_files(workflow: Any) -> Iterator[str]:
+    """Yield the files which the code of Snakefiles has opened or imported from their own or the working directory."""
     roots = [os.getcwd(), *(str(each.get_basedir()) for each in workflow.included if each.is_local)]
     above = tuple(os.path.abspath(root).rstrip("/") + "/" for root in roots)
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name in _AT_START or not isinstance(file, str) or not file.startswith(above):
+    internal = os.path.join(os.getcwd(), ".snakemake/")
+    modules = [getattr(each, "__file__", None) for name, each in list(sys.modules.items()) if name not in _AT_START]
+    for file in (*modules, *opened_files.read_by_snakefiles()):
+        if not isinstance(file, str) or not file.startswith(above) or file.startswith(internal):
             continue
         if os.path.isfile(file) and not node_python.is_of_this_installation(file):
             yield file
+
+
+RUNNER = node_run.__file__
+"""The program that runs Snakemake on the node."""
+
+
+def facts_for_runner(workflow: Any, job: Any) -> dict[str, list[str]]:
+    """What the program on the node is told about the job, or about the jobs of the group."""
+    jobs = [node_run.digest(one.rule.name, wildcards(one).items(), map(str, one.input)) for one in members(job)]
+    return {"jobs": jobs, "checkpoints": checkpoint_outputs(workflow, job)}
 
 
 def checkpoint_outputs(workflow: Any, job: Any) -> list[str]:

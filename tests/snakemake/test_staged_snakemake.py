@@ -12,6 +12,7 @@ SNAKEFILE = """
     import beside
 
     configfile: "config.yaml"
+    TABLE = open("table.csv").read()
     include: "../common/inc.smk"
 
     module other:
@@ -34,7 +35,7 @@ SNAKEFILE = """
         threads: 2
         run:
             texts = [open(path).read() for path in (*input, params.source, "in/2")]
-            words = [config["word"], config["file"], config["typed"], beside.WORD, threads]
+            words = [config["word"], config["file"], config["typed"], beside.WORD, TABLE, threads]
             open(output[0], "w").write(f"{texts} {words}")
             os.mkdir(output[1])
             shell("cp {input[0]} {output[1]}/x; echo log > {log}")
@@ -91,6 +92,7 @@ def test_sources_config_and_files_are_sent(lab, tmp_path):
         common / "data": "data",
         work.directory / "beside.py": "WORD = 'beside'\n",
         work.directory / "source.txt": "source",
+        work.directory / "table.csv": "table",
         work.directory / "config.yaml": "word: own\nother: {inner: module}\n",
         work.directory / "more" / "given.yaml": "file: given\n",
         work.directory / "in" / "1": "one",
@@ -115,7 +117,7 @@ def test_sources_config_and_files_are_sent(lab, tmp_path):
     finally:
         work.close()
     out = work.directory / "out"
-    assert (out / "coded").read_text() == "['one', 'data', 'source', 'two'] ['own', 'given', 't', 'beside', 2]"
+    assert (out / "coded").read_text() == "['one', 'data', 'source', 'two'] ['own', 'given', 't', 'beside', 'table', 2]"
     assert (out / "dir" / "x").read_text() == "one" and (out / "touched").exists()
     assert (work.directory / "logs" / "coded").read_text() == "log\n"
     assert (work.directory / "bench" / "coded").read_text().count("\n") == 2
@@ -132,3 +134,22 @@ def test_a_file_that_the_snakefile_names_by_an_absolute_path_outside(pool, proje
     run = work.run(*on(pool, "1/node1"), "--harbor-staging", "always").expect(1)
     assert f"{tmp_path}/far is an absolute path outside the working directory" in run.text
     assert "Traceback" not in run.text
+
+
+def test_a_job_whose_inputs_are_others_on_the_node_fails(pool, project):
+    """The Snakefile looks for files that no job of the node has as inputs. It would silently make something else."""
+    work = project(
+        """
+        rule one:
+            input: expand("in/{name}", name=glob_wildcards("names/{name}.txt").name)
+            output: "out"
+            run:
+                open(output[0], "w").write(str(len(input)))
+        """
+    )
+    for path in ("names/a.txt", "in/a"):
+        (work.directory / path).parent.mkdir()
+        (work.directory / path).touch()
+    run = work.run(*on(pool, "1/node1"), "--harbor-staging", "always").expect(1)
+    assert "one has other inputs than on the controller: none." in run.text and "stage_in" in run.text
+    assert not (work.directory / "out").exists()
