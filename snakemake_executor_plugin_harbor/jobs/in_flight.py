@@ -54,7 +54,7 @@ class InFlightJob:
 
     def undo_preparation(self, workflow: Any) -> None:
         """Reset the job's files if an attempt was prepared and its start message was never sent."""
-        if self.prepared and self.command is None:
+        if self.prepared and (self.command is None or self.staged):
             self.prepared = False
             internals.undo_preparation(workflow, self.job)
 

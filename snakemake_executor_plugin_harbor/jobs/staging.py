@@ -37,6 +37,13 @@ class StagedAttempt:
     node: NodeSpec
     directory: str
     """The name of its directory on the node: OWNER/ATTEMPT."""
+    by_snakemake: bool = False
+    """A Snakemake on the node runs it."""
+
+    @property
+    def name(self) -> str:
+        """The name of the attempt, which no other one has in the working directory."""
+        return self.directory.rpartition("/")[2]
 
 
 class Staging:
@@ -65,21 +72,29 @@ class Staging:
                 found.setdefault(node, []).append({**facts, "done": transfer.done, "total": transfer.total})
         return found
 
-    def attempt(self, node: NodeSpec, job: JobId, attempt: int) -> StagedAttempt:
-        return StagedAttempt(node, f"{self._owner}/{job.replace('/', '.')}.{attempt}")
+    def attempt(self, node: NodeSpec, job: JobId, attempt: int, by_snakemake: bool = False) -> StagedAttempt:
+        return StagedAttempt(node, f"{self._owner}/{job.replace('/', '.')}.{attempt}", by_snakemake)
 
     def paths(self, job: Any, scratch: str, staged: StagedAttempt) -> NodePaths:
         """Return the paths of an attempt. `scratch` is the node's scratch directory."""
-        base = os.path.join(scratch, "stage", staged.directory)
-        members = internals.members(job)
-        files = [str(file) for one in members for file in (*one.input, *one.output, *one.log)]
-        return NodePaths(base, self._workdirs, files, self._sources)
+        stage = os.path.join(scratch, "stage", staged.directory)
+        files = internals.declared_files(job)
+        return NodePaths(stage, self._workdirs, files, self._sources, staged.by_snakemake)
 
-    def put(self, job: Any, staged: StagedAttempt, paths: NodePaths, temp_files: Iterable[str]) -> Moved:
-        """Send what the job needs. `temp_files` were made for its command. Raises MoveFailed."""
+    def put(
+        self,
+        job: Any,
+        staged: StagedAttempt,
+        paths: NodePaths,
+        temp_files: Iterable[str],
+        workflow_sources: Iterable[Source] = (),
+    ) -> Moved:
+        """Send what the job needs. `temp_files` were made for its command. A Snakemake that runs the job on the node
+        reads `workflow_sources`. Raises MoveFailed.
+        """
         files = map(self._sources.text_for_node, internals.needed_inputs(job))
         inputs = [*files, *_named(job, STAGE_IN), *temp_files, *sorted(paths.used_sources)]
-        sources = [Source(path, paths.name(path)) for path in dict.fromkeys(inputs)]
+        sources = [*workflow_sources, *(Source(path, paths.name(path)) for path in dict.fromkeys(inputs))]
         changed = _named(job, STAGE_OUT)
         sources += [Source(path, paths.name(path), writable=True) for path in changed if os.path.lexists(path)]
         # A job continues an output that exists when its files are prepared, which is one marked update().
@@ -89,19 +104,19 @@ class Staging:
             if os.path.lexists(os.path.join(root, path)) and not Path(root, path).is_dir():
                 sources.append(Source(os.path.join(root, path), paths.name(path), writable=True))
         directories = {os.path.dirname(paths.name(path)) or "." for path in [*outputs, *changed]}
-        directories.add(os.path.dirname(LOG))
+        directories |= {os.path.dirname(LOG), paths.root or "."}
         moved = self._movers.of(staged.node).put(staged.directory, sources, sorted(directories))
         self._locality.moved(staged.node.name, moved.sizes, moved)
         return moved
 
     def fetch(self, job: Any, staged: StagedAttempt, log: str | None, outputs: Iterable[str]) -> Moved:
         """Fetch the logs, what the job has changed, and these outputs. Raises MoveFailed."""
-        paths = NodePaths("/", self._workdirs, (), self._sources)
+        paths = NodePaths("/", self._workdirs, (), self._sources, staged.by_snakemake)
         root = internals.shadow_directory(job) or ""
         # Snakemake moves outputs and logs from the shadow directory, whatever lies in their places.
         logs = [file for member in internals.unfinished(job) for file in member.log]
-        made = [*logs, *outputs]
-        wanted = [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in made]
+        made = [*logs, *outputs, *(internals.benchmarks(job) if staged.by_snakemake else ())]
+        wanted = [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in _outermost(map(str, made))]
         if log is not None:
             wanted.append(Wanted(LOG, log))
         coming = {one.name for one in wanted}
@@ -132,6 +147,12 @@ def _named(job: Any, resource: str) -> list[str]:
 
 def _with_wildcards(text: str, values: Mapping[str, str]) -> str:
     return WILDCARD.sub(lambda found: values.get(found[1], found[0]), text)
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """Return the paths without those that lie in a directory which is among them."""
+    known = dict.fromkeys(paths)
+    return [path for path in known if not any(str(above) in known for above in Path(path).parents)]
 
 
 def _delete(path: str) -> None:

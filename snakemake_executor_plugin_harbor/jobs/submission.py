@@ -59,7 +59,7 @@ class Submission:
         self._depths = DagDepths(partial(dag.dependencies, self._workflow))
         self._dag_size = dag.size(self._workflow)
         self._needs: dict[str, tuple[str, ...]] = {}
-        self._unstaged: dict[str, str] = {}
+        self._unstaged: dict[str, tuple[str, tuple[str, str] | None]] = {}
         self.ranks = Ranks([node.name for node in config.nodes], config.policy.ntasks_per_node)
         self.thread_limit: ThreadLimit | None = None
         """Set when the slots of the largest node are known."""
@@ -93,13 +93,11 @@ class Submission:
         staged = [node.spec.name for node in nodes if node.facts is not None and node.facts.staged]
         sending = self._staging.seconds_to_send(job, staged) if staged else ()
         unstaged = cmd.why_unstaged(self._workflow, job, mode)
-        spec = replace(spec, request=replace(spec.request, unstaged=unstaged, sending=sending))
+        spawned = cmd.snakemake_on_node(job, mode)
+        spec = replace(spec, request=replace(spec.request, unstaged=unstaged, snakemake=spawned, sending=sending))
         spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._in_flight.failed_on(job))
         entry = InFlightJob(job, id, hash, command, request=spec.request)
-        self._needs[internals.name(job)], self._unstaged[internals.name(job)] = (
-            spec.request.needs,
-            spec.request.unstaged,
-        )
+        self._needs[spec.rule], self._unstaged[spec.rule] = spec.request.needs, (unstaged, spawned)
         self._in_flight.add(entry)
         self._dispatcher.describe_job(
             id, internals.number(job), internals.name(job), entry.wildcards, spec.request.cores
@@ -130,8 +128,10 @@ class Submission:
         """Return what a ready job asks of a node. Its paths are those of the last job of its rule."""
         try:
             self._limit_threads(job)
-            request = spec_of(job, "", 1, 0, self._needs.get(internals.name(job), ()), self.ranks).request
-            return replace(request, unstaged=self._unstaged.get(internals.name(job), ""))
+            name = internals.name(job)
+            request = spec_of(job, "", 1, 0, self._needs.get(name, ()), self.ranks).request
+            unstaged, spawned = self._unstaged.get(name, ("", None))
+            return replace(request, unstaged=unstaged, snakemake=spawned)
         except Exception:  # `submit` reports the error when the job is handed over
             return Request()
 
@@ -183,7 +183,8 @@ class Submission:
         entry.logged = entry.prepared = True
         node = self._dispatcher.snapshot.nodes.get(found.node)
         if meta.staged and node is not None:
-            entry.staged[found.record.attempt] = self._staging.attempt(node.spec, entry.id, found.record.attempt)
+            attempt = found.record.attempt
+            entry.staged[attempt] = self._staging.attempt(node.spec, entry.id, attempt, meta.by_snakemake)
         if meta.proc_id is not None:
             self._in_flight.assign_proc_id(entry, meta.proc_id)
         self._executor.submitted(job, entry.id)

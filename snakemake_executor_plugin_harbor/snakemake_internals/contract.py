@@ -140,6 +140,7 @@ NAMES: tuple[Name, ...] = (
     _text("snakemake.persistence.file", '"incomplete"', "recognize the jobs of an earlier run"),
     *_all(PERSISTENCE, "recognize shadow directories", "shadow_path", kind=Kind.INSTANCE),
     _method(PERSISTENCE, "retry lost jobs", "restore_output", "path"),
+    _method(PERSISTENCE, "keep outputs marked update()", "backup_output", "path"),
     # job.py
     _method(WORKFLOW, "prepare jobs", "async_run", "coro"),
     _method(JOB, "prepare jobs", "prepare"),
@@ -240,6 +241,12 @@ NAMES: tuple[Name, ...] = (
     _method("snakemake.wrapper", "give nodes the scripts of rules", "get_script", "path", "sourcecache", "prefix"),
     *_all(f"{SETTINGS}:WorkflowSettings", "give nodes the scripts of rules", "wrapper_prefix"),
     _method(NAMED_LIST, "give nodes the scripts of rules", "__init__", "toclone", "fromdict", "custom_map"),
+    # workflow_sources.py
+    *_all(WORKFLOW, "send the sources of the workflow", "included", "checkpoints"),
+    *_all(WORKFLOW, "send the sources of the workflow", "configfiles", kind=Kind.INSTANCE),
+    *_all("snakemake.sourcecache:SourceFile", "send the sources of the workflow", "get_basedir", "is_local"),
+    *_all("snakemake.checkpoints:Checkpoints", "send what checkpoints have made", "created_output"),
+    *_all(JOB, "send what checkpoints have made", "is_updated"),
     # rule_resources.py, threads.py
     *_all(RULE, "read the resources of rules", "resources", kind=Kind.INSTANCE),
     _method(RULE, "set `tmpdir`", "expand_resources", "wildcards", "input", "attempt"),

@@ -91,6 +91,34 @@ async def _prepare_group(group: Any) -> None:
             file.prepare()
 
 
+def prepare_for_other_snakemake(workflow: Any, job: Any) -> None:
+    """Remove old outputs of a job or group and make its directories. A Snakemake that works on copies of its files does
+    the rest.
+    """
+    workflow.async_run(_prepare_members(job))
+
+
+async def _prepare_members(job: Any) -> None:
+    from snakemake.io import is_flagged
+
+    for member in members(job):
+        await member.check_protected_output()
+        await member.remove_existing_output()
+        for file in member.output:
+            if is_flagged(file, "update") and os.path.exists(file):
+                member.rule.workflow.persistence.backup_output(Path(file))
+        for file in (*member.output, *member.log, *benchmarks(member)):
+            if not _is_stream(file):  # The other Snakemake makes it, where the jobs are that it connects.
+                file.prepare()
+
+
+def _is_stream(file: Any) -> bool:
+    """Return True if a file is marked pipe() or service(). It lives as long as the group of jobs that it connects."""
+    from snakemake.io import is_flagged
+
+    return bool(is_flagged(file, "pipe") or is_flagged(file, "service"))
+
+
 def describe(job: Any) -> str:
     """The rule of a job with its wildcards, as in `rule:case=3`."""
     values = ",".join(f"{name}={value}" for name, value in wildcards(job).items())
@@ -120,6 +148,16 @@ def needed_inputs(job: Any) -> list[str]:
     running = unfinished(job)
     made = {str(file) for member in running for file in member.output}
     return [path for member in running for path in map(str, member.input) if path not in made]
+
+
+def declared_files(job: Any) -> list[str]:
+    """The inputs, outputs and logs of a job or of the members of a group."""
+    return [str(file) for one in members(job) for file in (*one.input, *one.output, *one.log, *benchmarks(one))]
+
+
+def benchmarks(job: Any) -> list[Any]:
+    """The benchmark files of a job or of the members of a group."""
+    return [one.benchmark for one in members(job) if one.benchmark]
 
 
 def touched_outputs(job: Any) -> list[str]:
