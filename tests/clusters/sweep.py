@@ -17,7 +17,7 @@ CONFIG = r"""
 sweeps:
   grid:
     template: template
-    cases: [{case: a, size: 1, note: "it's"}, {case: b, size: 2, note: "x, y"}, {case: c, size: 3, note: '"'}]
+    cases: [{case: a, size: 1, note: "it's"}, {case: b, size: 2, note: 'x, "y"'}]
     pre: 'echo "$CASE_note" > note.txt'
     run: ["echo $(( 7 * {size} )) > out.txt"]
     post: post.py
@@ -52,9 +52,7 @@ TABLE = '''\
 case,size,note,value,said
 a,1,it's,7,"it's
 "
-b,2,"x, y",14,"x, y
-"
-c,3,"""",21,"""
+b,2,"x, ""y""",14,"x, ""y""
 "
 '''
 

@@ -33,7 +33,9 @@ PROGRAM = """
     Output(open_log, lost).watch(logger)
     for number in range({lines}):
         logger.info("line %d", number)
-        print("printed", number, flush=True)
+        # One write. Without a buffer, print() writes each of its values by itself, and "lost" could come between them.
+        sys.stdout.write(f"printed {{number}}\\n")
+        sys.stdout.flush()
     assert not opened.is_set() or told.wait(60)
     print("ignored", signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
 """

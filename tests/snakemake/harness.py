@@ -18,6 +18,8 @@ from tests.sshd import wait_until
 
 Process = subprocess.Popen[str] | preloaded.Process
 LIMITS = ("--max-jobs-per-timespan", "100000/1s")
+READ_LATE = {"HARBOR_TEST", "PATH", "SNAKEMAKE_OUTPUT_CACHE", "TOKEN"}
+"""Environment variables that no Python, and no module when it is imported, depends on."""
 
 
 class Workdir:
@@ -33,13 +35,13 @@ class Workdir:
     def start(self, *options: str, env: dict[str, str] | None = None, before: str = "") -> "Run":
         """Start Snakemake. Its output goes to a file, because a pipe that the test does not read would block it.
 
-        With environment variables of its own, it is a new process from the beginning. Otherwise it is a fork that runs
-        the Python code `before` first.
+        It is a fork that runs the Python code `before` first. If `env` has variables that are read at the start of
+        Python or of a module, it is a new process from the beginning.
         """
         self._count += 1
         log = self.directory / f"snakemake.{self._count}.log"
         arguments = ["--nocolor", *LIMITS, *options]
-        if set(env or ()) <= {"HARBOR_TEST"}:
+        if READ_LATE.issuperset(env or ()):
             variables = {**os.environ, **(env or {})}
             self.runs.append(preloaded.start(arguments, self.directory, log, variables, before))
             return Run(self.runs[-1], log)

@@ -1,11 +1,12 @@
-"""Starts Snakemake from a process that has imported it, because the import takes half of the CPU time of a small run.
+"""Starts Snakemake from a process that has imported it, because imports take most of the CPU time of a small run.
 
 Each run is a fork in a session of its own, with the given working directory, environment and log. Then it runs as
-`python -m snakemake` does. Each run imports harbor itself.
+`python -m snakemake` does.
 """
 
 import functools
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -79,9 +80,13 @@ def _server() -> socket.socket:
 
 def serve(requests: socket.socket) -> None:
     """Serve requests until the connection ends. Returns in each run, which then goes on as Snakemake."""
-    import paramiko  # noqa: F401
-    import snakemake.cli  # noqa: F401
+    import smart_open  # noqa: F401
+    import snakemake.cli
 
+    import snakemake_executor_plugin_harbor.remote.ssh.paramiko_transport
+    import snakemake_executor_plugin_harbor.session.session  # noqa: F401
+
+    snakemake.cli.get_argument_parser()  # Snakemake imports all plugins that are installed.
     assert threading.active_count() == 1, "a fork has no other threads"
     gc.freeze()
     while True:
@@ -109,6 +114,8 @@ def become(request: dict[str, Any], log: int) -> None:
     """Bring this process into the state of a new one."""
     from snakemake.workflow import Workflow
 
+    from snakemake_executor_plugin_harbor.jobs import environment
+
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -123,6 +130,7 @@ def become(request: dict[str, Any], log: int) -> None:
     os.environ.update(request["env"])
     sys.path[0] = Workflow._rundir = request["cwd"]
     sys.argv[1:] = request["arguments"]
+    importlib.reload(environment)  # It keeps the variables that there are when it is imported.
     exec(request["before"], {})
 
 
