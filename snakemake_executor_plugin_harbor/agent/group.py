@@ -56,8 +56,17 @@ class Group:
                 job.signal(signal.SIGTERM)
 
     def run(self):
+        done = []
         for level in self.levels:
-            self.run_level([Unit(jobs) for jobs in level])
+            units = [Unit(jobs) for jobs in level]
+            done += [job for unit in units for job in unit.jobs]
+            self.run_level(units)
+        if self.failed is None and not self.ending:
+            for job in done:
+                try:
+                    job.write_benchmark()
+                except OSError as error:
+                    self.fail(job, 1, "has run, but its benchmark cannot be written (%s)" % error)
 
     def run_level(self, waiting):
         while True:
@@ -134,8 +143,9 @@ class Group:
         """Wait until a job has ended, but not long if something else may be due."""
         look = any(unit.needs_look() for unit in self.active)
         running = {job.process.pid: job for unit in self.active for job in unit.jobs if job.runs}
-        pid, status = os.waitpid(-1, os.WNOHANG if look else 0) if running else (0, 0)
+        pid, status, usage = os.wait4(-1, os.WNOHANG if look else 0) if running else (0, 0, None)
         if pid in running:
+            running[pid].measure(usage)
             self.ended(running[pid], os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status))
         elif not pid:
             time.sleep(LOOK_EVERY)

@@ -173,7 +173,10 @@ class EndReports:
         cached = output_cache.needs_store(self._workflow, job)
         if cached and len(self._stores) >= STORES:
             raise _NotYet
-        if not job.is_group() and internals.outputs_are_shared(self._workflow) and benchmark.is_wanted(job):
+        shared = internals.outputs_are_shared(self._workflow)
+        if shared and job.is_group():
+            benchmark.complete(self._workflow, internals.members(job))
+        elif shared and benchmark.is_wanted(job):
             benchmark.write(self._workflow, job, exit.get("steps") or [exit])
         if cached:
             self._stores[entry.id] = _Store(job)

@@ -67,6 +67,7 @@ def _facts(job: Any, command: Command, for_node: Callable[[Any], Any], base: str
         "touch": for_node(internals.touched_outputs(job)),
         "makes": for_node(internals.made_outputs(job)),
         "log": " ".join(map(str, job.log)),
+        "benchmark": for_node(str(job.benchmark)) if job.benchmark else "",
     }
 
 

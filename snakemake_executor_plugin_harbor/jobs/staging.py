@@ -70,6 +70,7 @@ class Staging:
         base = os.path.join(scratch, "stage", staged.directory)
         members = internals.members(job)
         files = [str(file) for one in members for file in (*one.input, *one.output, *one.log)]
+        files += internals.group_benchmarks(job)
         return NodePaths(base, self._workdirs, files, self._sources)
 
     def put(self, job: Any, staged: StagedAttempt, paths: NodePaths, temp_files: Iterable[str]) -> Moved:
@@ -85,7 +86,8 @@ class Staging:
         for path in outputs:
             if os.path.lexists(os.path.join(root, path)) and not Path(root, path).is_dir():
                 sources.append(Source(os.path.join(root, path), paths.name(path), writable=True))
-        directories = {os.path.dirname(paths.name(path)) or "." for path in [*outputs, *changed]}
+        measured = internals.group_benchmarks(job)
+        directories = {os.path.dirname(paths.name(path)) or "." for path in [*outputs, *changed, *measured]}
         directories.add(os.path.dirname(LOG))
         moved = self._movers.of(staged.node).put(staged.directory, sources, sorted(directories))
         self._locality.moved(staged.node.name, moved.sizes, moved)
@@ -96,7 +98,9 @@ class Staging:
         paths = NodePaths("/", self._workdirs, (), self._sources)
         root = internals.shadow_directory(job) or ""
         # Snakemake moves outputs and logs from the shadow directory, whatever lies in their places.
-        made = [*job.log, *(internals.kept_outputs(job) if outputs else ())]
+        made = list(job.log)
+        if outputs:
+            made += [*internals.kept_outputs(job), *internals.group_benchmarks(job)]
         wanted = [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in made]
         if log is not None:
             wanted.append(Wanted(LOG, log))

@@ -177,8 +177,6 @@ def obstacle(job: Any) -> str | None:
 
 def _obstacle_in_group(job: Any) -> str | None:
     """Return why a job that can be captured cannot be one of a group that is dispatched directly."""
-    if job.benchmark:
-        return "benchmarks of single jobs of a group are measured by Snakemake"
     from snakemake.io import is_flagged
 
     if any(is_flagged(file, "update") for file in job.output):

@@ -62,7 +62,7 @@ async def _prepare_group(group: Any) -> None:
                 Path(file).parent.mkdir(parents=True, exist_ok=True)
             else:
                 file.prepare()
-        for file in job.log:
+        for file in (*job.log, *([job.benchmark] if job.benchmark else ())):
             file.prepare()
 
 
@@ -110,6 +110,11 @@ def kept_outputs(job: Any) -> list[str]:
     ]
 
 
+def group_benchmarks(job: Any) -> list[str]:
+    """The benchmark files of a group's jobs. The node makes them, while the controller makes those of single jobs."""
+    return [str(one.benchmark) for one in members(job) if one.benchmark] if job.is_group() else []
+
+
 def _is_read_outside(group: Any, member: Any, file: Any) -> bool:
     """Return True if a file that a member makes is a target of the run, or an input of a job outside the group."""
     # A copy, because a checkpoint changes the DAG in Snakemake's thread.
@@ -141,8 +146,11 @@ def missing_outputs(job: Any, shadow_dir: str | None = None) -> list[str]:
     missing, because Snakemake makes them after the job. If --shared-fs-usage leaves out input-output, then a
     Snakemake on the node has moved the outputs into storage, so none is expected here.
     """
-    if job.is_group() or not outputs_are_shared(job.rule.workflow):
+    if not outputs_are_shared(members(job)[0].rule.workflow):
         return []
+    if job.is_group():
+        # Snakemake waits for the others.
+        return [path for path in group_benchmarks(job) if not os.path.lexists(path)]
     directory, touched = shadow_dir or job.shadow_dir or "", job.touch_output
     return [
         str(file) for file in job.output if file not in touched and not os.path.lexists(os.path.join(directory, file))

@@ -264,3 +264,52 @@ def test_a_member_in_a_container(pool, project, tmp_path):
     work.run("inside", *on(pool, "2/node1"), "--sdm", "apptainer", env=env).expect()
     assert (work.directory / "inside").read_text() == "none\nimage.sif\n"
     assert not any("Building DAG" in text for text in logs(work))
+
+
+@pytest.mark.parametrize("staging", [(), ALWAYS])
+def test_benchmarks_of_members(pool, project, staging):
+    """They are those of single jobs. A job that is repeated runs that often, one time after the other."""
+    work = project(
+        """
+        rule one:
+            output: "one"
+            benchmark: "times/one.tsv"
+            group: "g"
+            shell: "sleep 0.3; head -c 60000000 /dev/zero | tail -c 50000000 | wc -c; touch {output}"
+
+        rule two:
+            input: "one"
+            output: "two"
+            benchmark: repeat("times/two.jsonl", 2)
+            group: "g"
+            shell: "echo >> {output}"
+        """
+    )
+    work.run("two", *on(pool, "2/node1"), *staging).expect()
+    head, values = (line.split("\t") for line in (work.directory / "times" / "one.tsv").read_text().splitlines())
+    row = dict(zip(head, values, strict=True))
+    assert 0.3 < float(row["s"]) < 30 and float(row["cpu_time"]) < 30 and 40 < float(row["max_rss"]) < 200
+    rows = [json.loads(line) for line in (work.directory / "times" / "two.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 and all(0 < row["s"] < 30 for row in rows)
+    assert (work.directory / "two").read_text() == "\n\n"
+    assert not any("Building DAG" in text for text in logs(work))
+
+
+def test_a_group_that_fails_leaves_no_benchmark(pool, project):
+    work = project(
+        """
+        rule one:
+            output: "one"
+            benchmark: "one.tsv"
+            group: "g"
+            shell: "touch {output}"
+
+        rule two:
+            input: "one"
+            output: "two"
+            group: "g"
+            shell: "exit 1"
+        """
+    )
+    work.run("two", *on(pool, "2/node1")).expect(1)
+    assert not (work.directory / "one.tsv").exists()
