@@ -81,8 +81,7 @@ def test_pipes_and_services_connect_jobs_on_one_node(pool, project, staging):
     assert "Nothing to be done" in work.run(*on(pool, "8/node1"), *staging).expect().text
 
 
-@pytest.mark.parametrize("staging", [(), ALWAYS])
-def test_the_reader_that_has_failed_is_named_and_a_retry_makes_new_pipes(pool, project, staging):
+def test_the_reader_that_has_failed_is_named_and_a_retry_makes_new_pipes(pool, project):
     work = project(
         """
         rule write:
@@ -96,6 +95,6 @@ def test_the_reader_that_has_failed_is_named_and_a_retry_makes_new_pipes(pool, p
             shell: "head -n 1 {input} > {output}; test {resources.tried} = 2 || exit 3"
         """
     )
-    run = work.run("out", "--retries", "1", *on(pool, "4/node1"), *staging).expect()
+    run = work.run("out", "--retries", "1", *on(pool, "4/node1")).expect()
     assert "job read failed with exit code 3, so the group ends" in run.text
     assert (work.directory / "out").read_text() == "y\n" and not (work.directory / "stream").exists()
