@@ -81,11 +81,21 @@ class Group:
                 self.active.remove(unit)
                 unit.remove_pipes()
                 if not unit.failed and not self.ending:
-                    self.done += [job.facts["number"] for job in unit.jobs]
+                    self.conclude(unit)
             if self.active:
                 self.wait()
             elif self.failed is not None or self.ending or not waiting:
                 return
+
+    def conclude(self, unit):
+        """Note that all jobs of a unit have succeeded."""
+        for job in unit.jobs:
+            try:
+                job.write_benchmark()
+            except OSError as error:
+                self.fail(job, 1, "has run, but its benchmark cannot be written (%s)" % error)
+        if not unit.failed:
+            self.done += [job.facts["number"] for job in unit.jobs]
 
     def fits(self, unit):
         """Return whether a unit may start beside others. One that is alone always may."""
@@ -143,8 +153,9 @@ class Group:
         """Wait until a job has ended, but not long if something else may be due."""
         look = any(unit.needs_look() for unit in self.active)
         running = {job.process.pid: job for unit in self.active for job in unit.jobs if job.runs}
-        pid, status = os.waitpid(-1, os.WNOHANG if look else 0) if running else (0, 0)
+        pid, status, usage = os.wait4(-1, os.WNOHANG if look else 0) if running else (0, 0, None)
         if pid in running:
+            running[pid].measure(usage)
             self.ended(running[pid], os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status))
         elif not pid:
             time.sleep(LOOK_EVERY)

@@ -1,9 +1,14 @@
 """The jobs of a group, and the units in which they run. This is a part of the program in group.py."""
 
+import json
 import os
+import resource
 import subprocess
+import sys
+import time
 
 LONG = 100000  # bytes: the kernel takes at most 128 KiB in one argument
+UNITS_PER_MB = 1 << 20 if sys.platform == "darwin" else 1 << 10  # of ru_maxrss
 
 
 class Job:
@@ -16,6 +21,8 @@ class Job:
         self.is_service = bool(facts["serves"])
         self.scripts = list(facts["scripts"])
         self.process = None
+        self.began = 0.0
+        self.measured = []
         self.code = None
         self.group = None  # the process group that it leads, if it is connected to others
 
@@ -52,6 +59,7 @@ class Job:
             argv[1:] = [raw(f.name)]
         lead = os.setpgrp if self.unit.connected else None
         # This program has one thread, so preexec_fn is safe.
+        self.began = time.time()
         self.process = subprocess.Popen(argv, env=env, cwd=raw(self.facts["cwd"] or "."), preexec_fn=lead)  # noqa: PLW1509
         self.group = self.process.pid if lead else None
 
@@ -69,6 +77,25 @@ class Job:
         except OSError:
             return False
         return True
+
+    def measure(self, usage):
+        """Note what the present script has used.
+
+        The kernel counts the memory of this program, of which the process was a fork, so a peak below ours is unknown.
+        """
+        peak = usage.ru_maxrss
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self.measured.append({
+            "start": self.began, "end": time.time(), "cpu_s": usage.ru_utime + usage.ru_stime,
+            "max_rss_mb": peak / UNITS_PER_MB if peak > own else None,
+            "in_mb": usage.ru_inblock / 2048.0, "out_mb": usage.ru_oublock / 2048.0,
+        })  # fmt: skip
+
+    def write_benchmark(self):
+        """Write what was measured to the benchmark file. The controller makes Snakemake's table of it."""
+        if self.facts["benchmark"]:
+            with open(self.path(self.facts["benchmark"]), "w") as f:
+                json.dump({"harbor": self.measured}, f)
 
     def complete(self):
         """Make the files that Snakemake would touch after the job, and look for those that the job makes itself.

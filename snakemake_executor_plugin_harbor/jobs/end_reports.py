@@ -1,5 +1,6 @@
 """Reports the ends of jobs to Snakemake."""
 
+import os
 import threading
 import time
 from typing import Any
@@ -161,12 +162,15 @@ class EndReports:
 
     def _keep_done(self, entry: InFlightJob, outcome: Outcome) -> None:
         """Keep what those jobs of a failed group have made that had succeeded. Raises _NotYet."""
-        done = group_result.done(entry, outcome)
-        missing = [path for job in done for path in internals.missing_outputs(job)]
+        shared = internals.outputs_are_shared(self._workflow)
+        done = group_result.done(entry, outcome) if shared else []
+        made = [*internals.kept_outputs(done), *(path for job in done for path in internals.benchmarks(job))]
+        missing = [path for path in made if not os.path.lexists(path)]
         if missing and not self._latency.is_over(entry.id):
             raise _NotYet
         self._latency.end(entry.id)
-        if not missing:
+        if done and not missing:
+            benchmark.complete(self._workflow, done)
             partial_groups.mark_done(entry.job, done)
 
     def _finish_store(self, entry: InFlightJob) -> None:
@@ -186,7 +190,10 @@ class EndReports:
         cached = output_cache.needs_store(self._workflow, job)
         if cached and len(self._stores) >= STORES:
             raise _NotYet
-        if not job.is_group() and internals.outputs_are_shared(self._workflow) and benchmark.is_wanted(job):
+        shared = internals.outputs_are_shared(self._workflow)
+        if shared and job.is_group():
+            benchmark.complete(self._workflow, internals.members(job))
+        elif shared and benchmark.is_wanted(job):
             benchmark.write(self._workflow, job, exit.get("steps") or [exit])
         if cached:
             self._stores[entry.id] = _Store(job)

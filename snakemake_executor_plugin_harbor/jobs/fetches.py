@@ -99,9 +99,10 @@ class Fetches:
 
     def _task(self, entry: InFlightJob, outcome: Outcome, staged: StagedAttempt) -> Callable[[], Any]:
         whole = outcome.state == JobState.SUCCEEDED or self._keep_incomplete
-        outputs = internals.kept_outputs(
-            internals.unfinished(entry.job) if whole else group_result.done(entry, outcome)
-        )
+        jobs = internals.unfinished(entry.job) if whole else group_result.done(entry, outcome)
+        outputs = internals.kept_outputs(jobs)
+        if staged.by_snakemake or entry.job.is_group():
+            outputs += [path for job in jobs for path in internals.benchmarks(job)]
         return lambda: self._staging.fetch(entry.job, staged, entry.log, outputs)
 
     def _failed(self, key: str, fetch: _Fetch, error: BaseException, staged: StagedAttempt) -> bool:

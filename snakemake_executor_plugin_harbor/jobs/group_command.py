@@ -11,9 +11,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from ..snakemake_internals import capture, rule_resources, settings, threads
 from ..snakemake_internals import group as group_internals
 from ..snakemake_internals import job as internals
-from ..snakemake_internals import rule_resources, settings, threads
 from .command import Command, direct_command
 
 PROGRAM = f"{__package__.rpartition('.')[0]}.agent"
@@ -67,6 +67,7 @@ def _facts(job: Any, command: Command, for_node: Callable[[Any], Any], base: str
         "touch": for_node(internals.touched_outputs(job)),
         "makes": for_node(internals.made_outputs(job)),
         "log": " ".join(map(str, job.log)),
+        "benchmark": for_node(str(job.benchmark)) if job.benchmark else "",
     }
 
 
@@ -83,11 +84,18 @@ def _connections(group: Any, job: Any, unit: list[Any], for_node: Callable[[Any]
 
 def _command(workflow: Any, job: Any, tmpdir: str, for_node: Callable[[Any], Any], python: str | None) -> Command:
     threads.forget_computed_values(job)  # They may come from files of an earlier run, which are deleted by now.
-    unknown = rule_resources.undetermined(job)
-    if unknown:
-        raise NotYetKnown(f"{internals.describe(job)}: {', '.join(unknown)}")
     try:
-        return direct_command(workflow, job, tmpdir, for_node, python)
+        params, resources = rule_resources.undetermined(job)
+        # A resource that is not known, such as a default one from the size of the input, matters only if it is used.
+        if params or "_cores" in resources or (resources and not capture.is_shell_command(job)):
+            raise NotYetKnown(f"{internals.describe(job)}: {', '.join([*params, *resources])}")
+        command = direct_command(workflow, job, tmpdir, for_node, python)
+        texts = [*command.scripts, *map(str, command.env.values())]
+        if resources and (command.temp_files or any(rule_resources.TO_BE_DETERMINED in text for text in texts)):
+            raise NotYetKnown(f"{internals.describe(job)}: {', '.join(resources)}")
+        return command
+    except NotYetKnown:
+        raise
     except Exception as error:
         if internals.missing_inputs(job):
             raise NotYetKnown(f"{internals.describe(job)}: {type(error).__name__}: {error}") from error

@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 from ..core.model import Outcome
-from ..snakemake_internals import job as internals
 from ..snakemake_internals.group import units
 from .in_flight import InFlightJob
 
@@ -16,7 +15,7 @@ def done(entry: InFlightJob, outcome: Outcome) -> list[Any]:
     if not entry.job.is_group() or entry.command is not None or outcome.exit is None:
         return []
     found = LINE.findall(outcome.exit.get("tail") or "")
-    if not found or not internals.outputs_are_shared_of(entry.job):
+    if not found:
         return []
     jobs = [job for level in units(entry.job) for unit in level for job in unit]
     numbers = [int(text) for text in found[-1].split()]

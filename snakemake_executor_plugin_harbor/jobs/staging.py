@@ -103,7 +103,8 @@ class Staging:
         for path in outputs:
             if os.path.lexists(os.path.join(root, path)) and not Path(root, path).is_dir():
                 sources.append(Source(os.path.join(root, path), paths.name(path), writable=True))
-        directories = {os.path.dirname(paths.name(path)) or "." for path in [*outputs, *changed]}
+        measured = internals.group_benchmarks(job)
+        directories = {os.path.dirname(paths.name(path)) or "." for path in [*outputs, *changed, *measured]}
         directories |= {os.path.dirname(LOG), paths.root or "."}
         moved = self._movers.of(staged.node).put(staged.directory, sources, sorted(directories))
         self._locality.moved(staged.node.name, moved.sizes, moved)
@@ -115,7 +116,7 @@ class Staging:
         root = internals.shadow_directory(job) or ""
         # Snakemake moves outputs and logs from the shadow directory, whatever lies in their places.
         logs = [file for member in internals.unfinished(job) for file in member.log]
-        made = [*logs, *outputs, *(internals.benchmarks(job) if staged.by_snakemake else ())]
+        made = [*logs, *outputs]
         wanted = [Wanted(paths.name(str(file)), os.path.join(root, file)) for file in _outermost(map(str, made))]
         if log is not None:
             wanted.append(Wanted(LOG, log))

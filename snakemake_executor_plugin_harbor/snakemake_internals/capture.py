@@ -175,10 +175,13 @@ def obstacle(job: Any) -> str | None:
     return None
 
 
+def is_shell_command(job: Any) -> bool:
+    """Return True if the job is one of a rule with `shell:`. All that its command depends on is in its text."""
+    return job.rule.shellcmd is not None
+
+
 def _obstacle_in_group(job: Any) -> str | None:
     """Return why a job that can be captured cannot be one of a group that is dispatched directly."""
-    if job.benchmark:
-        return "benchmarks of single jobs of a group are measured by Snakemake"
     from snakemake.io import is_flagged
 
     if any(is_flagged(file, "update") for file in job.output):

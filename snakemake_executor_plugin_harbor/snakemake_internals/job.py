@@ -9,8 +9,9 @@ from typing import Any
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from . import named_list
-from .partial_groups import done_jobs
 
+DONE = "harbor_done_jobs"
+"""The attribute of a group with those of its jobs that have succeeded although the group has failed."""
 NAMES_SHOWN = 5
 """The name of a group has at most this many rules."""
 
@@ -87,7 +88,7 @@ async def _prepare_group(group: Any) -> None:
                 Path(file).parent.mkdir(parents=True, exist_ok=True)
             else:
                 file.prepare()
-        for file in job.log:
+        for file in (*job.log, *([job.benchmark] if job.benchmark else ())):
             file.prepare()
 
 
@@ -107,7 +108,7 @@ async def _prepare_members(job: Any) -> None:
         for file in member.output:
             if is_flagged(file, "update") and os.path.exists(file):
                 member.rule.workflow.persistence.backup_output(Path(file))
-        for file in (*member.output, *member.log, *benchmarks(member)):
+        for file in filter(None, (*member.output, *member.log, member.benchmark)):
             if not _is_stream(file):  # The other Snakemake makes it, where the jobs are that it connects.
                 file.prepare()
 
@@ -135,6 +136,11 @@ def members(job: Any) -> list[Any]:
     return list(job.jobs) if job.is_group() else [job]
 
 
+def done_jobs(job: Any) -> frozenset[Any]:
+    """The jobs of a group that have succeeded although the group has failed."""
+    return getattr(job, DONE, frozenset())
+
+
 def unfinished(job: Any) -> list[Any]:
     """The jobs of a group that have to run, or the job itself. After a failure of the group, others may be done."""
     done = done_jobs(job)
@@ -155,9 +161,9 @@ def declared_files(job: Any) -> list[str]:
     return [str(file) for one in members(job) for file in (*one.input, *one.output, *one.log, *benchmarks(one))]
 
 
-def benchmarks(job: Any) -> list[Any]:
+def benchmarks(job: Any) -> list[str]:
     """The benchmark files of a job or of the members of a group."""
-    return [one.benchmark for one in members(job) if one.benchmark]
+    return [str(one.benchmark) for one in members(job) if one.benchmark]
 
 
 def touched_outputs(job: Any) -> list[str]:
@@ -184,6 +190,11 @@ def kept_outputs(jobs: Collection[Any]) -> list[str]:
         if file not in job.pipe_or_service_output
         and (not is_flagged(file, "temp") or len(jobs) == 1 or _is_read_outside(job, file, jobs))
     ]
+
+
+def group_benchmarks(job: Any) -> list[str]:
+    """The benchmark files of a group's jobs. The node makes them, while the controller makes those of single jobs."""
+    return benchmarks(job) if job.is_group() else []
 
 
 def _is_read_outside(job: Any, file: Any, jobs: Collection[Any]) -> bool:
@@ -217,17 +228,15 @@ def missing_outputs(job: Any, shadow_dir: str | None = None) -> list[str]:
     missing, because Snakemake makes them after the job. If --shared-fs-usage leaves out input-output, then a
     Snakemake on the node has moved the outputs into storage, so none is expected here.
     """
-    if job.is_group() or not outputs_are_shared(job.rule.workflow):
+    if not outputs_are_shared(members(job)[0].rule.workflow):
         return []
+    if job.is_group():
+        # Snakemake waits for the others.
+        return [path for path in group_benchmarks(job) if not os.path.lexists(path)]
     directory, touched = shadow_dir or job.shadow_dir or "", job.touch_output
     return [
         str(file) for file in job.output if file not in touched and not os.path.lexists(os.path.join(directory, file))
     ]
-
-
-def outputs_are_shared_of(job: Any) -> bool:
-    """Return True if the controller sees what the job or group writes."""
-    return outputs_are_shared(members(job)[0].rule.workflow)
 
 
 def outputs_are_shared(workflow: Any) -> bool:

@@ -15,10 +15,8 @@ from functools import cache
 from typing import Any
 
 from .contract import Feature
+from .job import DONE, done_jobs, kept_outputs
 from .verify import has
-
-DONE = "harbor_done_jobs"
-"""The attribute of a group with its jobs that have succeeded although the group has failed."""
 
 
 def install() -> None:
@@ -43,6 +41,8 @@ def _install() -> None:
         if not error or not done:
             await postprocess(group, error=error, **options)
             return
+        kept = kept_outputs(done)
+        options["ignore_missing_output"] = [file for job in done for file in job.output if str(file) not in kept]
         for level in group.toposorted:
             for job in level:
                 await job.postprocess(error=job not in done, check_output_mtime=False, **options)
@@ -52,11 +52,6 @@ def _install() -> None:
 
 async def _no_pause(seconds: float) -> None:
     pass
-
-
-def done_jobs(job: Any) -> frozenset[Any]:
-    """The jobs of a group that have succeeded although the group has failed."""
-    return getattr(job, DONE, frozenset())
 
 
 def mark_done(group: Any, jobs: Iterable[Any]) -> None:

@@ -105,10 +105,13 @@ def core_limit(workflow: Any, job: Any) -> int | None:
     return None if limit is None or limit == sys.maxsize else int(limit)
 
 
-def undetermined(job: Any) -> list[str]:
-    """The names of params and resources that Snakemake does not know yet, because they depend on missing files."""
-    values = [*named_list.items(job.params), *job.resources.items()]
-    return [str(name) for name, value in values if name != "tmpdir" and _is_undetermined(value)]
+def undetermined(job: Any) -> tuple[list[str], list[str]]:
+    """The names of the params, and of the resources, that Snakemake does not know yet, because they depend on missing
+    files.
+    """
+    params = [str(name) for name, value in named_list.items(job.params) if _is_undetermined(value)]
+    found = [name for name, value in job.resources.items() if name != "tmpdir" and _is_undetermined(value)]
+    return params, sorted(found)
 
 
 def _is_undetermined(value: Any) -> bool:

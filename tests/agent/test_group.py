@@ -17,7 +17,7 @@ from tests.sshd import wait_until
 # The tests of whole runs use a newer Python.
 pytestmark = pytest.mark.parametrize("python", pythons()[:1], indirect=True)
 NO_JOB = {"env": {}, "asks": {"_cores": 1}, "touch": [], "makes": [], "log": "", "shell": "/bin/sh"}
-NO_JOB |= {"pipes": [], "serves": [], "uses": [], "after": []}
+NO_JOB |= {"benchmark": "", "pipes": [], "serves": [], "uses": [], "after": []}
 
 
 @pytest.fixture

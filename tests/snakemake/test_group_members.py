@@ -1,7 +1,6 @@
-"""What the jobs of a group have as single jobs have it: pipes and services, limits, cancelling, retries, software."""
+"""What the jobs of a group have as single jobs have it: limits, cancelling, progress, software, benchmarks."""
 
 import json
-import os
 import re
 import signal
 import time
@@ -9,7 +8,6 @@ import time
 import pytest
 
 from tests.snakemake.harness import jobs_of, on, setting
-from tests.snakemake.test_deployment import APPTAINER
 from tests.sshd import wait_until
 
 ALWAYS = ("--harbor-staging", "always")
@@ -22,94 +20,6 @@ def job_of(work):
 
 def logs(work):
     return [path.read_text() for path in (work.directory / ".snakemake" / "harbor_logs").rglob("*.log")]
-
-
-@pytest.mark.parametrize("staging", [(), ALWAYS])
-def test_pipes_and_services_connect_jobs_on_one_node(pool, project, staging):
-    """There is a job before them and one after them. One job reads two pipes, and one is a script. A job that uses the
-    service reads what another one has made with it.
-    """
-    work = project(
-        """
-        rule all:
-            input: "end", "used.2"
-
-        rule source:
-            output: temp("source")
-            group: "g"
-            shell: "seq 20000 > {output}"
-
-        rule spread:
-            input: "source"
-            output: pipe("streams/{i}"), "size.{i}"
-            group: "g"
-            shell: "wc -l < {input} > {output[1]}; cat {input} > {output[0]}"
-
-        rule join:
-            input: "streams/0", "streams/1"
-            output: pipe("joined")
-            group: "g"
-            shell: "cat {input} > {output}"
-
-        rule count:
-            input: "joined"
-            output: "counted"
-            group: "g"
-            script: "count.py"
-
-        rule end:
-            input: "counted"
-            output: "end"
-            group: "g"
-            shell: "cp {input} {output}"
-
-        rule serve:
-            output: service("port")
-            shell: "trap 'exit 1' TERM; sleep 0.3; echo here > {output}; sleep 300 & wait"
-
-        rule use:
-            input: "port"
-            output: "used.1"
-            shell: "cat {input} > {output}; sleep 0.3; echo again >> {output}"
-
-        rule use_again:
-            input: "port", "used.1"
-            output: "used.2"
-            shell: "cat {input} > {output}"
-        """
-    )
-    (work.directory / "count.py").write_text(
-        "lines = open(snakemake.input[0]).readlines()\nprint(len(lines), file=open(snakemake.output[0], 'w'))\n"
-    )
-    # Of an earlier run that was killed.
-    os.mkfifo(work.directory / "joined")
-    work.run(*on(pool, "8/node1", "8/node2"), *staging).expect()
-    assert (work.directory / "end").read_text() == "40000\n"
-    assert (work.directory / "used.2").read_text() == "here\nhere\nagain\n"
-    assert work.files("size.*") == ["size.0", "size.1"] and not work.files("streams/*")
-    assert not any((work.directory / name).exists() for name in ("joined", "port", "source"))
-    assert len(logs(work)) == 2 and not any("Building DAG" in text for text in logs(work))
-    assert "Nothing to be done" in work.run(*on(pool, "8/node1"), *staging).expect().text
-
-
-@pytest.mark.parametrize("staging", [(), ALWAYS])
-def test_the_reader_that_has_failed_is_named_and_a_retry_makes_new_pipes(pool, project, staging):
-    work = project(
-        """
-        rule write:
-            output: pipe("stream")
-            shell: "yes > {output} || test $? = 141"
-
-        rule read:
-            input: "stream"
-            output: "out"
-            resources: tried=lambda wildcards, attempt: attempt
-            shell: "head -n 1 {input} > {output}; test {resources.tried} = 2 || exit 3"
-        """
-    )
-    run = work.run("out", "--retries", "1", *on(pool, "4/node1"), *staging).expect()
-    assert "job read failed with exit code 3, so the group ends" in run.text
-    assert (work.directory / "out").read_text() == "y\n" and not (work.directory / "stream").exists()
 
 
 @pytest.mark.parametrize("how", ["cancel", "interrupt"])
@@ -186,6 +96,7 @@ def test_the_log_says_which_job_prints_and_progress_of_members_is_shown(pool, pr
         r"""
         rule one:
             output: "one"
+            benchmark: "one.tsv"
             group: "g"
             shell: "echo first; touch {output}"
 
@@ -202,15 +113,20 @@ def test_the_log_says_which_job_prints_and_progress_of_members_is_shown(pool, pr
     (work.directory / "go").touch()
     assert run.wait() == 1
     shown = work.harbor("log", job_of(work)["id"]).stdout
-    assert re.search(
-        r"harbor: job one starts\nfirst\nharbor: job two starts\n.*wrong\n.*harbor: job two failed with exit code 5",
-        shown,
-        re.S,
+    lines = (
+        "harbor: job one starts",
+        "first",
+        "harbor: job two starts",
+        ".*",
+        "wrong",
+        "harbor: 1 of 2 jobs of the group have succeeded: 0",
+        "harbor: job two failed with .*",
     )
+    assert re.fullmatch("\n".join(lines) + "\n", shown)
+    assert (work.directory / "one.tsv").read_text().startswith("s\t"), "the first job is done"
 
 
-@pytest.mark.parametrize("staging", [(), ALWAYS])
-def test_cases_that_are_put_together(pool, project, staging):
+def test_cases_that_are_put_together(pool, project):
     """Three cases are one group. The memory that the run may use allows two of them at a time."""
     work = project(
         """
@@ -229,7 +145,7 @@ def test_cases_that_are_put_together(pool, project, staging):
         """.replace("{resources.tmpdir}/LOG", str(project("", "beside").directory / "log"))
     )
     together = ("--groups", "a=g", "b=g", "--group-components", "g=3", "--resources", "mem_mb=80")
-    work.run(*on(pool, "8/node1"), *together, *staging).expect()
+    work.run(*on(pool, "8/node1"), *together, *ALWAYS).expect()
     assert len(logs(work)) == 1 and work.files("b/*") == ["0", "1", "2"]
     running, most = 0, 0
     for line in (work.directory.parent / "beside" / "log").read_text().split():
@@ -238,29 +154,60 @@ def test_cases_that_are_put_together(pool, project, staging):
     assert most == 2
 
 
-def test_a_member_in_a_container(pool, project, tmp_path):
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    for name in ("apptainer", "singularity"):
-        (programs / name).write_text(APPTAINER)
-        (programs / name).chmod(0o755)
+@pytest.mark.parametrize("staging", [(), ALWAYS])
+def test_benchmarks_of_members(pool, project, staging):
+    """They are those of single jobs. A job that is repeated runs that often, one time after the other."""
     work = project(
         """
-        rule outside:
-            output: "outside"
+        rule one:
+            output: "one"
+            benchmark: "times/one.tsv"
             group: "g"
-            shell: "echo ${{FAKE_IMAGE:-none}} > {output}"
+            shell: "sleep 0.3; head -c 60000000 /dev/zero | tail -c 50000000 | wc -c; touch {output}"
 
-        rule inside:
-            input: "outside"
-            output: "inside"
-            container: "image.sif"
+        rule two:
+            input: "one"
+            output: "two"
+            benchmark: repeat("times/two.jsonl", 2)
             group: "g"
-            shell: "cat {input} > {output}; echo $FAKE_IMAGE >> {output}"
+            shell: "echo >> {output}"
         """
     )
-    (work.directory / "image.sif").write_text("")
-    env = {"PATH": f"{programs}:{os.environ['PATH']}"}
-    work.run("inside", *on(pool, "2/node1"), "--sdm", "apptainer", env=env).expect()
-    assert (work.directory / "inside").read_text() == "none\nimage.sif\n"
+    work.run("two", *on(pool, "2/node1"), *staging).expect()
+    head, values = (line.split("\t") for line in (work.directory / "times" / "one.tsv").read_text().splitlines())
+    row = dict(zip(head, values, strict=True))
+    assert 0.3 < float(row["s"]) < 30 and float(row["cpu_time"]) < 30 and 40 < float(row["max_rss"]) < 200
+    rows = [json.loads(line) for line in (work.directory / "times" / "two.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 and all(0 < row["s"] < 30 for row in rows)
+    assert (work.directory / "two").read_text() == "\n\n"
     assert not any("Building DAG" in text for text in logs(work))
+
+
+def test_a_resource_that_is_not_known_yet_matters_only_if_the_command_uses_it(pool, project):
+    """It depends on the size of a file that the group makes."""
+    work = project(
+        """
+        rule one:
+            output: "one.{name}"
+            group: "g"
+            shell: "echo 42 > {output}"
+
+        rule unused:
+            input: "one.a"
+            output: "unused"
+            group: "g"
+            shell: "cp {input} {output}"
+
+        rule used:
+            input: "one.b"
+            output: "used"
+            group: "g"
+            params: memory=lambda wildcards, resources: f"{resources.mem_mb}M"
+            shell: "echo {params.memory} > {output}"
+        """
+    )
+    options = (*on(pool, "2/node1"), "--default-resources", "mem_mb=max(2*input.size, 7)", *ALWAYS)
+    work.run("unused", *options).expect()
+    assert len(logs(work)) == 1 and "Building DAG" not in logs(work)[0]
+    told = work.run("used", *options).expect(1).text
+    assert "that the group itself makes (used: disk, disk_mb" in told

@@ -241,13 +241,20 @@ def test_variables_of_a_group_are_in_no_command_line(pool, project):
 
 @pytest.mark.parametrize("staging", [(), ALWAYS])
 def test_a_retry_runs_only_what_is_not_done_and_long_commands_leave_no_file(pool, project, staging):
-    """The command of the first job is longer than one argument can be. The second job fails once. A job outside the
-    group reads a temporary file of it.
+    """The command of the second job is longer than one argument can be. The third job fails once. A job outside the
+    group reads a temporary file of the second one, and none outside reads that of the first one.
     """
     work = project(
         """
+        rule zero:
+            output: temp("zero")
+            group: "g"
+            shell: "touch {output}"
+
         rule one:
+            input: "zero"
             output: temp("one it's")
+            benchmark: "one.tsv"
             group: "g"
             resources: stage_out="told"
             params: text="x" * 150000
@@ -268,6 +275,7 @@ def test_a_retry_runs_only_what_is_not_done_and_long_commands_leave_no_file(pool
     )
     work.run("three", "--retries", "1", *on(pool, "2/node1"), *staging).expect()
     assert (work.directory / "told").read_text().split() == ["one", "two.1", "two.2"]
+    assert (work.directory / "one.tsv").read_text().startswith("s\t")
     assert (work.directory / "three").exists() and not (work.directory / "one it's").exists()
     assert not (work.directory / "two").stat().st_mode & 0o222
     if not staging:
