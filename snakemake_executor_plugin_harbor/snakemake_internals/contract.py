@@ -170,7 +170,6 @@ NAMES: tuple[Name, ...] = (
         "is_run",
         "is_notebook",
         "is_cwl",
-        "is_pipe",
         "is_service",
         feature=Feature.DIRECT,
     ),

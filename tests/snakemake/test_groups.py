@@ -141,7 +141,7 @@ def test_a_group_survives_its_controller(pool, project):
         """
     )
     told = work.directory / "told"
-    run = work.start("two", *on(pool, "2/node1"), env={"HARBOR_TEST": "group-crash"})
+    run = work.start("two", *on(pool, "2/node1"), "--envvars", "HARBOR_TEST", env={"HARBOR_TEST": "group-crash"})
     wait_until(told.exists, 30)
     run.kill()
     again = work.start("two", *on(pool, "2/node1"), "--rerun-incomplete", "--nolock")

@@ -256,7 +256,7 @@ def test_a_controller_that_dies_loses_nothing(pool, project):
     told = work.directory.parent / "told"
     text = (work.directory / "Snakefile").read_text().replace("$TOLD", str(told))
     (work.directory / "Snakefile").write_text(text)
-    run = work.start(*on(pool, "2/node1"), *ALWAYS, env={"HARBOR_TEST": "staged-crash"})
+    run = work.start(*on(pool, "2/node1"), *ALWAYS, "--envvars", "HARBOR_TEST", env={"HARBOR_TEST": "staged-crash"})
     wait_until(lambda: told.exists() and sorted(told.read_text().split()) == ["0", "1"], 30)
     run.kill()
     Path(f"{told}.0").touch()
