@@ -1,12 +1,13 @@
 """Run thousands of jobs under random faults of hosts, connections, disks and the controller, and judge the result.
 
-    python benchmarks/soak.py [--minutes 10] [--hosts 8] [--seed 1] [--staged all|half|none]
+    python benchmarks/soak.py [--minutes 10] [--hosts 8] [--seed 1] [--staged all|half|none] [--grouped]
 
 The script runs workflows of two-step chains, one after the other, on the project's lab (root on Linux). Meanwhile hosts
 lose power, are shut down, reboot (also with sshd up before the shared directory), are cut off, lose the shared
 directory, sshd or their connections, freeze, and fill their disks. Agents and guardians are killed, alone and together.
 The controller is killed, suspended and detached, and the same command starts it again. The seed decides which faults
 happen and in which order. `--staged` says how many hosts lack the working directory, so that files are staged there.
+With `--grouped`, the two steps of a chain are a group.
 Every attempt of a job leaves a trace in a file of the job's own. All hosts share the directory of the traces. These
 numbers have to be zero:
 
@@ -50,15 +51,19 @@ SNAKEFILE = """
     rule all:
         input: expand("r{r}/second/{i}", r=config["round"], i=range(config["count"]))
 
+    GROUP = "chain" if config["grouped"] else None
+
     rule first:
         input: script="work.sh"
         output: "r{r}/first/{i}"
+        group: GROUP
         retries: 9
         shell: "bash {input.script} {config[traces]} {output}"
 
     rule second:
         input: "r{r}/first/{i}", script="work.sh"
         output: "r{r}/second/{i}"
+        group: GROUP
         retries: 9
         shell: "bash {input.script} {config[traces]} {output} {input[0]}"
 """
@@ -79,11 +84,12 @@ PATIENCE = 3
 class Controller:
     """Snakemake, which is killed and started again at random."""
 
-    def __init__(self, lab: Lab, directory: Path, dice: random.Random, staging: str) -> None:
+    def __init__(self, lab: Lab, directory: Path, dice: random.Random, staging: str, grouped: bool) -> None:
         self._lab = lab
         self._directory = directory
         self._dice = dice
         self._staging = staging
+        self._grouped = grouped
         self.count: Counter[str] = Counter()
         self.failed = 0
 
@@ -148,6 +154,7 @@ class Controller:
         command += ["--harbor-on-hangup", "detach", "--harbor-staging", self._staging]
         command += ["--rerun-incomplete", "--nolock"]
         command += ["--config", f"round={number}", f"count={jobs}", f"traces={self._directory.parent / 'traces'}"]
+        command += [f"grouped={self._grouped}"]
         with (self._directory / "snakemake.log").open("ab") as log:
             return subprocess.Popen(command, cwd=self._directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -175,6 +182,7 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=500, help="chains in a workflow; each is two jobs")
+    parser.add_argument("--grouped", action="store_true", help="the two jobs of a chain are a group")
     parser.add_argument("--staged", choices=["all", "half", "none"], default="none", help="hosts without the directory")
     given = parser.parse_args()
     reason = Lab.unavailable()
@@ -206,7 +214,8 @@ def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
     weather = Weather(lab, random.Random(given.seed), max(1, given.hosts // 3), staged)
     # Without staged hosts, a controller that comes when a mount is lost must wait for it. A job to which files are sent
     # there would write its first lines into the empty directory of the traces.
-    controller = Controller(lab, directory, random.Random(given.seed + 1), "auto" if staged else "never")
+    staging = "auto" if staged else "never"
+    controller = Controller(lab, directory, random.Random(given.seed + 1), staging, given.grouped)
     rounds = 0
     with weather.raging():
         while time.monotonic() - began < given.minutes * 60:
@@ -224,6 +233,7 @@ def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
         "hosts": given.hosts,
         "seed": given.seed,
         "staged": given.staged,
+        "grouped": given.grouped,
         "workflows": rounds,
         "jobs": len(wanted),
         "attempts": counts["attempts"],

@@ -1,11 +1,12 @@
 """Move files to a node and back, side by side with tar and cat through the ssh program.
 
-    python benchmarks/transfers.py [--rounds 5]
+    python benchmarks/transfers.py [--rounds 5] [--transport paramiko|openssh]
 
 The node is an SSH server on loopback. Each round moves 1,000 files of 4 KiB there (beside `tar | ssh tar`), and 200 MB
 there and back (beside `cat | ssh cat`). Both sides log in anew each time, and no content is on the node before. harbor
 computes checksums on both sides, and takes what it has sent into the node's cache. The script prints the ratios of each
-round, so that the machine's own speed cancels out. All files are on a tmpfs if there is one.
+round, so that the machine's own speed cancels out. harbor is the first one in every other round. All files are on a
+tmpfs if there is one.
 """
 
 import argparse
@@ -67,31 +68,37 @@ class Round:
     def shell(self, command: str) -> None:
         subprocess.run(["sh", "-c", command], check=True, cwd=self._base)
 
-    def ours(self, there: list[Source], back: list[Wanted]) -> tuple[float, float]:
-        """Return the seconds there and back, each with a login."""
-        mover = self.mover()
-        to_node = timed(lambda: mover.put("bench/r.1.1", there))
-        mover.close()
-        self._count -= 1
-        again = self.mover()
-        from_node = timed(lambda: again.fetch("bench/r.1.1", back)) if back else 0.0
-        again.close()
-        return to_node, from_node
+    def put(self, name: str) -> float:
+        """Return the seconds that it takes harbor to log in and to send a file or directory to an empty node."""
+        self._mover = self.mover()
+        return timed(lambda: self._mover.put("bench/r.1.1", [Source(str(self._base / name), name)]))
 
-    def measure(self) -> dict[str, float]:
+    def fetch(self, name: str, path: Path) -> float:
+        """Return the seconds that it takes harbor to log in and to fetch what the last put() has sent."""
+        self._mover.close()
+        self._count -= 1
+        self._mover = self.mover()
+        return timed(lambda: self._mover.fetch("bench/r.1.1", [Wanted(name, str(path))]))
+
+    def measure(self, ours_first: bool) -> dict[str, float]:
         """Return the ratios of this round."""
         ssh = f"ssh -F {self._ssh_config} node1"
-        there = self._base / "there"
+        there, back, got = self._base / "there", self._base / "back", self._base / "got"
         there.mkdir()
-        tar = timed(lambda: self.shell(f"tar cf - small | {ssh} tar xf - -C {there}"))
-        cat = timed(lambda: self.shell(f"cat large | {ssh} 'cat > {there}/large'"))
-        tac = timed(lambda: self.shell(f"{ssh} 'cat {there}/large' | cat > back"))
-        small, _ = self.ours([Source(str(self._base / "small"), "small")], [])
-        large, back = self.ours(
-            [Source(str(self._base / "large"), "large")], [Wanted("large", str(self._base / "got"))]
-        )
-        assert (self._base / "got").read_bytes() == (self._base / "large").read_bytes()
-        return {"1,000 files there": small / tar, "200 MB there": large / cat, "200 MB back": back / tac}
+        tar, cat = f"tar cf - small | {ssh} tar xf - -C {there}", f"cat large | {ssh} 'cat > {there}/large'"
+        pairs: dict[str, tuple[Callable[[], float], str]] = {
+            f"{FILES:,} files there": (lambda: self.put("small"), tar),
+            f"{LARGE_MB} MB there": (lambda: self.put("large"), cat),
+            f"{LARGE_MB} MB back": (lambda: self.fetch("large", got), f"{ssh} 'cat {there}/large' | cat > {back}"),
+        }
+        ratios = {}
+        for name, (ours, command) in pairs.items():
+            first = ours() if ours_first else 0.0
+            theirs = timed(lambda command=command: self.shell(command))  # type: ignore[misc]
+            ratios[name] = (first or ours()) / theirs
+            self._mover.close()
+        assert got.read_bytes() == (self._base / "large").read_bytes()
+        return ratios
 
 
 def main() -> None:
@@ -104,7 +111,7 @@ def main() -> None:
     try:
         with hosts(1, base / "sshd") as pool:
             for number in range(given.rounds):
-                found = Round(base / str(number), pool.ssh_config, given.transport).measure()
+                found = Round(base / str(number), pool.ssh_config, given.transport).measure(number % 2 == 1)
                 shutil.rmtree(base / str(number))
                 print("; ".join(f"{name} {ratio:.2f}x" for name, ratio in found.items()), flush=True)
                 for name, ratio in found.items():

@@ -17,6 +17,7 @@ from .core.capacity import HandOverLimits
 from .core.model import Request
 from .jobs import snakemake_command as spawned
 from .snakemake_internals import dag, scheduler
+from .snakemake_internals import job as internals
 
 
 class Executor(RealExecutor):  # type: ignore[misc]
@@ -99,12 +100,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if not self.cancelling:
             logs = [log] if log and Path(log).exists() else []
             if job.is_group():  # Snakemake prints the jobs of the group, but not the message.
-                self.logger.error(f"group {job.name}: {message}")
+                self.logger.error(f"group {internals.name(job)}: {message}")
             try:
                 self.print_job_error(SubmittedJobInfo(job), msg=message, aux_logs=logs)
             except (Exception, SystemExit) as unprintable:
                 # Snakemake's message contains the shell command, and formatting that may be what failed the job.
-                self.logger.error(f"Error in rule {job.name}: {message}\n{unprintable}")
+                self.logger.error(f"Error in rule {internals.name(job)}: {message}\n{unprintable}")
             if started:
                 scheduler.fail_silently(self.workflow, job)
             else:

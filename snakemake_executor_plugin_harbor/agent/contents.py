@@ -171,7 +171,7 @@ class Contents:
                         size += len(data)
                         if size > entry.size:
                             problem = Changed("it has grown")
-                        elif data.count(0) == len(data):
+                        elif data.startswith(b"\0") and data.count(0) == len(data):
                             f.truncate(size)  # a hole, because the file is written at its end
                         else:
                             f.write(data)

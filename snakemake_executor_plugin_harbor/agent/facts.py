@@ -8,6 +8,7 @@ import time
 from harbor_capacity import memory
 from harbor_process_control import SUBREAPER
 from harbor_queries import gpus
+from harbor_software import snakemake
 
 
 def node_facts(welcome, scratch):
@@ -17,7 +18,7 @@ def node_facts(welcome, scratch):
         "python": "%d.%d.%d" % sys.version_info[:3], "host": os.uname()[1], "user": user_name(), "uid": os.getuid(),
         "platform": sys.platform, "mem_mb": memory()[0], "gpus": gpus(scratch), "same": shared_paths(welcome),
         "tmpdir": tmpdir, "path": os.environ.get("PATH", ""), "time": time.time(), "warnings": warnings(),
-        "interpreter": interpreter(welcome),
+        "interpreter": interpreter(welcome), "snakemake": snakemake(welcome),
     }  # fmt: skip
 
 

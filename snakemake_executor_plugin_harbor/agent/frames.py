@@ -8,7 +8,7 @@ import os
 import signal
 import struct
 
-PIECE = 1 << 18
+PIECE = 63 << 12
 LINE_MAX = 1 << 20
 # Seconds: the mover ends when nothing has moved for so long, because the controller is gone or needs it no more.
 PATIENCE = 60
@@ -48,10 +48,22 @@ class Stream:
     def send_line(self, value):
         self.out.write(json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n")
 
-    def send_piece(self, data):
-        """Send a piece. An empty one ends the content."""
-        signal.alarm(PATIENCE)
-        self.out.write(struct.pack(">I", len(data)) + data)
+    def send_pieces(self, f, size, digest):
+        """Send `size` bytes of a file, or as many as it has, and add them to the digest. Returns their number."""
+        left, buffer = size, memoryview(bytearray(4 + min(PIECE, size)))
+        while left:
+            length = f.readinto(buffer[4 : 4 + left])
+            if not length:
+                break
+            left -= length
+            struct.pack_into(">I", buffer, 0, length)
+            digest.update(buffer[4 : 4 + length])
+            signal.alarm(PATIENCE)
+            self.out.write(buffer[: 4 + length])
+        return size - left
+
+    def end_content(self):
+        self.out.write(bytes(4))
 
     def flush(self):
         signal.alarm(PATIENCE)

@@ -5,7 +5,6 @@ import itertools
 import os
 import stat
 
-from harbor_frames import PIECE
 from harbor_stage_dir import LOG
 from harbor_stage_in import DIRECTORY, FILE, LINK, Entry
 
@@ -97,20 +96,15 @@ def target_inside(base, path):
 
 def send_file(stream, contents, path, status):
     """Send a content, then its sha256. The file goes into the cache, because later jobs may need it here."""
-    digest, left = hashlib.sha256(), status.st_size
+    digest = hashlib.sha256()
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", 0) as f:
-        while left:
-            data = f.read(min(PIECE, left))
-            if not data:
-                break
-            left -= len(data)
-            digest.update(data)
-            stream.send_piece(data)
-        stream.send_piece(b"")
+        sent = stream.send_pieces(f, status.st_size, digest)
+        stream.end_content()
         stream.send_line(digest.hexdigest())
         after = os.fstat(f.fileno())
     is_log = path.endswith(os.fsencode(LOG))
-    if not left and not is_log and (after.st_size, after.st_mtime_ns) == (status.st_size, status.st_mtime_ns):
+    is_whole = sent == after.st_size == status.st_size and after.st_mtime_ns == status.st_mtime_ns
+    if is_whole and not is_log:
         mode = stat.S_IMODE(status.st_mode)
         contents.keep(path, Entry("kept", FILE, mode, status.st_mtime_ns, status.st_size, digest.hexdigest()))
 

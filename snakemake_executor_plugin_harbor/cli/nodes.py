@@ -56,6 +56,7 @@ def describe(answer: Answer) -> dict[str, Any]:
         "python": facts.python if facts else None,
         "staged": staged(answer),
         "interpreter": facts.interpreter if facts else None,
+        "snakemake": list(facts.snakemake) if facts and facts.snakemake else None,
         "reason": answer.reason if shared else "this working directory is missing there, or it is another directory",
     }
 

@@ -42,7 +42,7 @@ class Capacity:
             bisect_left(self._gpus, request.gpus),
             bisect_left(self._memory, request.mem_mb) if request.mem_mb else -1,
         )
-        key = (request.node, request.constraint, request.needs, bool(request.unstaged), sizes)
+        key = (request.node, request.constraint, request.needs, bool(request.unstaged), bool(request.snakemake), sizes)
         found = self._classes.get(key)
         if found is None:
             possible = (node.spec.name for node in self._nodes if permanent_reason(request, node, self._policy) is None)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .free_resources import FreeResources
-from .model import NodeState, Request
+from .model import NodeFacts, NodeState, Request
 from .node import NodeView
 from .node_reason import NodeReason
 from .policy import DEFAULTS, Policy
@@ -36,6 +36,8 @@ def permanent_reason(request: Request, node: NodeView, policy: Policy = DEFAULTS
         return None
     if request.unstaged and node.staged:
         return NodeReason("does not have the working directory, and {}", (request.unstaged,), permanent=True)
+    if request.snakemake is not None and node.staged and (reason := _no_snakemake(*request.snakemake, node.facts)):
+        return reason
     if request.cores > node.slots:
         return NodeReason("has {} slots, the job needs {}", (node.slots, request.cores), permanent=True)
     if request.task is not None and (request.task + 1) * request.cores > node.slots:
@@ -54,6 +56,25 @@ def permanent_reason(request: Request, node: NodeView, policy: Policy = DEFAULTS
         if path in node.missing:
             return NodeReason("has no {}, which the job needs", (path,), permanent=True)
     return None
+
+
+def release_of(version: str) -> str:
+    """Return the minor release of a version of Snakemake. Only Snakemakes of the same one understand each other."""
+    return ".".join(version.split(".")[:2])
+
+
+def _no_snakemake(version: str, why: str, facts: NodeFacts) -> NodeReason | None:
+    """Return why no Snakemake can run a job on a node to which its files are sent."""
+    release = release_of(version)
+    python, found = facts.snakemake or (facts.interpreter or "python3", "")
+    if release_of(found) == release:
+        return None
+    text = (
+        "has {}, but a Snakemake {} runs the job on its node ({}). Type there: {} -m pip install snakemake=={}. "
+        "Or name a Python that has it in a .yaml host file (python: PATH)"
+    )
+    has = f"Snakemake {found}" if found else "no Snakemake"
+    return NodeReason(text, (has, release, why, python, version), permanent=True)
 
 
 def permanent_refusal(request: Request, nodes: Mapping[str, NodeView], policy: Policy) -> Refusal | None:

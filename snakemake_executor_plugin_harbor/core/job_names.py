@@ -1,7 +1,7 @@
 """What a user may call a job: its number, its rule, its case, or both as `RULE:CASE`.
 
 The `harbor` command and the running controller find jobs by the same rules. In a Snakefile without sweeps, a case is
-what the wildcards of a job are.
+what the wildcards of a job are. The rule of a group is the rules of its jobs, as in `run+post`. Each of them finds it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ def with_number(jobs: Iterable[NamedJob], text: str) -> list[NamedJob]:
     """Return the jobs with this number (12), this id (RUN/12), or this name of a log (12.1)."""
     number, _, attempt = text.rpartition(".")
     numbers = {text, number} if attempt.isdecimal() else {text}
-    return [job for job in jobs if job.number in numbers or job.id == text]
+    return [job for job in jobs if job.number in numbers or (text and job.id == text)]
 
 
 def with_name(jobs: Iterable[NamedJob], text: str) -> list[NamedJob]:
@@ -64,8 +64,13 @@ def with_name(jobs: Iterable[NamedJob], text: str) -> list[NamedJob]:
     return [
         job
         for job in jobs
-        if text == job.rule or _is_case(job, text) or (colon and rule == job.rule and _is_case(job, case))
+        if has_rule(job, text) or _is_case(job, text) or (colon and has_rule(job, rule) and _is_case(job, case))
     ]
+
+
+def has_rule(job: NamedJob, rule: str) -> bool:
+    """Return whether the job is of this rule, or a group with a job of it."""
+    return rule == job.rule or rule in job.rule.split("+")
 
 
 def _is_case(job: NamedJob, text: str) -> bool:
@@ -84,7 +89,7 @@ def are_one_case(jobs: Sequence[NamedJob]) -> bool:
 
 
 def _sweep(rule: str) -> str:
-    name, _, step = rule.rpartition("_")
+    name, _, step = rule.partition("+")[0].rpartition("_")
     return name if step in STEPS else ""
 
 
@@ -96,7 +101,8 @@ def last_begun(jobs: Sequence[NamedJob]) -> NamedJob:
 def suggestions(jobs: Iterable[NamedJob], name: str) -> list[str]:
     """Return names of jobs that the user may have meant."""
     cases = {value for job in jobs for value in job.wildcards.values()}
-    names = {rule for job in jobs for rule in (job.rule, *(f"{job.rule}:{value}" for value in job.wildcards.values()))}
+    of_rule = ((rule, job) for job in jobs for rule in {job.rule, *job.rule.split("+")})
+    names = {name for rule, job in of_rule for name in (rule, *(f"{rule}:{value}" for value in job.wildcards.values()))}
     names = {one for one in names if ":" in one} if ":" in name else names - {n for n in names if ":" in n} | cases
     close = get_close_matches(name, sorted(names), SUGGESTED)
     return close or sorted(one for one in names if name and one.startswith(name))[:SUGGESTED]

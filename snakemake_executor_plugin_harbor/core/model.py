@@ -72,8 +72,9 @@ class NodeSpec:
 class NodeFacts:
     """The facts that a node has sent in its hello. They do not change while it is connected.
 
-    `python` is the version of the Python that the agent runs in, and `interpreter` is the Python for scripts. `path` is
-    the node's PATH. `time` is its clock. `shared` means that the node sees the working directory. `staged` means that
+    `python` is the version of the Python that the agent runs in, and `interpreter` is the Python for scripts.
+    `snakemake` is the Python for jobs that a Snakemake runs there, and its Snakemake's version. `path` is the node's
+    PATH. `time` is its clock. `shared` means that the node sees the working directory. `staged` means that
     the controller sends the files of jobs to the node and fetches them. `shared_paths` are paths that are the same on
     the node and on the controller. `quota` means that `cores` is the node's own CPU quota,
     as in a container. So the cores of such nodes with the same boot id add up. `noise` is the beginning of what its
@@ -100,6 +101,7 @@ class NodeFacts:
     noise_bytes: int = 0
     uid: int | None = None
     interpreter: str = ""
+    snakemake: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ class Request:
     """The resources that a job asks of a node. `node` pins the job to a node. `task` pins it to this number among the
     jobs of its node. `constraint` are tags that the node must have. `needs` are absolute paths that must exist there.
     `unstaged` is the reason why the job needs the working directory itself. It is empty if the job's files can be sent.
+    `snakemake` is the version of Snakemake that runs the job on its node, and why it does.
     `sending` holds the nodes to which its inputs would have to be sent first, with the expected time (seconds).
     """
 
@@ -190,6 +193,7 @@ class Request:
     constraint: frozenset[str] = frozenset()
     needs: tuple[str, ...] = ()
     unstaged: str = ""
+    snakemake: tuple[str, str] | None = None
     sending: tuple[tuple[str, float], ...] = ()
     task: int | None = None
 

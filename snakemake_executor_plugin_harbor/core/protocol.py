@@ -65,7 +65,13 @@ def facts_of(hello: Message, noise: str = "") -> NodeFacts:
         noise_bytes=len(noise.encode(errors="replace")),
         uid=_count(hello.get("uid"), 0, MAX_MB),
         interpreter=_text(hello.get("interpreter"), MAX_PATH),
+        snakemake=_pair(hello.get("snakemake")),
     )
+
+
+def _pair(value: object) -> tuple[str, str] | None:
+    texts = [_text(text, MAX_PATH) for text in _strs(value)]
+    return (texts[0], texts[1]) if len(texts) == 2 else None
 
 
 def checkup_of(message: Message) -> Checkup:

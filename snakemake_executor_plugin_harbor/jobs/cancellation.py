@@ -31,13 +31,13 @@ class Cancellation:
 
     def jobs(self) -> list[NamedJob]:
         """Return the jobs that have not ended: those that were handed over, and those that come later."""
-        handed_over = {str(entry.job.jobid): entry.job for entry in self._in_flight.all()}
-        unfinished = sorted(scheduler.unfinished_jobs(self._workflow), key=lambda job: job.jobid)
-        later = {str(job.jobid): job for job in unfinished}
+        handed_over = {entry.number: entry.job for entry in self._in_flight.all()}
+        unfinished = sorted(scheduler.unfinished_jobs(self._workflow), key=lambda job: int(internals.number(job)))
+        later = {internals.number(job): job for job in unfinished}
         return [
             NamedJob(
                 number,
-                job.name,
+                internals.name(job),
                 internals.wildcards(job),
                 "handed over" if number in handed_over else "not handed over",
             )
@@ -56,7 +56,7 @@ class Cancellation:
 
     def has(self, job: Any) -> bool:
         """Return whether the user has cancelled the job."""
-        return str(job.jobid) in self._numbers
+        return internals.number(job) in self._numbers
 
     def submit(self, job: Any, id: str, *events: ev.Event) -> None:
         """Post the events with which a job enters the pool. If the user has cancelled it, it never starts."""
@@ -64,5 +64,5 @@ class Cancellation:
             self._dispatcher.post(*events, *([ev.CancelJob(id)] if self.has(job) else ()))
 
     def _post(self, numbers: set[str]) -> None:
-        entries = [entry for entry in self._in_flight.all() if str(entry.job.jobid) in numbers]
+        entries = [entry for entry in self._in_flight.all() if entry.number in numbers]
         self._dispatcher.post(*(ev.CancelJob(entry.id) for entry in entries))

@@ -13,8 +13,9 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from ..errors import HarborError
 from ..snakemake_internals import capture, deployment
+from ..snakemake_internals import job as internals
 from ..snakemake_internals.contract import Feature
-from ..snakemake_internals.verify import has
+from ..snakemake_internals.verify import has, version
 
 NEEDED_USAGES = (SharedFSUsage.INPUT_OUTPUT, SharedFSUsage.STORAGE_LOCAL_COPIES, SharedFSUsage.SOFTWARE_DEPLOYMENT)
 """A direct job finds these in the shared directory. If --shared-fs-usage leaves one out, the job provides it itself."""
@@ -44,7 +45,7 @@ def dispatch_mode(workflow: Any, job: Any, setting: str) -> str:
         return "snakemake"
     if reason:
         raise HarborError(
-            f"--harbor-dispatch direct: {job.name} cannot be dispatched directly: {reason}.",
+            f"--harbor-dispatch direct: {internals.name(job)} cannot be dispatched directly: {reason}.",
             "--harbor-dispatch auto",
         )
     return "direct"
@@ -52,10 +53,15 @@ def dispatch_mode(workflow: Any, job: Any, setting: str) -> str:
 
 def why_unstaged(workflow: Any, job: Any, mode: str) -> str:
     """Why the job needs a node that has the working directory. It is empty if its files can be sent to the node."""
-    if mode == "snakemake":
-        reason = capture.obstacle(job) or "--harbor-dispatch snakemake was given"
-        return f"the job is run by a Snakemake on its node, which needs it ({reason})"
-    return ""
+    reason = _not_shared(workflow) if mode == "snakemake" else None
+    return f"a Snakemake on its node gets and stores the job's files, and needs it ({reason})" if reason else ""
+
+
+def snakemake_on_node(job: Any, mode: str) -> tuple[str, str] | None:
+    """The version of Snakemake that runs the job on its node, and why. None if it is dispatched directly."""
+    if mode != "snakemake":
+        return None
+    return version(), capture.obstacle(job) or "--harbor-dispatch snakemake"
 
 
 def _not_shared(workflow: Any) -> str | None:
@@ -84,7 +90,9 @@ def direct_command(
 
 
 def direct_needs(workflow: Any, job: Any) -> tuple[str, ...]:
-    """The paths outside the working directory that a node must have for a direct job."""
+    """The paths outside the working directory that a node must have for a direct job or group."""
+    if job.is_group():
+        return tuple(dict.fromkeys(path for one in internals.members(job) for path in direct_needs(workflow, one)))
     if deployment.container(workflow, job):
         return ()
     environment = deployment.conda_environment(workflow, job)

@@ -1,5 +1,6 @@
 """Reports the ends of jobs to Snakemake."""
 
+import os
 import threading
 import time
 from typing import Any
@@ -8,9 +9,10 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from ..core.model import JobState, Outcome
 from ..run.dispatcher import Dispatcher
-from ..snakemake_internals import benchmark, output_cache, scheduler, settings
+from ..snakemake_internals import benchmark, output_cache, partial_groups, scheduler, settings
 from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
+from . import group_result
 from .failure import failure_text
 from .fetches import Failed, Fetches, Lost
 from .in_flight import InFlight, InFlightJob
@@ -108,7 +110,7 @@ class EndReports:
 
     def result_recorded(self, job: Any) -> None:
         """Have the node delete the record of an ended job, because Snakemake has recorded the job's result."""
-        ended = self._reported.pop(str(job.jobid), None)
+        ended = self._reported.pop(internals.number(job), None)
         if ended is not None:
             self._notes.result_recorded(ended.job)
         if ended is not None and ended.node is not None:
@@ -126,6 +128,8 @@ class EndReports:
             return None
         if outcome.state != JobState.SUCCEEDED:
             problem = self._fetch_of_failed(entry, outcome)
+            if not problem:
+                self._keep_done(entry, outcome)
             return failure_text(outcome, entry.log) + problem
         if not self._executor.cancelling and not self._fetches.is_done(entry, outcome):
             raise _NotYet
@@ -156,6 +160,19 @@ class EndReports:
             return f"\nharbor: {error}"
         return ""
 
+    def _keep_done(self, entry: InFlightJob, outcome: Outcome) -> None:
+        """Keep what those jobs of a failed group have made that had succeeded. Raises _NotYet."""
+        shared = internals.outputs_are_shared(self._workflow)
+        done = group_result.done(entry, outcome) if shared else []
+        made = [*internals.kept_outputs(done), *(path for job in done for path in internals.benchmarks(job))]
+        missing = [path for path in made if not os.path.lexists(path)]
+        if missing and not self._latency.is_over(entry.id):
+            raise _NotYet
+        self._latency.end(entry.id)
+        if done and not missing:
+            benchmark.complete(self._workflow, done)
+            partial_groups.mark_done(entry.job, done)
+
     def _finish_store(self, entry: InFlightJob) -> None:
         """Raise the error with which the outputs could not be moved to the cache, or _NotYet while they are moved."""
         if self._stores[entry.id].is_alive():
@@ -173,7 +190,10 @@ class EndReports:
         cached = output_cache.needs_store(self._workflow, job)
         if cached and len(self._stores) >= STORES:
             raise _NotYet
-        if not job.is_group() and internals.outputs_are_shared(self._workflow) and benchmark.is_wanted(job):
+        shared = internals.outputs_are_shared(self._workflow)
+        if shared and job.is_group():
+            benchmark.complete(self._workflow, internals.members(job))
+        elif shared and benchmark.is_wanted(job):
             benchmark.write(self._workflow, job, exit.get("steps") or [exit])
         if cached:
             self._stores[entry.id] = _Store(job)
@@ -183,8 +203,8 @@ class EndReports:
     def _run_again(self, entry: InFlightJob, outcome: Outcome, why: str) -> None:
         """Give the job back to Snakemake, which hands it over again."""
         if self._close(entry, outcome, failed=True):
-            self._reported.pop(str(entry.job.jobid), None)
-            self._executor.logger.warning(f"harbor: job {entry.job.jobid} ({entry.job.name}) runs again: {why}")
+            self._reported.pop(entry.number, None)
+            self._executor.logger.warning(f"harbor: job {entry.number} ({entry.name}) runs again: {why}")
             entry.undo_preparation(self._workflow)
             scheduler.give_back(self._workflow, entry.job)
 
@@ -210,7 +230,7 @@ class EndReports:
             return False
         if settings.removes_scripts(self._workflow):
             entry.remove_temp_files()
-        self._reported[str(entry.job.jobid)] = outcome
+        self._reported[entry.number] = outcome
         nothing_runs = outcome.exit is not None or outcome.node is None or outcome.state == JobState.WITHDRAWN
         if nothing_runs and (self._executor.cancelling or outcome.state == JobState.WITHDRAWN):
             self._notes.nothing_runs(outcome.job)

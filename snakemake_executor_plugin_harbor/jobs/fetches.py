@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.model import JobState, Outcome
+from ..snakemake_internals import job as internals
 from ..staging.model import MoveFailed
+from . import group_result
 from .in_flight import InFlightJob
 from .staging import StagedAttempt, Staging
 
@@ -96,7 +98,11 @@ class Fetches:
         return self._failed(key, fetch, fetch.error, staged)
 
     def _task(self, entry: InFlightJob, outcome: Outcome, staged: StagedAttempt) -> Callable[[], Any]:
-        outputs = outcome.state == JobState.SUCCEEDED or self._keep_incomplete
+        whole = outcome.state == JobState.SUCCEEDED or self._keep_incomplete
+        jobs = internals.unfinished(entry.job) if whole else group_result.done(entry, outcome)
+        outputs = internals.kept_outputs(jobs)
+        if staged.by_snakemake or entry.job.is_group():
+            outputs += [path for job in jobs for path in internals.benchmarks(job)]
         return lambda: self._staging.fetch(entry.job, staged, entry.log, outputs)
 
     def _failed(self, key: str, fetch: _Fetch, error: BaseException, staged: StagedAttempt) -> bool:

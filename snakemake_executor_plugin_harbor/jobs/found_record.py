@@ -26,6 +26,7 @@ class CheckedMeta:
     log: str | None = None
     temp_files: tuple[str, ...] = ()
     staged: bool = False
+    by_snakemake: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class FoundRecord:
             _path_below(meta.get("log"), logs, ".+"),
             tuple(path for path in temp_files if path is not None),
             meta.get("staged") is True,
+            meta.get("by_snakemake") is True,
         )
 
 

@@ -1,17 +1,19 @@
-"""The command of a group of jobs: a small program that runs the commands of its jobs one after the other.
+"""The command of a group of jobs: a small program that runs the commands of its jobs level after level.
 
 Each job's command is captured as for a single job. So no Snakemake runs on the node.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from ..snakemake_internals import capture, rule_resources, settings, threads
+from ..snakemake_internals import group as group_internals
 from ..snakemake_internals import job as internals
-from ..snakemake_internals import rule_resources, threads
 from .command import Command, direct_command
 
 PROGRAM = f"{__package__.rpartition('.')[0]}.agent"
@@ -35,40 +37,65 @@ def group_command(
     working directory.
     """
     levels, temp_files, needs = [], list[str](), dict[str, None]()
-    for level in internals.levels(group):
-        jobs = []
-        for job in level:
-            command = _command(workflow, job, tmpdir, for_node, python)
-            temp_files += command.temp_files
-            needs.update(dict.fromkeys(command.needs))
-            for script in command.scripts:
-                jobs.append(
-                    {
-                        "name": internals.describe(job),
-                        "script": script,
-                        "shell": command.shell or "/bin/sh",
-                        # The rest is in the environment of the attempt. Here `ps` would show it, with its secrets.
-                        "env": for_node(dict(command.env)),
-                        "cwd": base or command.cwd,
-                        "threads": max(1, int(job.threads)),
-                        "touch": internals.touched_outputs(job),
-                        "makes": internals.made_outputs(job),
-                        "log": " ".join(map(str, job.log)),
-                    }
-                )
-        levels.append(jobs)
-    text = json.dumps({"levels": levels, "cores": max(1, int(group.threads))})
-    script = f"{_program()}\nmain({text!r})\n"
+    for level in group_internals.units(group):
+        units = []
+        for unit in level:
+            facts = []
+            for job in unit:
+                command = _command(workflow, job, tmpdir, for_node, python)
+                temp_files += command.temp_files
+                needs.update(dict.fromkeys(command.needs))
+                facts.append(_facts(job, command, for_node, base) | _connections(group, job, unit, for_node))
+            units.append(facts)
+        levels.append(units)
+    limits = rule_resources.amounts(group)
+    text = json.dumps({"levels": levels, "limits": limits, "latency": settings.latency_wait(workflow)})
+    script = f"{program()}\nmain({text!r})\n"
     return Command((script,), python or sys.executable, internals.directory(), {}, tuple(temp_files), tuple(needs))
+
+
+def _facts(job: Any, command: Command, for_node: Callable[[Any], Any], base: str | None) -> dict[str, Any]:
+    """What agent/group.py has to know of a job."""
+    return {
+        "name": internals.describe(job),
+        "scripts": command.scripts,
+        "shell": command.shell or "/bin/sh",
+        # The rest is in the environment of the attempt. Here `ps` would show it, with its secrets.
+        "env": for_node(dict(command.env)),
+        "cwd": base or command.cwd,
+        "asks": rule_resources.amounts(job),
+        "touch": for_node(internals.touched_outputs(job)),
+        "makes": for_node(internals.made_outputs(job)),
+        "log": " ".join(map(str, job.log)),
+        "benchmark": for_node(str(job.benchmark)) if job.benchmark else "",
+    }
+
+
+def _connections(group: Any, job: Any, unit: list[Any], for_node: Callable[[Any], Any]) -> dict[str, Any]:
+    """How a job is connected to the others of its unit."""
+    uses, after = group_internals.waits_for(group, job, unit)
+    return {
+        "pipes": for_node(group_internals.pipes(job)),
+        "serves": for_node(group_internals.service_files(job)),
+        "uses": for_node(uses),
+        "after": after,
+    }
 
 
 def _command(workflow: Any, job: Any, tmpdir: str, for_node: Callable[[Any], Any], python: str | None) -> Command:
     threads.forget_computed_values(job)  # They may come from files of an earlier run, which are deleted by now.
-    unknown = rule_resources.undetermined(job)
-    if unknown:
-        raise NotYetKnown(f"{internals.describe(job)}: {', '.join(unknown)}")
     try:
-        return direct_command(workflow, job, tmpdir, for_node, python)
+        params, resources = rule_resources.undetermined(job)
+        # A resource that is not known, such as a default one from the size of the input, matters only if it is used.
+        if params or "_cores" in resources or (resources and not capture.is_shell_command(job)):
+            raise NotYetKnown(f"{internals.describe(job)}: {', '.join([*params, *resources])}")
+        command = direct_command(workflow, job, tmpdir, for_node, python)
+        texts = [*command.scripts, *map(str, command.env.values())]
+        if resources and (command.temp_files or any(rule_resources.TO_BE_DETERMINED in text for text in texts)):
+            raise NotYetKnown(f"{internals.describe(job)}: {', '.join(resources)}")
+        return command
+    except NotYetKnown:
+        raise
     except Exception as error:
         if internals.missing_inputs(job):
             raise NotYetKnown(f"{internals.describe(job)}: {type(error).__name__}: {error}") from error
@@ -76,5 +103,7 @@ def _command(workflow: Any, job: Any, tmpdir: str, for_node: Callable[[Any], Any
 
 
 @cache
-def _program() -> str:
-    return files(PROGRAM).joinpath("group.py").read_text("utf-8")
+def program() -> str:
+    """Return the program of groups, without its jobs."""
+    jobs, group = (files(PROGRAM).joinpath(name).read_text("utf-8") for name in ("group_jobs.py", "group.py"))
+    return jobs + re.sub("(?m)^from harbor_group_jobs import .*$", "", group)

@@ -41,12 +41,20 @@ class InFlightJob:
     ids: list[str] = field(default_factory=list)
 
     @property
+    def name(self) -> str:
+        return internals.name(self.job)
+
+    @property
+    def number(self) -> str:
+        return internals.number(self.job)
+
+    @property
     def wildcards(self) -> dict[str, str]:
         return internals.wildcards(self.job)
 
     def undo_preparation(self, workflow: Any) -> None:
         """Reset the job's files if an attempt was prepared and its start message was never sent."""
-        if self.prepared and self.command is None:
+        if self.prepared and (self.command is None or self.staged):
             self.prepared = False
             internals.undo_preparation(workflow, self.job)
 
@@ -81,7 +89,7 @@ class InFlight:
 
     def failed_on(self, job: Any) -> frozenset[str]:
         """The nodes on which the job has failed in this run. Snakemake's next try (`--retries`) avoids them."""
-        return self._failed_on.get(str(job.jobid), frozenset())
+        return self._failed_on.get(internals.number(job), frozenset())
 
     def add(self, entry: InFlightJob) -> None:
         with self._lock:
@@ -123,11 +131,11 @@ class InFlight:
                 del self._requested[entry.request]
             self._proc_ids.discard(-1 if entry.proc_id is None else entry.proc_id)
         if outcome is None or (outcome.state == JobState.SUCCEEDED and not failed):
-            self._failed_on.pop(str(entry.job.jobid), None)
+            self._failed_on.pop(entry.number, None)
             return True
         self._attempts[entry.id] = outcome.attempt
         if failed and outcome.exit is not None and outcome.node is not None:
-            self._failed_on[str(entry.job.jobid)] = self.failed_on(entry.job) | {outcome.node}
+            self._failed_on[entry.number] = self.failed_on(entry.job) | {outcome.node}
         return True
 
     def requested_cores(self) -> dict[Request, int]:

@@ -1,38 +1,64 @@
 """The command of a job or a group for the node that was chosen."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ..core.model import NodeFacts
-from ..errors import HarborError
+from ..staging.model import Source
 from . import snakemake_command
 from .command import Command, direct_command
 from .group_command import NotYetKnown, group_command
+from .in_flight import InFlightJob
 from .node_paths import NodePaths
 from .source_files import SourceFiles
+from .staged_snakemake import staged_command
+from .staging import StagedAttempt, Staging
+
+
+@dataclass(frozen=True)
+class NodeCommand:
+    """A command. If the job's files are sent, `staged` is the attempt with its `paths`. `workflow_sources` are files
+    that a Snakemake on the node needs in addition to those of the job.
+    """
+
+    command: Command
+    staged: StagedAttempt | None = None
+    paths: NodePaths | None = None
+    workflow_sources: tuple[Source, ...] = ()
 
 
 def command_for_node(
-    executor: Any, job: Any, facts: NodeFacts, local: bool, paths: NodePaths | None, sources: SourceFiles
-) -> tuple[Command, bool]:
-    """Return the command, and whether a Snakemake on the node runs the job.
+    executor: Any,
+    entry: InFlightJob,
+    local: bool,
+    facts: NodeFacts,
+    sources: SourceFiles,
+    staging: Staging,
+    attempt: Callable[[bool], StagedAttempt],
+) -> NodeCommand:
+    """Return the command. `attempt` makes the attempt whose files are sent, and is told whether a Snakemake runs it.
 
-    `paths` are those of an attempt whose files are sent. A Snakemake runs a group if the command of one of its jobs
-    depends on a file that an earlier one makes.
+    A Snakemake on the node runs a group if the command of one of its jobs depends on a file that an earlier one makes.
+    This is noted as the entry's `command`, as for jobs that are run so from the beginning.
     """
-    for_node = paths.for_node if paths else sources.for_node
+    workflow, job = executor.workflow, entry.job
     python = None if local else facts.interpreter or "python3"
-    workflow = executor.workflow
-    if not job.is_group():
-        return direct_command(workflow, job, facts.tmpdir, for_node, python), False
-
-    base = paths.base if paths else None
-    try:
-        return group_command(workflow, job, facts.tmpdir, for_node, python, base), False
-    except NotYetKnown as error:
-        if paths is None:
-            return snakemake_command.command(executor, job), True
-        raise HarborError(
-            f"group {job.name}: a command depends on a file that the group itself makes ({error}). That cannot be done "
-            "on a node that does not have the working directory.",
-            "take the rule out of the group",
-        ) from error
+    if entry.command is None:
+        staged = attempt(False) if facts.staged else None
+        paths = staging.paths(job, facts.scratch, staged) if staged else None
+        for_node = paths.for_node if paths else sources.for_node
+        try:
+            if job.is_group():
+                command = group_command(workflow, job, facts.tmpdir, for_node, python, paths.base if paths else None)
+            else:
+                command = direct_command(workflow, job, facts.tmpdir, for_node, python)
+            return NodeCommand(command, staged, paths)
+        except NotYetKnown:
+            entry.command = snakemake_command.command(executor, job)
+    if not facts.staged:
+        return NodeCommand(entry.command)
+    staged = attempt(True)
+    paths = staging.paths(job, facts.scratch, staged)
+    command, files = staged_command(workflow, job, entry.command, facts, paths, staged.name)
+    return NodeCommand(command, staged, paths, tuple(files))

@@ -2,6 +2,9 @@
 
 The job runs in its attempt's directory, which is a copy of the working directory with only what the job needs. Names
 relative to the working directory stay as they are. All others are replaced by where the file lies on the node.
+
+If a Snakemake on the node runs the job, it reads the workflow, which may name files beside the working directory
+(`include: "../common.smk"`). So then the copy of the working directory lies below its absolute path, too.
 """
 
 import os
@@ -19,14 +22,24 @@ _NOT_SENT = r"/\.snakemake/(?:conda|singularity)\b"
 
 
 class NodePaths:
-    """The paths of one attempt. `base` is its directory on the node, and `declared` are the job's files by name.
+    """The paths of one attempt. `stage` is its directory on the node, and `declared` are the job's files by name.
+    `base` is the directory in which the job runs. `by_snakemake` says that a Snakemake there runs it.
 
     `workdirs` are the working directory as the user typed it, and resolved. `sources` makes copies of files that
     Snakemake keeps in the home directory. `used_sources` are those that the job names.
     """
 
-    def __init__(self, base: str, workdirs: Sequence[str], declared: Iterable[str], sources: SourceFiles) -> None:
-        self.base = base
+    def __init__(
+        self,
+        stage: str,
+        workdirs: Sequence[str],
+        declared: Iterable[str],
+        sources: SourceFiles,
+        by_snakemake: bool = False,
+    ) -> None:
+        self.stage = stage
+        self.root = OUTSIDE + workdirs[0] if by_snakemake else ""
+        self.base = os.path.join(stage, self.root) if by_snakemake else stage
         self._workdirs = workdirs
         self._sources = sources
         self._source = re.compile(re.escape(str(sources.directory)) + r"/[^\s'\"]+")
@@ -34,7 +47,7 @@ class NodePaths:
         roots = "|".join(re.escape(directory) for directory in sorted(set(workdirs), key=len, reverse=True))
         # The directory itself, or a path below it, but not the scratch directory, which may lie there, too.
         # Environments and images are not sent, so a node that can run the job has them at the same path.
-        self._below = re.compile(rf"(?<![\w.\-/])(?!{re.escape(base)})(?:{roots})(?!{_NOT_SENT})(?=/|[^\w.\-]|$)")
+        self._below = re.compile(rf"(?<![\w.\-/])(?!{re.escape(stage)})(?:{roots})(?!{_NOT_SENT})(?=/|[^\w.\-]|$)")
         self._declared = {name: on_node for name in declared if (on_node := self._on_node(name)) is not None}
 
     def name(self, path: str) -> str:
@@ -42,8 +55,21 @@ class NodePaths:
         absolute = os.path.normpath(os.path.join(self._workdirs[0], path))
         for directory in self._workdirs:
             if absolute.startswith(directory.rstrip("/") + "/"):
-                return os.path.relpath(absolute, directory)
+                return os.path.join(self.root, os.path.relpath(absolute, directory))
         return OUTSIDE + absolute
+
+    def there(self, path: str) -> str:
+        """Return the absolute path of a file of the controller on the node."""
+        return os.path.join(self.stage, self.name(path))
+
+    def is_outside(self, path: str) -> bool:
+        """Return whether a file lies outside the working directory."""
+        absolute = os.path.normpath(os.path.join(self._workdirs[0], path))
+        return not absolute.startswith(tuple(directory.rstrip("/") + "/" for directory in self._workdirs))
+
+    def is_source(self, name: str) -> bool:
+        """Return whether a name is that of a file in Snakemake's source cache."""
+        return name.startswith(f"{self._sources.directory}/") or self._sources.text_for_node(name) != name
 
     def for_node(self, value: Any) -> Any:
         """Return the value with the paths that the node knows."""
@@ -60,10 +86,9 @@ class NodePaths:
     def _on_node(self, name: str) -> str | None:
         """Return the path of a declared file on the node, or None if its relative name is right there, too."""
         path = self._sources.text_for_node(name)
-        inner = self.name(path)
-        if not os.path.isabs(name) and not inner.startswith(OUTSIDE):
+        if not os.path.isabs(name) and not self.is_outside(path):
             return None
         if path != name:
             # Its text may not be changed once more: the rest of its path may name the working directory again.
             self.used_sources.add(path)
-        return os.path.join(self.base, inner)
+        return self.there(path)

@@ -14,7 +14,7 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from snakemake_interface_executor_plugins.utils import format_cli_arg, join_cli_args
 
 from ..snakemake_internals import job as internals
-from ..snakemake_internals import rule_resources, settings, source_cache
+from ..snakemake_internals import rule_resources, settings, source_cache, workflow_sources
 from . import environment
 from .command import Command
 
@@ -72,7 +72,12 @@ def needs(workflow: Any) -> tuple[str, ...]:
     """The paths that the node must have: the interpreter, and the Snakefile, which is read there again."""
     shared = SharedFSUsage.SOFTWARE_DEPLOYMENT in workflow.storage_settings.shared_fs_usage
     paths = [sys.executable] if shared else []
-    return tuple(path for path in (*paths, str(workflow.main_snakefile)) if os.path.isabs(path))
+    return tuple(path for path in (*paths, workflow_sources.main_snakefile(workflow)) if os.path.isabs(path))
+
+
+def given_config_files(workflow: Any) -> list[str]:
+    """The files that the user gave with --configfiles."""
+    return [str(Path(os.path.expandvars(path)).expanduser()) for path in settings.config_files(workflow)]
 
 
 def general_arguments(workflow: Any) -> str:
@@ -80,7 +85,6 @@ def general_arguments(workflow: Any) -> str:
     usage = workflow.storage_settings.shared_fs_usage
     # We look for the local copies in the shared directory after the job, whether or not harbor's Snakemake made them.
     keep = SharedFSUsage.INPUT_OUTPUT in usage and SharedFSUsage.STORAGE_LOCAL_COPIES not in usage
-    files = [str(Path(os.path.expandvars(path)).expanduser()) for path in settings.config_files(workflow)]
     return str(
         join_cli_args(
             [
@@ -88,7 +92,7 @@ def general_arguments(workflow: Any) -> str:
                 # `workdir:` of the Snakefile must not override our --directory, and a relative --directory would be
                 # resolved from inside itself.
                 format_cli_arg("--directory", settings.directory_option(workflow)),
-                format_cli_arg("--configfiles", files),
+                format_cli_arg("--configfiles", given_config_files(workflow)),
                 format_cli_arg("--set-resources", rule_resources.overwritten_options(workflow), base64_encode=True),
             ]
         )

@@ -6,6 +6,7 @@ from typing import Any
 from ..config.settings import STALL_MIN_S
 from ..core.model import JobSpec, Request
 from ..errors import HarborError
+from ..snakemake_internals import job as internals
 from ..snakemake_internals import rule_resources
 from .ranks import Ranks
 
@@ -28,20 +29,24 @@ def spec_of(job: Any, id: str, attempt: int, depth: int, needs: tuple[str, ...],
         needs=needs,
         task=task,
     )
-    return JobSpec(
-        id, request, attempt, job.name, priority=int(job.priority), depth=depth, stall_after=_stall_after(job)
-    )
+    rule, stall_after = internals.name(job), _stall_after(job)
+    return JobSpec(id, request, attempt, rule, priority=int(job.priority), depth=depth, stall_after=stall_after)
 
 
 def _place(job: Any, ranks: Ranks) -> tuple[str | None, int | None]:
-    """The node that the job is pinned to, and its number there, as far as `node` or `rank` states them."""
+    """The node that the job is pinned to, and its number there, as far as `node` or `rank` states them.
+
+    A group has the rank of its jobs, if they state only one.
+    """
     node, rank = job.resources.get("node"), job.resources.get("rank")
     if rank is None or rank == rule_resources.TO_BE_DETERMINED:
         return str(node) if node else None, None
-    if node or job.is_group():
-        other = "the resource node" if node else "a group"
-        raise HarborError(f"rule {job.name}: resource rank={rank!r} does not go with {other}; the rank gives the node.")
-    return ranks.place(job.name, _number(job, "rank"))
+    name = internals.name(job)
+    stated = {member.resources.get("rank") for member in internals.members(job)} - {None}
+    if node or len(stated) > 1:
+        other = "the resource node" if node else "another rank in the group"
+        raise HarborError(f"rule {name}: resource rank={rank!r} does not go with {other}; the rank gives the node.")
+    return ranks.place(name, _number(job, "rank"))
 
 
 def _stall_after(job: Any) -> float | None:
@@ -50,7 +55,8 @@ def _stall_after(job: Any) -> float | None:
         return None
     seconds = _number(job, "stall_after")
     if 0 < seconds < STALL_MIN_S:
-        raise HarborError(f"rule {job.name}: resource stall_after={seconds} must be at least {STALL_MIN_S} seconds.")
+        rule = internals.name(job)
+        raise HarborError(f"rule {rule}: resource stall_after={seconds} must be at least {STALL_MIN_S} seconds.")
     return seconds or None
 
 
@@ -67,7 +73,7 @@ def progress_pattern(job: Any) -> str | None:
     pattern = job.resources.get("progress")
     if not pattern:
         return None
-    where = f"rule {job.name}: resource progress={pattern!r}"
+    where = f"rule {internals.name(job)}: resource progress={pattern!r}"
     try:
         groups = re.compile(str(pattern)).groups
     except re.error as error:
@@ -94,5 +100,5 @@ def _number(job: Any, name: str) -> int:
     if value is None or (isinstance(value, str) and value == rule_resources.TO_BE_DETERMINED):
         return 0
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise HarborError(f"rule {job.name}: resource {name}={value!r} must be a number from 0.")
+        raise HarborError(f"rule {internals.name(job)}: resource {name}={value!r} must be a number from 0.")
     return int(value)

@@ -33,12 +33,17 @@ def shorten(scripts: Sequence[str], shell: str | None, name: str) -> tuple[list[
         return list(scripts), []
     short, files = [], []
     for number, script in enumerate(scripts):
-        path = (DIRECTORY / f"{name}.{number}.sh").absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(script + "\n", encoding="utf-8", errors="surrogateescape")
-        files.append(str(path))
-        short.append(f". {shlex.quote(str(path))}")
+        files.append(write(script + "\n", f"{name}.{number}.sh"))
+        short.append(f". {shlex.quote(files[-1])}")
     return short, files
+
+
+def write(text: str, name: str) -> str:
+    """Write a file of an attempt, and return its absolute path."""
+    path = (DIRECTORY / name).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    return str(path)
 
 
 def remove_all() -> None:

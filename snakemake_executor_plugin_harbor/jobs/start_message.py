@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +79,14 @@ class StartMessages:
     def rule_of(self, job: JobId) -> str:
         """The rule or the group of a job."""
         entry = self._in_flight.get(job)
-        return "" if entry is None else str(entry.job.name)
+        return "" if entry is None else entry.name
 
     def report_slow(self, launch: act.Prepare, seconds: float) -> None:
         """Report to the user that an attempt has been in preparation for this long, and what the preparation does."""
         entry = self._in_flight.get(launch.job)
         if entry is not None and entry.preparing:
             self._executor.logger.warning(
-                f"harbor: job {entry.job.jobid} ({entry.job.name}): preparing for {seconds:.0f} s: "
-                f"{self.describe_step(entry)}"
+                f"harbor: job {entry.number} ({entry.name}): preparing for {seconds:.0f} s: {self.describe_step(entry)}"
             )
 
     def more_jobs_expected(self) -> bool:
@@ -98,7 +98,7 @@ class StartMessages:
         entry.preparing = True
         try:
             self._print(entry)
-            self._prepare(entry)
+            self._prepare(entry, self._is_staged(launch.node))
             if self._fetch(entry):
                 return ev.PrepareFailed(launch.job, launch.attempt, "cached")
             return self._message(entry, launch)
@@ -121,7 +121,7 @@ class StartMessages:
         if self._stopping():
             return ev.PrepareFailed(launch.job, launch.attempt, "withdraw")
         if error.kind == "local":
-            self._executor.logger.error(f"harbor: job {entry.job.jobid} ({entry.job.name}): {reason}")
+            self._executor.logger.error(f"harbor: job {entry.number} ({entry.name}): {reason}")
             return ev.PrepareFailed(launch.job, launch.attempt, "unprepared", reason)
         if error.kind == "link":
             time.sleep(LINK_PAUSE_S)  # The pool may have no other node, and would try again at once.
@@ -151,11 +151,14 @@ class StartMessages:
             entry.step = "its message and command are formatted for the log (its params may be slow functions)"
             self._executor.run_job_pre(entry.job)
             entry.logged = True
-        if entry.command is None:
-            entry.remove_temp_files()
+        entry.remove_temp_files()
 
-    def _prepare(self, entry: InFlightJob) -> None:
-        """Have Snakemake remove old outputs and make directories."""
+    def _is_staged(self, node: str) -> bool:
+        facts = self._dispatcher.snapshot.nodes[node].facts
+        return facts is not None and facts.staged
+
+    def _prepare(self, entry: InFlightJob, staged: bool) -> None:
+        """Have Snakemake remove old outputs and make directories. `staged`: a Snakemake on the node cannot do so."""
         self._check()
         entry.step = None
         if self._prepares_here(entry):
@@ -163,6 +166,9 @@ class StartMessages:
                 internals.undo_preparation(self._workflow, entry.job)
             entry.prepared = True
             internals.prepare(self._workflow, entry.job)
+        elif staged:
+            entry.prepared = True
+            internals.prepare_for_other_snakemake(self._workflow, entry.job)
 
     def _prepares_here(self, entry: InFlightJob) -> bool:
         """Return True if the job's files are prepared by the controller.
@@ -189,24 +195,18 @@ class StartMessages:
         entry.hash = entry.hash or job_hash(job, self._directory)
         hashes = [job_hash(member, self._directory) for member in job.jobs] if job.is_group() else [entry.hash]
         entry.step = "its command is made (its params or resources may be slow functions)"
-        staged = self._staging.attempt(node.spec, launch.job, launch.attempt) if facts.staged else None
+        attempt = partial(self._staging.attempt, node.spec, launch.job, launch.attempt)
+        context = self._context(entry, launch)
+        made = command_for_node(self._executor, entry, node.spec.local, facts, self._sources, self._staging, attempt)
+        command, staged, paths = made.command, made.staged, made.paths
         if staged is not None:
             entry.staged[launch.attempt] = staged
-        paths = self._staging.paths(job, facts.scratch, staged) if staged else None
-        context = self._context(entry, launch)
-        command = entry.command
-        if command is None:
-            local = node.spec.local
-            command, spawned = command_for_node(self._executor, job, facts, local, paths, self._sources)
-            if spawned:
-                entry.command = command
-        if entry.command is None:
-            entry.temp_files = command.temp_files
+        entry.temp_files = command.temp_files
         message = {
             "t": "start",
             "job": launch.job,
             "attempt": launch.attempt,
-            "name": job.name,
+            "name": internals.name(job),
             "scripts": self._scripts(entry, launch, command, context),
             "shell": command.shell,
             "env": self._environment(launch.node, facts, command, context),
@@ -226,7 +226,7 @@ class StartMessages:
         self._check()
         if staged is not None and paths is not None:
             entry.step = f"its files are sent to {launch.node}"
-            self._staging.put(job, staged, paths, entry.temp_files)
+            self._staging.put(job, staged, paths, entry.temp_files, made.workflow_sources)
             self._check()
         place = AttemptLocation(launch.node, facts.host, facts.boot_id, facts.scratch)
         self._notes.start(entry.id, launch.attempt, hashes, place)
@@ -265,13 +265,14 @@ class StartMessages:
             "log": entry.log,
             "litter": list(entry.temp_files),
             "staged": launch.attempt in entry.staged,
+            "by_snakemake": entry.command is not None,
         }
 
     def _context(self, entry: InFlightJob, launch: act.Prepare) -> LaunchContext:
         """The place of the attempt. This also sets the job's log and its HARBOR_PROC_ID."""
         job = entry.job
         wildcards = entry.wildcards
-        log = log_path(self._log_dir, job.name, wildcards, str(job.jobid), launch.attempt)
+        log = log_path(self._log_dir, internals.name(job), wildcards, internals.number(job), launch.attempt)
         entry.log = str(log)
         nodes = self._dispatcher.snapshot.nodes
         with self._order_lock:
@@ -285,8 +286,8 @@ class StartMessages:
             nnodes=len(nodes),
             cpus_on_node=nodes[launch.node].slots,
             threads=job.threads,
-            job_name=job.name,
-            job_id=str(job.jobid),
+            job_name=internals.name(job),
+            job_id=internals.number(job),
             attempt=launch.attempt,
             output_dir=log.parent,
             wildcards=wildcards,

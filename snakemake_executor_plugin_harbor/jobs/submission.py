@@ -59,7 +59,7 @@ class Submission:
         self._depths = DagDepths(partial(dag.dependencies, self._workflow))
         self._dag_size = dag.size(self._workflow)
         self._needs: dict[str, tuple[str, ...]] = {}
-        self._unstaged: dict[str, str] = {}
+        self._unstaged: dict[str, tuple[str, tuple[str, str] | None]] = {}
         self.ranks = Ranks([node.name for node in config.nodes], config.policy.ntasks_per_node)
         self.thread_limit: ThreadLimit | None = None
         """Set when the slots of the largest node are known."""
@@ -85,7 +85,7 @@ class Submission:
         # A hash evaluates params, which may be slow functions. Unless adoption needs it now, the preparation makes it.
         hash = job_hash(job, self._workdir.id) if self._adoption.may_have_record(job) else ""
         found = self._find_record(job, hash, command is not None)
-        id = found.record.job if found else f"{self._workdir.run}/{job.jobid}"
+        id = found.record.job if found else f"{self._workdir.run}/{internals.number(job)}"
         attempt = found.record.attempt if found else self._in_flight.next_attempt(id)
         locations = {} if found else self._adoption.earlier_locations(job, hash)
         spec = spec_of(job, id, attempt, self._depths.depth_of(job), needs, self.ranks)
@@ -93,12 +93,15 @@ class Submission:
         staged = [node.spec.name for node in nodes if node.facts is not None and node.facts.staged]
         sending = self._staging.seconds_to_send(job, staged) if staged else ()
         unstaged = cmd.why_unstaged(self._workflow, job, mode)
-        spec = replace(spec, request=replace(spec.request, unstaged=unstaged, sending=sending))
+        spawned = cmd.snakemake_on_node(job, mode)
+        spec = replace(spec, request=replace(spec.request, unstaged=unstaged, snakemake=spawned, sending=sending))
         spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._in_flight.failed_on(job))
         entry = InFlightJob(job, id, hash, command, request=spec.request)
-        self._needs[job.name], self._unstaged[job.name] = spec.request.needs, spec.request.unstaged
+        self._needs[spec.rule], self._unstaged[spec.rule] = spec.request.needs, (unstaged, spawned)
         self._in_flight.add(entry)
-        self._dispatcher.describe_job(id, str(job.jobid), job.name, entry.wildcards, spec.request.cores)
+        self._dispatcher.describe_job(
+            id, internals.number(job), internals.name(job), entry.wildcards, spec.request.cores
+        )
         adopted = (self._adopt(entry, found),) if found else ()
         self._cancellation.submit(job, id, ev.Submitted((spec,)), *adopted)
 
@@ -125,8 +128,10 @@ class Submission:
         """Return what a ready job asks of a node. Its paths are those of the last job of its rule."""
         try:
             self._limit_threads(job)
-            request = spec_of(job, "", 1, 0, self._needs.get(job.name, ()), self.ranks).request
-            return replace(request, unstaged=self._unstaged.get(job.name, ""))
+            name = internals.name(job)
+            request = spec_of(job, "", 1, 0, self._needs.get(name, ()), self.ranks).request
+            unstaged, spawned = self._unstaged.get(name, ("", None))
+            return replace(request, unstaged=unstaged, snakemake=spawned)
         except Exception:  # `submit` reports the error when the job is handed over
             return Request()
 
@@ -178,13 +183,14 @@ class Submission:
         entry.logged = entry.prepared = True
         node = self._dispatcher.snapshot.nodes.get(found.node)
         if meta.staged and node is not None:
-            entry.staged[found.record.attempt] = self._staging.attempt(node.spec, entry.id, found.record.attempt)
+            attempt = found.record.attempt
+            entry.staged[attempt] = self._staging.attempt(node.spec, entry.id, attempt, meta.by_snakemake)
         if meta.proc_id is not None:
             self._in_flight.assign_proc_id(entry, meta.proc_id)
         self._executor.submitted(job, entry.id)
         state = "is running" if found.record.running else "has ended"
         self._executor.logger.info(
-            f"harbor: adopted job {job.jobid} ({job.name}) of an earlier run, which {state} on {found.node}"
+            f"harbor: adopted job {entry.number} ({entry.name}) of an earlier run, which {state} on {found.node}"
         )
         return ev.Adopted(
             entry.id,

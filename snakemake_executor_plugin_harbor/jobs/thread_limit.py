@@ -35,7 +35,7 @@ class ThreadLimit:
 
     def limit_group(self, group: Any) -> None:
         """Have the jobs of a group share the slots of one node, if they would need more side by side."""
-        if threads.threads_of(group) > self._slots and not threads.runs_side_by_side(group):
+        if threads.threads_of(group) > self._slots and threads.least_threads(group) <= self._slots:
             self._log(f"group {group.groupid}", threads.threads_of(group))
             threads.limit_group_threads(group, self._slots)
 

@@ -39,9 +39,9 @@ AGENT = f"{__package__.rpartition('.')[0]}.agent"
 # Each module imports only modules before it.
 _MODULES = (
     *("programs", "system", "process_table", "process_control", "wire", "preparation", "spool", "stage_dir"),
-    *("output", "steps", "record", "job_signals", "capacity", "queries", "meter", "facts", "checkup", "fence"),
-    *("workdir", "shutdown", "log_delivery", "leftovers", "latest_agent", "start_message", "job_start", "attempts"),
-    *("inventory", "job_runner", "recovery", "watch", "guardian"),
+    *("output", "steps", "record", "job_signals", "capacity", "queries", "meter", "software", "facts", "checkup"),
+    *("fence", "workdir", "shutdown", "log_delivery", "leftovers", "latest_agent", "start_message", "job_start"),
+    *("attempts", "inventory", "job_runner", "recovery", "watch", "guardian"),
 )
 _MOVER_MODULES = (
     *("programs", "system", "wire", "preparation", "spool", "stage_dir"),

@@ -87,7 +87,7 @@ class ProcessChannel:
             self._ended.set()
         return data
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         self._stdin.sendall(data)
 
     def close(self) -> None:

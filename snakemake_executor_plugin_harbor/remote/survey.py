@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from ..core import events as ev
@@ -130,6 +131,7 @@ class _Survey:
             "nice": 0,
             "same": [],
             "python": None if spec.python else sys.executable,
+            "snakemake": version("snakemake"),
         }
 
     def _make_link(self, spec: NodeSpec) -> Link:

@@ -18,7 +18,7 @@ class Channel(Protocol):
     def read(self) -> bytes:
         """Block until there is output, and return up to 64 KiB. Returns b"" at the end and after close()."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Block until all of `data` has been accepted. Raises OSError if the channel is closed or broken."""
 
     def close(self) -> None:

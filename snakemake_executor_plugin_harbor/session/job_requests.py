@@ -4,7 +4,17 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..core.job_names import NamedJob, are_one_case, full_name, listing, matching, suggestions, with_name, with_number
+from ..core.job_names import (
+    NamedJob,
+    are_one_case,
+    full_name,
+    has_rule,
+    listing,
+    matching,
+    suggestions,
+    with_name,
+    with_number,
+)
 from ..errors import HarborError
 from ..jobs.cancellation import Cancellation
 from ..snakemake_internals import scheduler
@@ -50,14 +60,14 @@ def _case(jobs: list[NamedJob], name: str) -> list[NamedJob]:
         raise _none(name, suggestions(jobs, name))
     if not are_one_case(found):
         hint = f"harbor cancel {shlex.quote(full_name(found[-1]))}"
-        if name in {job.rule for job in found}:
+        if any(has_rule(job, name) for job in found):
             hint += f"   # all of them: harbor cancel --rule {name}"
         raise HarborError(f"{len(found)} jobs have the name {name!r}, so none was cancelled:\n{listing(found)}", hint)
     return found
 
 
 def _of_rule(jobs: list[NamedJob], rule: str) -> list[NamedJob]:
-    found = [job for job in jobs if job.rule == rule]
+    found = [job for job in jobs if has_rule(job, rule)]
     if not found:
         raise _none(rule, suggestions([NamedJob("", job.rule) for job in jobs], rule))
     return found

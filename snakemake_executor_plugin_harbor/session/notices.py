@@ -105,6 +105,6 @@ class Notices:
         else:
             consequence = "It may be stuck. With --harbor-on-stall kill, harbor kills and retries such jobs"
         self.warn(
-            f"job {entry.job.jobid} ({entry.job.name}) on {stalled.node}: no output and no progress for "
+            f"job {entry.number} ({entry.name}) on {stalled.node}: no output and no progress for "
             f"{stalled.seconds:.0f} s. {consequence}"
         )

@@ -22,7 +22,7 @@ from ..remote.open_files import raise_open_file_limit
 from ..run.client import Client
 from ..run.control import Control
 from ..run.dispatcher import Dispatcher
-from ..snakemake_internals import persistence, scheduler, shadow, threads
+from ..snakemake_internals import opened_files, partial_groups, persistence, scheduler, shadow, threads
 from ..snakemake_internals import settings as snakemake_settings
 from ..snakemake_internals.verify import verify
 from ..staging.movers import Movers
@@ -50,6 +50,7 @@ class Session:
         self._executor = executor
         self._workflow = executor.workflow
         self._logger = executor.logger
+        opened_files.stop()
         verify(self._workflow, self._warn)
         refuse_immediate_submit(self._workflow)
         settings = executor.executor_settings
@@ -149,6 +150,7 @@ class Session:
             transfers=staging.transfers,
         )
         shadow.install(self._workflow)
+        partial_groups.install()
 
     def _start(self) -> None:
         """Connect, and wait until nodes are ready and every job is known to fit on one of them."""

@@ -14,6 +14,7 @@ from ..errors import HarborError
 from ..jobs import environment
 from ..remote.connect import make_transport
 from ..remote.transport import SshSettings, Target, Transport
+from ..snakemake_internals.verify import version as snakemake_version
 from ..store.workdir import Workdir
 
 LOAD_INTERVAL_S = 1.0
@@ -61,6 +62,7 @@ class Welcome:
             # If the host file names a Python, scripts run in that. Otherwise they run in the one that Snakemake has,
             # if the node has it at the same path.
             "python": None if node.python else sys.executable,
+            "snakemake": snakemake_version(),
             "environment": environment.variables_shells_drop() if node.local else {},
         }
 

@@ -1,6 +1,8 @@
 """Snakemake's benchmark files, written from measurements of the node."""
 
+import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -15,6 +17,22 @@ def is_wanted(job: Any) -> bool:
 def repeats(job: Any) -> int | None:
     """Return how often a job with a benchmark file is run, or None for a job without one."""
     return (job.benchmark_repeats or 1) if job.benchmark else None
+
+
+def complete(workflow: Any, jobs: Iterable[Any]) -> None:
+    """Write the benchmark files of jobs of a group. The node has left there what it has measured.
+
+    A Snakemake that has run the group has written the files themselves.
+    """
+    for job in jobs:
+        if job.benchmark and (steps := _measured(Path(str(job.benchmark)))) is not None:
+            write(workflow, job, steps)
+
+
+def _measured(path: Path) -> list[dict[str, Any]] | None:
+    """What the program in agent/group.py has written."""
+    text = path.read_text("utf-8", "replace")
+    return json.loads(text)["harbor"] if text.startswith('{"harbor"') else None
 
 
 def write(workflow: Any, job: Any, steps: Iterable[Mapping[str, Any]]) -> None:

@@ -170,17 +170,18 @@ def obstacle(job: Any) -> str | None:
         return "notebooks are executed by Snakemake"
     if job.is_cwl:
         return "CWL tools are executed by Snakemake"
-    if job.is_pipe or job.is_service:
-        return "pipes and services connect jobs of one machine"
     if unknown := _unknown_parameters(job.rule.run_func):
         return f"this version of Snakemake passes arguments to rules that harbor does not know: {', '.join(unknown)}"
     return None
 
 
+def is_shell_command(job: Any) -> bool:
+    """Return True if the job is one of a rule with `shell:`. All that its command depends on is in its text."""
+    return job.rule.shellcmd is not None
+
+
 def _obstacle_in_group(job: Any) -> str | None:
     """Return why a job that can be captured cannot be one of a group that is dispatched directly."""
-    if job.benchmark:
-        return "benchmarks of single jobs of a group are measured by Snakemake"
     from snakemake.io import is_flagged
 
     if any(is_flagged(file, "update") for file in job.output):

@@ -28,6 +28,7 @@ class Feature(Enum):
     DIRECT = "so a Snakemake on the node runs each job, which takes seconds per job"
     STAND_IN = "so Python scripts run only on nodes that have Snakemake at the same path"
     RATE_LIMIT = "so the scheduler runs slower if --max-jobs-per-timespan is high"
+    GROUPS = "so a group that fails deletes what all its jobs have made, and a retry runs all of them again"
     SHADOW = 'so jobs with shadow: "full" may be slow while other shadow jobs run'
 
 
@@ -139,6 +140,7 @@ NAMES: tuple[Name, ...] = (
     _text("snakemake.persistence.file", '"incomplete"', "recognize the jobs of an earlier run"),
     *_all(PERSISTENCE, "recognize shadow directories", "shadow_path", kind=Kind.INSTANCE),
     _method(PERSISTENCE, "retry lost jobs", "restore_output", "path"),
+    _method(PERSISTENCE, "keep outputs marked update()", "backup_output", "path"),
     # job.py
     _method(WORKFLOW, "prepare jobs", "async_run", "coro"),
     _method(JOB, "prepare jobs", "prepare"),
@@ -146,6 +148,9 @@ NAMES: tuple[Name, ...] = (
     *_all(JOB, "retry lost jobs and adopt jobs of an earlier run", "attempt", "shadow_dir", "is_shadow"),
     *_all("snakemake.io", "retry lost jobs", "is_flagged"),
     *_all(JOB, "find missing outputs", "touch_output"),
+    # group.py
+    *_all(JOB, "run jobs that pipes and services connect", "pipe_group", "pipe_or_service_output", kind=Kind.INSTANCE),
+    *_all(DAG, "run jobs that pipes and services connect", "dependencies"),
     *_all("snakemake.io:_IOFile", "wait for inputs on the node", "is_storage"),
     *_all(JOB, "recognize the jobs of an earlier run", "params", "wildcards_dict"),
     *_all(RULE, "recognize the jobs of an earlier run", "run_func_src", "notebook", "shadow_depth", kind=Kind.INSTANCE),
@@ -157,18 +162,8 @@ NAMES: tuple[Name, ...] = (
     _text("snakemake.common", '"__is_snakemake_rule_func"', "capture commands"),
     *_all("snakemake.logging", "remove the files of captured commands", "logger", feature=Feature.DIRECT),
     *_all(RULE, "capture commands", "run_func", "basedir", "shellcmd", kind=Kind.INSTANCE, feature=Feature.DIRECT),
-    *_all(
-        JOB,
-        "capture commands",
-        "wildcards",
-        "benchmark_repeats",
-        "is_run",
-        "is_notebook",
-        "is_cwl",
-        "is_pipe",
-        "is_service",
-        feature=Feature.DIRECT,
-    ),
+    *_all(JOB, "capture commands", "wildcards", "benchmark_repeats", "is_run", feature=Feature.DIRECT),
+    *_all(JOB, "capture commands", "is_notebook", "is_cwl", "is_service", feature=Feature.DIRECT),
     _method(NAMED_LIST, "capture commands", "_plainstrings", feature=Feature.DIRECT),
     *_all(WORKFLOW, "capture commands", "conda_base_path", "runtime_paths", feature=Feature.DIRECT),
     *_all(
@@ -236,6 +231,12 @@ NAMES: tuple[Name, ...] = (
     _method("snakemake.wrapper", "give nodes the scripts of rules", "get_script", "path", "sourcecache", "prefix"),
     *_all(f"{SETTINGS}:WorkflowSettings", "give nodes the scripts of rules", "wrapper_prefix"),
     _method(NAMED_LIST, "give nodes the scripts of rules", "__init__", "toclone", "fromdict", "custom_map"),
+    # workflow_sources.py
+    *_all(WORKFLOW, "send the sources of the workflow", "included", "checkpoints"),
+    *_all(WORKFLOW, "send the sources of the workflow", "configfiles", kind=Kind.INSTANCE),
+    *_all("snakemake.sourcecache:SourceFile", "send the sources of the workflow", "get_basedir", "is_local"),
+    *_all("snakemake.checkpoints:Checkpoints", "send what checkpoints have made", "created_output"),
+    *_all(JOB, "send what checkpoints have made", "is_updated"),
     # rule_resources.py, threads.py
     *_all(RULE, "read the resources of rules", "resources", kind=Kind.INSTANCE),
     _method(RULE, "set `tmpdir`", "expand_resources", "wildcards", "input", "attempt"),
@@ -285,6 +286,13 @@ NAMES: tuple[Name, ...] = (
     _method(RULE_CACHE, "use the between-workflow cache", "store", "job"),
     *_all("snakemake.exceptions", "use the between-workflow cache", "CacheMissException"),
     *_all("snakemake.common", "use the between-workflow cache", "async_run"),
+    # partial_groups.py
+    *_all("snakemake.jobs", "keep what is done of a failed group", "asyncio", "GroupJob", feature=Feature.GROUPS),
+    _text("snakemake.jobs", "await asyncio.sleep(0.1)", "end groups without a pause", Feature.GROUPS),
+    _method(GROUP, "keep what is done of a failed group", "postprocess", "error", feature=Feature.GROUPS),
+    _method(
+        JOB, "keep what is done of a failed group", "postprocess", "error", "check_output_mtime", feature=Feature.GROUPS
+    ),
     # shadow.py
     *_all("snakemake.jobs", "make shadow directories", "os", feature=Feature.SHADOW),
     _text("snakemake.jobs", "os.walk(", "make shadow directories", Feature.SHADOW),

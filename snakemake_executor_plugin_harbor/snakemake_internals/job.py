@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,35 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from . import named_list
 
+DONE = "harbor_done_jobs"
+"""The attribute of a group with those of its jobs that have succeeded although the group has failed."""
+NAMES_SHOWN = 5
+"""The name of a group has at most this many rules."""
+
 
 def wildcards(job: Any) -> dict[str, str]:
-    """The job's wildcards by name. A group has none of its own."""
-    return {} if job.is_group() else dict(job.wildcards_dict)
+    """The job's wildcards by name. Those of a group have the same value in all its jobs that have them."""
+    if not job.is_group():
+        return dict(job.wildcards_dict)
+    values: dict[str, set[str]] = {}
+    for level in job.toposorted:
+        for member in level:
+            for name, value in member.wildcards_dict.items():
+                values.setdefault(name, set()).add(value)
+    return {name: found.pop() for name, found in values.items() if len(found) == 1}
+
+
+def name(job: Any) -> str:
+    """The job's rule. A group has the rules of its jobs in their order, as in `run+post`."""
+    if not job.is_group():
+        return str(job.name)
+    rules = list(dict.fromkeys(rule for level in job.toposorted for rule in sorted({one.rule.name for one in level})))
+    return "+".join(rules[:NAMES_SHOWN] + ["..."] * (len(rules) > NAMES_SHOWN))
+
+
+def number(job: Any) -> str:
+    """The number that Snakemake prints for the job. A group has the lowest of its jobs."""
+    return str(min(member.jobid for member in members(job)))
 
 
 def is_python_code(job: Any) -> bool:
@@ -49,13 +75,49 @@ def prepare(workflow: Any, job: Any) -> None:
 
 
 async def _prepare_group(group: Any) -> None:
-    for job in group.jobs:
+    from snakemake.io import is_flagged
+
+    for job in unfinished(group):
         if job.is_norun:
             continue
         await job.check_protected_output()
         await job.remove_existing_output()
-        for file in (*job.output, *job.log):
+        for file in job.output:
+            if is_flagged(file, "pipe"):
+                # The pipe itself is made on the node, when its jobs start.
+                Path(file).parent.mkdir(parents=True, exist_ok=True)
+            else:
+                file.prepare()
+        for file in (*job.log, *([job.benchmark] if job.benchmark else ())):
             file.prepare()
+
+
+def prepare_for_other_snakemake(workflow: Any, job: Any) -> None:
+    """Remove old outputs of a job or group and make its directories. A Snakemake that works on copies of its files does
+    the rest.
+    """
+    workflow.async_run(_prepare_members(job))
+
+
+async def _prepare_members(job: Any) -> None:
+    from snakemake.io import is_flagged
+
+    for member in members(job):
+        await member.check_protected_output()
+        await member.remove_existing_output()
+        for file in member.output:
+            if is_flagged(file, "update") and os.path.exists(file):
+                member.rule.workflow.persistence.backup_output(Path(file))
+        for file in filter(None, (*member.output, *member.log, member.benchmark)):
+            if not _is_stream(file):  # The other Snakemake makes it, where the jobs are that it connects.
+                file.prepare()
+
+
+def _is_stream(file: Any) -> bool:
+    """Return True if a file is marked pipe() or service(). It lives as long as the group of jobs that it connects."""
+    from snakemake.io import is_flagged
+
+    return bool(is_flagged(file, "pipe") or is_flagged(file, "service"))
 
 
 def describe(job: Any) -> str:
@@ -69,14 +131,39 @@ def directory() -> str:
     return os.getcwd()
 
 
-def levels(group: Any) -> list[list[Any]]:
-    """The jobs of a group that have a command. Those of one level depend only on those of earlier levels."""
-    return [[job for job in level if not job.is_norun] for level in group.toposorted]
-
-
 def members(job: Any) -> list[Any]:
     """The jobs of a group, or the job itself."""
     return list(job.jobs) if job.is_group() else [job]
+
+
+def done_jobs(job: Any) -> frozenset[Any]:
+    """The jobs of a group that have succeeded although the group has failed."""
+    return getattr(job, DONE, frozenset())
+
+
+def unfinished(job: Any) -> list[Any]:
+    """The jobs of a group that have to run, or the job itself. After a failure of the group, others may be done."""
+    done = done_jobs(job)
+    return [member for member in members(job) if member not in done]
+
+
+def needed_inputs(job: Any) -> list[str]:
+    """The inputs of the job, or those of a group that none of its unfinished jobs makes."""
+    if not job.is_group():
+        return [str(file) for file in job.input]
+    running = unfinished(job)
+    made = {str(file) for member in running for file in member.output}
+    return [path for member in running for path in map(str, member.input) if path not in made]
+
+
+def declared_files(job: Any) -> list[str]:
+    """The inputs, outputs and logs of a job or of the members of a group."""
+    return [str(file) for one in members(job) for file in (*one.input, *one.output, *one.log, *benchmarks(one))]
+
+
+def benchmarks(job: Any) -> list[str]:
+    """The benchmark files of a job or of the members of a group."""
+    return [str(one.benchmark) for one in members(job) if one.benchmark]
 
 
 def touched_outputs(job: Any) -> list[str]:
@@ -85,29 +172,36 @@ def touched_outputs(job: Any) -> list[str]:
 
 
 def made_outputs(job: Any) -> list[str]:
-    """The outputs of the job of one rule that its command makes."""
-    return [str(file) for file in job.output if file not in job.touch_output]
+    """The outputs of the job of one rule that its command makes and that stay when it has ended."""
+    done = (*job.touch_output, *job.pipe_or_service_output)
+    return [str(file) for file in job.output if file not in done]
 
 
-def kept_outputs(job: Any) -> list[str]:
-    """The outputs that are to stay: those of the job, or of a group without the temporary ones that only it reads."""
+def kept_outputs(jobs: Collection[Any]) -> list[str]:
+    """The outputs of jobs that are to stay: all but pipes, the files of services, and the temporary files that only
+    these jobs read.
+    """
     from snakemake.io import is_flagged
 
-    if not job.is_group():
-        return [str(file) for file in job.output]
     return [
         str(file)
-        for member in job.jobs
-        for file in member.output
-        if not is_flagged(file, "temp") or _is_read_outside(job, member, file)
+        for job in jobs
+        for file in job.output
+        if file not in job.pipe_or_service_output
+        and (not is_flagged(file, "temp") or len(jobs) == 1 or _is_read_outside(job, file, jobs))
     ]
 
 
-def _is_read_outside(group: Any, member: Any, file: Any) -> bool:
-    """Return True if a file that a member makes is a target of the run, or an input of a job outside the group."""
+def group_benchmarks(job: Any) -> list[str]:
+    """The benchmark files of a group's jobs. The node makes them, while the controller makes those of single jobs."""
+    return benchmarks(job) if job.is_group() else []
+
+
+def _is_read_outside(job: Any, file: Any, jobs: Collection[Any]) -> bool:
+    """Return True if a file that the job makes is a target of the run, or an input of a job that is not in `jobs`."""
     # A copy, because a checkpoint changes the DAG in Snakemake's thread.
-    readers = list(group.dag.depending.get(member, {}).items())
-    return file in group.dag.targetfiles or any(file in files and job not in group.jobs for job, files in readers)
+    readers = list(job.dag.depending.get(job, {}).items())
+    return file in job.dag.targetfiles or any(file in files and reader not in jobs for reader, files in readers)
 
 
 def undo_preparation(workflow: Any, job: Any) -> None:
@@ -134,8 +228,11 @@ def missing_outputs(job: Any, shadow_dir: str | None = None) -> list[str]:
     missing, because Snakemake makes them after the job. If --shared-fs-usage leaves out input-output, then a
     Snakemake on the node has moved the outputs into storage, so none is expected here.
     """
-    if job.is_group() or not outputs_are_shared(job.rule.workflow):
+    if not outputs_are_shared(members(job)[0].rule.workflow):
         return []
+    if job.is_group():
+        # Snakemake waits for the others.
+        return [path for path in group_benchmarks(job) if not os.path.lexists(path)]
     directory, touched = shadow_dir or job.shadow_dir or "", job.touch_output
     return [
         str(file) for file in job.output if file not in touched and not os.path.lexists(os.path.join(directory, file))

@@ -147,6 +147,12 @@ def workflow_paths(paths: Iterable[str]) -> list[str]:
     return [path for path in added if not _is_of_this_python(path)]
 
 
+def is_of_this_installation(file: str) -> bool:
+    """Return True if a file belongs to this Python or to a package that is installed in it."""
+    stdlib = sysconfig.get_paths()["stdlib"].rstrip("/") + "/"
+    return file.startswith(stdlib) or not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
+
+
 @cache
 def _is_of_this_python(path: str) -> bool:
     folders = {*sysconfig.get_paths().values(), site.getusersitepackages(), os.path.dirname(sys.executable)}

@@ -3,10 +3,17 @@
 import os
 from typing import Any
 
+from snakemake_interface_executor_plugins.utils import format_cli_arg
+
 
 def is_cached(workflow: Any, job: Any) -> bool:
     """Return True if the job's outputs belong into the cache."""
     return bool(is_enabled(workflow) and not job.is_group() and job.rule.cache and job.rule.cache.output)
+
+
+def forwarded_option(workflow: Any) -> str:
+    """The option --cache as Snakemake passes it to a Snakemake on a node. It is empty without names of rules."""
+    return str(format_cli_arg("--cache", workflow.workflow_settings.cache))
 
 
 def is_enabled(workflow: Any) -> bool:

@@ -88,6 +88,16 @@ def overwritten_options(workflow: Any) -> list[str]:
     return [f"{rule}:{text}" for rule, resources in overwritten for text in as_options(resources)]
 
 
+def amounts(job: Any) -> dict[str, float]:
+    """The cores and other amounts that a job or a group takes of its node or of the whole run."""
+    found: dict[str, float] = {"_cores": max(1, int(job.threads))}
+    for name, value in job.resources.items():
+        guessed = not job.is_group() and is_builtin_default(job, name)
+        if isinstance(value, int | float) and name not in ("_cores", "_nodes", "runtime") and not guessed:
+            found[name] = value
+    return found
+
+
 def core_limit(workflow: Any, job: Any) -> int | None:
     """The cores that the workflow may use in all (--cores); None without a limit."""
     resources = job.global_resources if job.is_group() else workflow.global_resources
@@ -95,10 +105,13 @@ def core_limit(workflow: Any, job: Any) -> int | None:
     return None if limit is None or limit == sys.maxsize else int(limit)
 
 
-def undetermined(job: Any) -> list[str]:
-    """The names of params and resources that Snakemake does not know yet, because they depend on missing files."""
-    values = [*named_list.items(job.params), *job.resources.items()]
-    return [str(name) for name, value in values if name != "tmpdir" and _is_undetermined(value)]
+def undetermined(job: Any) -> tuple[list[str], list[str]]:
+    """The names of the params, and of the resources, that Snakemake does not know yet, because they depend on missing
+    files.
+    """
+    params = [str(name) for name, value in named_list.items(job.params) if _is_undetermined(value)]
+    found = [name for name, value in job.resources.items() if name != "tmpdir" and _is_undetermined(value)]
+    return params, sorted(found)
 
 
 def _is_undetermined(value: Any) -> bool:

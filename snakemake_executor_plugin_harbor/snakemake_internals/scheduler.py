@@ -67,14 +67,11 @@ def fail_unstarted(workflow: Any, job: Any) -> None:
 
 
 def unfinished_jobs(workflow: Any) -> list[Any]:
-    """The jobs for nodes that have not ended. Groups and their jobs are not among them."""
+    """The jobs and groups for nodes that have not ended."""
     scheduler, dag = workflow.scheduler, workflow.dag
     with scheduler._lock:
-        return [
-            job
-            for job in dag.needrun_jobs()
-            if not job.is_local and job not in scheduler.failed and dag.get_job_group(job) is None
-        ]
+        jobs = (dag.get_job_group(job) or job for job in dag.needrun_jobs() if not job.is_local)
+        return [job for job in dict.fromkeys(jobs) if job not in scheduler.failed]
 
 
 def retry_no_more(job: Any) -> None:

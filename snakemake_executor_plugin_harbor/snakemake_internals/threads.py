@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from . import group as group_internals
+
 
 def threads_of(job: Any) -> int:
     """The job's threads; 0 if they depend on files that do not exist yet."""
@@ -61,9 +63,10 @@ def limit_group_threads(group: Any, threads: int) -> None:
     group._resources = None
 
 
-def runs_side_by_side(group: Any) -> bool:
-    """Return True if jobs of the group are connected by pipes or services, so that they run at the same time."""
-    return any(job.is_pipe or job.is_service for job in group.jobs)
+def least_threads(group: Any) -> int:
+    """The threads that the group needs at least, because jobs that pipes or services connect run at the same time."""
+    units = [unit for level in group_internals.units(group) for unit in level]
+    return max((sum(threads_of(job) for job in unit) for unit in units), default=0)
 
 
 def set_handover_cores(workflow: Any) -> None:

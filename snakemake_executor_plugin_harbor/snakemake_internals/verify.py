@@ -25,14 +25,14 @@ def verify(workflow: Any, warn: Callable[[str], object]) -> None:
     for name in missing_names(imported_owner, live):
         if name.feature is None:
             raise HarborError(
-                f"Snakemake {_version()} has no {name.shown}, which harbor needs to {name.purpose}. Harbor was tested "
+                f"Snakemake {version()} has no {name.shown}, which harbor needs to {name.purpose}. Harbor was tested "
                 f"with Snakemake {_minor(OLDEST)} to {_minor(NEWEST)}.",
                 f"pip install 'snakemake>={_minor(OLDEST)},<{_minor((NEWEST[0], NEWEST[1] + 1))}'",
             )
         if name.feature not in _missing:
             _missing.add(name.feature)
             warn(
-                f"Snakemake {_version()} has no {name.shown}, which harbor needs to {name.purpose}, "
+                f"Snakemake {version()} has no {name.shown}, which harbor needs to {name.purpose}, "
                 f"{name.feature.value}. Harbor was tested with Snakemake {_minor(OLDEST)} to {_minor(NEWEST)}."
             )
 
@@ -96,7 +96,8 @@ def _names_in_code(owner: type) -> frozenset[str]:
     return frozenset(name for code in codes for name in code.co_names)
 
 
-def _version() -> str:
+def version() -> str:
+    """The version of the Snakemake that is installed."""
     import snakemake
 
     return str(snakemake.__version__)

@@ -115,7 +115,7 @@ class Arrival:
                 if written > size:
                     raise MoveFailed("unsafe", f"the node has sent more of {path} than it has announced")
                 digest.update(data)
-                if data.count(0) == len(data):
+                if data.startswith(b"\0") and data.count(0) == len(data):
                     f.seek(len(data), os.SEEK_CUR)  # a hole
                 else:
                     _write_all(f, data)

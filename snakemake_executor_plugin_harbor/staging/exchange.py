@@ -1,14 +1,13 @@
 """What controller and mover say to each other for one transfer. `agent/stage_in.py` and `agent/stage_out.py` answer."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from io import FileIO
 from typing import Any
 
 from .arrival import Arrival
 from .manifest import DIRECTORY, LINK, Entry
 from .model import MoveFailed
-from .stream import PIECE, Stream
+from .stream import Stream
 
 
 def send(
@@ -44,22 +43,21 @@ def _offers(answer: Any, by_sha: Mapping[str, Entry]) -> list[tuple[str, int]]:
 
 
 def _send_content(stream: Stream, path: str, size: int, offset: int) -> int:
-    """Send a file from `offset` on, and return the number of bytes."""
+    """Send a file from `offset` on, and return the number of bytes.
+
+    The file is sent as far as it can be read. The node sees by the checksum if something is missing.
+    """
     sent = 0
-    for data in _pieces(path, offset, size - offset):
-        stream.send_piece(data)
-        sent += len(data)
-    stream.send_piece(b"")
+    try:
+        f = FileIO(path)
+    except OSError:
+        pass
+    else:
+        with f:
+            f.seek(offset)
+            sent = stream.send_pieces(f, size - offset)
+    stream.end_content()
     return sent
-
-
-def _pieces(path: str, offset: int, left: int) -> Iterator[bytes]:
-    """Read a file as far as that is possible. The node sees by the checksum if something is missing."""
-    with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as f:
-        f.seek(offset)
-        while left > 0 and (data := f.read(min(PIECE, left))):
-            yield data
-            left -= len(data)
 
 
 def receive(stream: Stream, directory: str, names: Sequence[str], limit: int | None, arrival: Arrival) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from .model import MoveFailed, Source
 
 FILE, WRITABLE, DIRECTORY, LINK = "fwdl"
-PIECE = 1 << 20
+PIECE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ class Checksums:
             known = self._known.get(key)
         if known is None:
             digest = hashlib.sha256()
+            buffer = memoryview(bytearray(min(PIECE, status.st_size + 1)))
             with Path(path).open("rb", buffering=0) as f:
-                while data := f.read(PIECE):
-                    digest.update(data)
+                while length := f.readinto(buffer):
+                    digest.update(buffer[:length])
             known = digest.hexdigest()
             with self._lock:
                 self._known[key] = known

@@ -66,6 +66,7 @@ class Mover:
         self._open: set[_Connection] = set()
         self._sending: set[str] = set()
         self._there: set[str] = set()
+        self._connects = False
         self._closed = False
         self._under_way = UnderWay()
 
@@ -75,11 +76,13 @@ class Mover:
         Contents that the node has in its cache are not sent.
         """
         began = time.monotonic()
+        wait_for_connection = self._connect_ahead()
         entries = manifest(sources, directories, self._checksums)
         # Two attempts that need the same large file must not both send it.
         claimed = self._claim({entry.sha for entry in entries if entry.sha})
         is_large = sum(entry.size for entry in entries if entry.sha in claimed) > LARGE_BYTES
         try:
+            wait_for_connection()
             with (
                 self._connection(is_large) as connection,
                 self._under_way.note(directory, True, connection.stream) as noted,
@@ -187,6 +190,37 @@ class Mover:
             connection.idle_since, connection.busy = time.monotonic(), False
             with self._lock:
                 self._idle.append(connection)
+
+    def _connect_ahead(self) -> Callable[[], None]:
+        """Connect in another thread if there is no connection yet, because the checksums of large files take time.
+
+        The function that is returned waits for the connection. It raises MoveFailed.
+        """
+        with self._lock:
+            if self._open or self._connects or self._closed:
+                return lambda: None
+            self._connects = True
+        errors: list[BaseException] = []
+
+        def connect() -> None:
+            try:
+                connection = self._connect()
+                connection.idle_since = time.monotonic()
+                with self._lock:
+                    self._idle.append(connection)
+            except BaseException as error:
+                errors.append(error)
+            finally:
+                self._connects = False
+
+        def wait() -> None:
+            thread.join()
+            if errors:
+                raise errors[0]
+
+        thread = threading.Thread(target=connect, name=f"harbor-mover-{self.spec.name}", daemon=True)
+        thread.start()
+        return wait
 
     def _take(self) -> _Connection:
         with self._lock:

@@ -163,3 +163,38 @@ from harbor_facts import interpreter
 result = [interpreter({{"python": name}}) == (name if name == {names[0]!r} else sys.executable) for name in {names!r}]
 """
     assert evaluate(code) == [True] * 5
+
+
+def test_the_python_that_has_snakemake_is_found_without_starting_one(evaluate, tmp_path):
+    """One of the release of the controller's comes first, and packages of other programs are none."""
+
+    def python(name, *packages, venv=True):
+        program = tmp_path / name / "bin" / "python3.11"
+        folder = tmp_path / name / "lib" / "python3.11" / "site-packages"
+        for path in (program, *(folder / package for package in packages)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(0o755)
+        if venv:
+            (tmp_path / name / "pyvenv.cfg").touch()
+        return str(program)
+
+    old = python("old", "snakemake-8.30.0.dist-info")
+    new = python("new", "snakemake-9.27.0-py3.11.egg-info", "snakemake_executor_plugin_harbor-9.27.0.dist-info")
+    bare = python("bare", "snakemake_storage_plugin_fs-9.27.0.dist-info", "snakemakehelper-9.27.0.dist-info")
+    script = tmp_path / "path" / "snakemake"
+    script.parent.mkdir()
+    script.write_text(f"#!{new}\n")
+    script.chmod(0o755)
+    cases = {(old, "8.30.1"): old, (old, "9.27.1"): new, (bare, "9.27.1"): new, (None, "9.27.1"): new}
+    code = f"""
+import json, os, sys
+sys.path[:] = [{str(tmp_path)!r}]
+import harbor_software
+os.environ["PATH"] = {str(script.parent)!r}
+result = [harbor_software.snakemake({{"python": p, "snakemake": v}}) for p, v in {list(cases)!r}]
+os.environ["PATH"] = "/nowhere"
+result.append(harbor_software.snakemake({{"python": {bare!r}, "snakemake": "9.27.1"}}))
+"""
+    *found, none = evaluate(code)
+    assert [pair[0] for pair in found] == list(cases.values()) and none is None
+    assert {tuple(pair) for pair in found} == {(old, "8.30.0"), (new, "9.27.0")}

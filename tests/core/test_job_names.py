@@ -25,6 +25,7 @@ JOBS = [
     NamedJob("9", "plot", {}, "queued", "r/9"),
     NamedJob("10", "odd", {"x": "1,2"}, "queued", "r/10"),
     NamedJob("11", "ad-hoc", {"run": "8"}, "queued", "r/11"),
+    NamedJob("21", "both_run+both_post", {"case": "d01"}, "running", "r/21"),  # a group
 ]
 
 
@@ -38,6 +39,11 @@ JOBS = [
         ("slow_run", "1 3"),
         ("c09", "1 2"),
         ("case=c09", "1 2"),
+        ("both_run", "21"),
+        ("both_post:d01", "21"),
+        ("both_run+both_post:d01", "21"),
+        ("d01", "21"),
+        ("both", ""),
         ("slow_run:c09", "1"),
         ("slow_run:case=c09", "1"),
         ("fast_run:c09", ""),
@@ -69,6 +75,11 @@ def test_a_name_finds_these_jobs(name, numbers):
     assert [job.number for job in matching(JOBS, name)] == numbers.split()
 
 
+def test_an_empty_name_is_nobodys():
+    """The controller does not know the ids of jobs that were not handed over. `harbor cancel "$UNSET"` ended all."""
+    assert matching([NamedJob("1", "slow_run", {"case": "c09"})], "") == []
+
+
 def test_a_number_may_be_a_case_too():
     assert [job.number for job in with_name(JOBS, "8")] == ["11"]
 
@@ -88,6 +99,7 @@ def test_every_job_has_a_name_of_its_own():
         ("lane=2", True, "6"),  # rules of a Snakefile without sweeps, and the second one has not begun
         ("a", False, None),
         ("plot", True, "9"),
+        ("d01", True, "21"),
     ],
 )
 def test_the_steps_of_one_case_belong_together(name, one_case, last):
@@ -101,6 +113,7 @@ def test_the_steps_of_one_case_belong_together(name, one_case, last):
     [
         ("c90", ["c10", "c09"]),
         ("slow_rnu", ["slow_run"]),
+        ("both_pots", ["both_post"]),
         ("slow_run:c9", ["slow_run:c09"]),
         ("size=100", ["size=100_seed=1"]),
         ("zzz", []),

@@ -10,7 +10,8 @@ from snakemake_executor_plugin_harbor.jobs.in_flight import InFlight, InFlightJo
 def test_removing_a_job_does_not_search_all_jobs():
     entries = InFlight()
     made = [
-        InFlightJob(SimpleNamespace(jobid=i), f"run/{i}", "", None, request=Request(cores=2)) for i in range(50_000)
+        InFlightJob(SimpleNamespace(jobid=i, is_group=lambda: False), f"run/{i}", "", None, request=Request(cores=2))
+        for i in range(50_000)
     ]
     for entry in made:
         entries.add(entry)
@@ -25,7 +26,7 @@ def test_removing_a_job_does_not_search_all_jobs():
 
 
 def entry(number, **more):
-    return InFlightJob(SimpleNamespace(jobid=number), f"run/{number}", "", None, **more)
+    return InFlightJob(SimpleNamespace(jobid=number, is_group=lambda: False), f"run/{number}", "", None, **more)
 
 
 def test_a_job_that_failed_gets_the_next_attempt_and_avoids_its_node():

@@ -16,6 +16,8 @@ import paramiko.packet
 import paramiko.transport
 import pytest
 
+from snakemake_executor_plugin_harbor.remote.ssh.ciphers import FAST
+
 METHODS = [
     (paramiko.agent.AgentSSH, "_connect", ["conn"], "ssh/keys.py: IdentityAgent names another socket"),
     (paramiko.packet.Packetizer, "complete_handshake", [], "ssh/paramiko_transport.py: ends the timer's thread"),
@@ -46,6 +48,24 @@ def test_a_buffer_only_sets_and_clears_its_event():
     """ssh/paramiko_channel.py gives it an event whose clear() does nothing."""
     source = inspect.getsource(paramiko.buffered_pipe.BufferedPipe)
     assert set(re.findall(r"self\._event\.(\w+)", source)) == {"set", "clear"}
+
+
+def test_a_channel_asks_no_more_of_its_buffer():
+    """ssh/paramiko_channel.py replaces the buffer of stdout."""
+    source = inspect.getsource(paramiko.Channel)
+    used = set(re.findall(r"self\.in_buffer\.(\w+)", source))
+    assert used == {"feed", "read", "read_ready", "close", "set_event"}
+    assert set(re.findall(r"(\w+)\(self[^)]*\):(?:(?!def ).)*?in_buffer\.set_event", source, re.DOTALL)) == {"fileno"}
+
+
+def test_a_channel_sends_no_more_than_the_packet_of_the_server():
+    """ssh/paramiko_channel.py makes its writes as large as one packet."""
+    assert "self.out_max_packet_size - 64" in inspect.getsource(paramiko.Channel)
+
+
+def test_the_fast_ciphers_are_known():
+    """ssh/ciphers.py puts them first."""
+    assert set(FAST) <= set(paramiko.Transport._preferred_ciphers)
 
 
 def test_a_session_has_its_timeouts_and_its_packetizer():

@@ -2,10 +2,12 @@
 
 import getpass
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -161,6 +163,31 @@ def test_proxy_command_that_fails(client: Client, own_pool: Pool, command: str) 
 def test_compression_and_a_cipher_of_the_server(client: Client, own_pool: Pool) -> None:
     own_pool.add("node1", options=["Ciphers aes256-ctr", "Compression yes"], client=["Compression yes"])
     assert client.says(own_pool.ssh_config, target("node1"), "head -c 300000 /dev/zero | wc -c").strip() == "300000"
+
+
+@pytest.mark.parametrize("ciphers", ["aes128-ctr,aes256-ctr", "aes256-ctr,aes256-gcm@openssh.com", ""])
+def test_paramiko_takes_a_fast_cipher_if_the_server_has_one(own_pool: Pool, ciphers: str) -> None:
+    """The keys of the connection change on the way, because the server wants new ones after each megabyte."""
+    client, options = Client("paramiko"), ["LogLevel DEBUG", "RekeyLimit 1M", "Compression yes"]
+    own_pool.add("node1", options=[*options, *([f"Ciphers {ciphers}"] if ciphers else [])], client=["Compression yes"])
+    data = os.urandom(5 << 20)
+    try:
+        channel = client.open(own_pool.ssh_config, target("node1"), "exec cat")
+        writer = threading.Thread(target=channel.write, args=(data,))
+        writer.start()
+        received = bytearray()
+        while len(received) < len(data):
+            more = channel.read()
+            assert more, channel.stderr()
+            received += more
+        writer.join()
+        assert received == data
+    finally:
+        client.close()
+    best = "aes256-gcm@openssh.com" if "gcm" in ciphers else "aes128-ctr" if ciphers else "aes128-gcm@openssh.com"
+    log = own_pool["node1"].log()
+    assert set(re.findall(r"kex: \S+ cipher: (\S+)", log)) == {best}
+    assert log.count("kex: client->server cipher") > 4
 
 
 def test_a_remote_command_of_the_configuration_is_ignored(client: Client, own_pool: Pool) -> None:

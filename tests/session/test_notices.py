@@ -88,7 +88,7 @@ def test_a_stalled_job_is_reported_with_what_follows(scene, killed, last, text):
     stalled = act.JobStalled("run/7", "ada", 120.0, killed, last)
     scene.notices.notify(stalled)
     assert not scene.lines, "Snakemake knows no such job any more"
-    job = SimpleNamespace(jobid=7, name="align")
+    job = SimpleNamespace(jobid=7, name="align", is_group=lambda: False)
     scene.in_flight.add(InFlightJob(job, "run/7", "", None))
     scene.notices.notify(stalled)
     ((level, line),) = scene.lines

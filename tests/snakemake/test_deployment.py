@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(300)  # a Snakemake that starts on a node is sl
 
 SNAKEFILE = """
     rule all:
-        input: "contained", "contained.run", "moduled", "piped", "served", "kept", "kept.run"
+        input: "contained", "contained.run", "contained.too", "moduled", "piped", "served", "kept", "kept.run"
 
     rule contained:
         output: "contained"
@@ -22,6 +22,18 @@ SNAKEFILE = """
         output: "contained.run"
         container: "image.sif"
         script: "contained.sh"
+
+    rule grouped:
+        output: "grouped"
+        group: "g"
+        shell: "echo ${{FAKE_IMAGE:-none}} > {output}"
+
+    rule contained_too:
+        input: "grouped"
+        output: "contained.too"
+        container: "image.sif"
+        group: "g"
+        shell: "cat {input} > {output}; echo $FAKE_IMAGE >> {output}"
 
     rule moduled:
         output: "moduled"
@@ -92,10 +104,11 @@ def test_every_way_of_deployment(project, equipped, tmp_path):
     (work.directory / "image.sif").write_text("")
     (work.directory / "contained.sh").write_text('echo "$FAKE_IMAGE" > "${snakemake_output[0]}"\n')
     work.run(*options, env=env, timeout=250).expect(0)
-    names = ("contained", "contained.run", "moduled", "piped", "served", "kept", "kept.run")
+    names = ("contained", "contained.run", "contained.too", "moduled", "piped", "served", "kept", "kept.run")
     assert {name: (work.directory / name).read_text().strip() for name in names} == {
         "contained": "image.sif 1",
         "contained.run": "image.sif",
+        "contained.too": "none\nimage.sif",
         "moduled": "+tool/1.2 other",
         "piped": "through",
         "served": "here",

@@ -128,21 +128,26 @@ def test_a_job_that_no_node_can_hold_is_an_error_before_any_job(project, pool):
     assert not (work.directory / "small").exists() and "Traceback" not in run.text
 
 
-def test_why_a_group_cannot_be_placed_is_said(project, pool):
-    """Pipes need a Snakemake on the node, which needs the working directory."""
+def test_why_a_group_cannot_be_placed_is_said(project, pool, tmp_path):
+    """Each of its jobs can be placed, but two of them may run side by side."""
+    hosts = tmp_path / "hosts.yaml"
+    hosts.write_text("node1: {slots: 2, gpus: 1}\n")
     work = project("""
         rule read:
-            input: "stream"
+            input: "first/1", "first/2"
             output: "out"
+            group: "g"
             shell: "cat {input} > {output}"
 
         rule write:
-            output: pipe("stream")
+            output: "first/{i}"
+            group: "g"
+            resources: gpu=1
             shell: "echo > {output}"
     """)
-    run = work.run(*on(pool, "2/node1"), "--harbor-staging", "always").expect(1)
+    run = work.run(*on(pool)[:-2], "--harbor-hostfile", str(hosts)).expect(1)
     assert re.search("^group .*: harbor: attempt 1: no node of the pool can ever hold it:", run.text, re.MULTILINE)
-    assert "node1 does not have the working directory" in run.text
+    assert "node1" in run.text and "GPU" in run.text
 
 
 def test_pins_constraints_and_gpus_go_where_they_must(project, pool, tmp_path):

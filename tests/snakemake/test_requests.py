@@ -37,11 +37,16 @@ THREADS = """
         group: "w"
         shell: "echo {threads} > {output}; echo + >> log; sleep 0.3; echo - >> log"
 
+    rule feed:
+        output: pipe("stream")
+        group: "w"
+        shell: "echo > {output}"
+
     rule collect:
-        input: expand("wide/{i}", i=range(6))
+        input: expand("wide/{i}", i=range(6)), stream="stream"
         output: "collect"
         group: "w"
-        shell: "touch {output}"
+        shell: "cat {input.stream} > {output}"
 
     rule own:
         input: "collect"

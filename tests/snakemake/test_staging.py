@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import venv
 from pathlib import Path
 
 import pytest
+import snakemake
 
 from tests.snakemake.harness import Workdir, jobs_of, on
 from tests.sshd import wait_until
@@ -203,7 +205,7 @@ def test_a_file_that_stage_in_names_and_that_is_missing(pool, project):
     assert "stage_in='gone.py': there is no gone.py" in run.text and "Traceback" not in run.text
 
 
-def test_a_job_that_needs_the_directory_itself_goes_where_it_is(pool, project, tmp_path):
+def test_a_job_that_needs_snakemake_goes_where_it_is(pool, project, tmp_path):
     work = project(
         """
         rule all:
@@ -221,14 +223,18 @@ def test_a_job_that_needs_the_directory_itself_goes_where_it_is(pool, project, t
         """
     )
     hosts = tmp_path / "hosts.yaml"
-    hosts.write_text("node1: {slots: 1, staging: always}\nnode2: {slots: 1, staging: never}\n")
+    venv.create(tmp_path / "bare", with_pip=False)
+    bare = f"node1: {{slots: 1, staging: always, python: {tmp_path}/bare/bin/python, setup: 'PATH={tmp_path}:$PATH'}}\n"
+    hosts.write_text(f"{bare}node2: {{slots: 1, staging: never}}\n")
     options = [*on(pool)[:-2], "--harbor-hostfile", str(hosts)]
     work.run(*options).expect()
     assert (work.directory / "run").read_text() == "run" and "/stage/" in (work.directory / "shell").read_text()
-    hosts.write_text("node1: {slots: 1, staging: always}\n")
+    hosts.write_text(bare)
     (work.directory / "run").unlink()
     run = work.run(*options).expect(1)
-    assert "does not have the working directory" in run.text and "run: is Python code of the Snakefile" in run.text
+    minor, full = ".".join(snakemake.__version__.split(".")[:2]), snakemake.__version__
+    assert f"has no Snakemake, but a Snakemake {minor} runs the job on its node (run: is Python code" in run.text
+    assert f"Type there: {tmp_path}/bare/bin/python -m pip install snakemake=={full}." in run.text
 
 
 def test_a_controller_that_dies_loses_nothing(pool, project):
@@ -250,7 +256,7 @@ def test_a_controller_that_dies_loses_nothing(pool, project):
     told = work.directory.parent / "told"
     text = (work.directory / "Snakefile").read_text().replace("$TOLD", str(told))
     (work.directory / "Snakefile").write_text(text)
-    run = work.start(*on(pool, "2/node1"), *ALWAYS, env={"HARBOR_TEST": "staged-crash"})
+    run = work.start(*on(pool, "2/node1"), *ALWAYS, "--envvars", "HARBOR_TEST", env={"HARBOR_TEST": "staged-crash"})
     wait_until(lambda: told.exists() and sorted(told.read_text().split()) == ["0", "1"], 30)
     run.kill()
     Path(f"{told}.0").touch()

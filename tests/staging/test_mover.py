@@ -3,13 +3,14 @@
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from snakemake_executor_plugin_harbor.core.model import NodeSpec
 from snakemake_executor_plugin_harbor.remote.connect import make_transport
-from snakemake_executor_plugin_harbor.remote.transport import SshSettings, Target
+from snakemake_executor_plugin_harbor.remote.transport import SshSettings, Target, Transport
 from snakemake_executor_plugin_harbor.staging.manifest import Checksums
 from snakemake_executor_plugin_harbor.staging.model import MoveFailed, Source, Wanted
 from snakemake_executor_plugin_harbor.staging.mover import Mover
@@ -29,14 +30,19 @@ class Node:
         self._spec = NodeSpec("node", "localhost", local=True, python=python)
         self._movers: list[Mover] = []
 
-    def mover(self) -> Mover:
+    def mover(self, on_connect: Callable[[NodeSpec], None] = lambda spec: None) -> Mover:
         welcome = {"t": "welcome", "v": 1, "scratch": str(self.scratch), "cache_mb": self.cache_mb, "umask": 0o22}
         target = Target("node", "localhost", None, None, True)
         settings = SshSettings(None, None)
+
+        def connect(spec: NodeSpec) -> Transport:
+            on_connect(spec)
+            return make_transport(target, "openssh", settings)
+
         self._movers.append(
             Mover(
                 self._spec,
-                lambda spec: make_transport(target, "openssh", settings),
+                connect,
                 lambda spec: welcome,
                 self.checksums,
             )
@@ -288,3 +294,21 @@ def test_a_killed_mover_is_an_error_of_the_link_and_the_next_call_connects_again
         mover.put("owner/r.2.1", [Source(str(tmp_path / "file"), "file")])
     except MoveFailed as error:
         assert error.kind == "link"
+
+
+@pytest.mark.parametrize("python", [None, "/no/such/python"])
+def test_the_first_connection_is_made_once(tmp_path, python):
+    """It is made while the checksums are computed. Its error is that of the transfer."""
+    node, made = Node(tmp_path, python or pythons()[-1]), []
+    mover = node.mover(made.append)
+    (tmp_path / "file").write_bytes(os.urandom(2 * MIB))
+    sources = [Source(str(tmp_path / "file"), "file")]
+    if python is None:
+        mover.put("owner/r.1.1", sources)
+        mover.put("owner/r.1.2", sources)
+    else:
+        with pytest.raises(MoveFailed, match=r"no connection for files: .*/no/such/python") as caught:
+            mover.put("owner/r.1.1", sources)
+        assert caught.value.kind == "link"
+    assert len(made) == 1
+    node.close()

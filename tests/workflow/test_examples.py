@@ -48,9 +48,9 @@ def table(work, sweep):
 
 
 def progress(work, rule):
-    """Return (state, done, total) of each job of a rule that has shown progress."""
+    """Return (state, done, total) of each job of a rule, or of a group with it, that has shown progress."""
     answer = work.harbor("status", "--json").stdout or "{}"
-    jobs = [job for job in json.loads(answer).get("jobs", []) if job["rule"] == rule and job["progress"]]
+    jobs = [job for job in json.loads(answer).get("jobs", []) if rule in job["rule"].split("+") and job["progress"]]
     return [(job["state"], job["progress"]["done"], job["progress"]["total"]) for job in jobs]
 
 

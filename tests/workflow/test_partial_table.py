@@ -207,3 +207,8 @@ def test_the_executor_knows_why_a_case_was_killed_and_the_case_why_it_failed(swe
     assert sweep()["failed"][0]["node"] == "bob", "a later look finds it, too"
     assert reason([told], ended=True, state="running") == ["lost"]
     assert sweep()["failed"] == [{"case": "a", "step": "run", "node": "ada", "reason": "lost", "log": "l"}]
+    group = {**told, "rule": "of_s_run+of_s_post"}
+    assert reason([group], state="running", step="post") == ["lost"]
+    assert sweep([group])["failed"][0]["step"] == "post", "the step that has begun last"
+    assert reason([{**group, "started": at + 60, "ended": at + 60}], state="done", step="post") == ["lost"]
+    assert sweep([{**group, "started": at + 60, "ended": at + 60}])["failed"][0]["step"] == "run", "nobody knows"

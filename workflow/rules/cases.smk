@@ -85,12 +85,14 @@ for SWEEP in SWEEPS.values():
         log:
             f"results/{SWEEP.name}/logs/run/{{case}}.log",
         priority: first_one_first(SWEEP)
+        group:
+            group_of(SWEEP)
         conda:
             "../envs/sweep.yaml"
         threads: threads_of(SWEEP)
         resources:
             **resources_of(SWEEP),
-            stage_out=changed_by(SWEEP, "run"),
+            stage_out=changed_by(SWEEP),
         params:
             spec=step_of(SWEEP, "run"),
             on_failure=on_failure_of(SWEEP),
@@ -113,10 +115,12 @@ for SWEEP in SWEEPS.values():
             log:
                 f"results/{SWEEP.name}/logs/post/{{case}}.log",
             priority: first_one_first(SWEEP)
+            group:
+                group_of(SWEEP)
             conda:
                 "../envs/sweep.yaml"
             resources:
-                stage_out=changed_by(SWEEP, "post"),
+                stage_out=changed_by(SWEEP),
             params:
                 spec=step_of(SWEEP, "post"),
                 on_failure=on_failure_of(SWEEP),

@@ -5,7 +5,6 @@ Values of the user go through functions, because Snakemake would take braces in 
 
 import functools
 import json
-import shlex
 
 
 def in_project(name):
@@ -143,22 +142,24 @@ def resources_of(sweep):
     return {key: resource(key) for key in keys}
 
 
-def changed_by(sweep, step):
-    """Return a function of wildcards for the files that a step changes besides its outputs, as words of a shell.
+def group_of(sweep):
+    """Return the group of the steps of a case, or None if there is only one step on a node.
 
-    They are fetched from a node that does not have the working directory, also when the step has failed.
+    One node runs all steps of a case, so their files are sent and fetched once.
     """
+    return f"{sweep.name}_case" if sweep.post else None
 
-    def given(wildcards):
-        names = [
-            f"results/{sweep.name}/.steps/state/{wildcards.case}",
-            f"results/{sweep.name}/failed/{wildcards.case}",
-        ]
-        if step == "post":
-            names.append(case_directory(sweep).format(case=wildcards.case))
-        return shlex.join(names)
 
-    return given
+def changed_by(sweep):
+    """Return the files that the steps of a case change besides their outputs, as words of a shell.
+
+    They are fetched from a node that does not have the working directory, also when a step has failed. Harbor puts the
+    wildcard in. Snakemake demands that all jobs of a group have the same text.
+    """
+    names = [f"results/{sweep.name}/{name}" for name in (".steps/state", "failed")]
+    return always(
+        " ".join([f"{name}/{{case}}" for name in names] + [case_directory(sweep)])
+    )
 
 
 def on_failure_of(sweep):

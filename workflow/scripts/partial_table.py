@@ -74,7 +74,10 @@ class Sweep:
         failed = state.get("state") == "failed"
         own = failed and not state.get("killed") and written > (told or {}).get("started", 0) - SKEW
         if told and not own and written < told["ended"] + SKEW:
-            return {**told, "log": self._log(told["step"], case) or told["log"]}
+            # The executor does not know which step of a group it was.
+            begun = state.get("step") if written > told["started"] - SKEW else None
+            step = begun if begun in told["steps"] else told["steps"][0]
+            return {**told, "step": step, "log": self._log(step, case) or told["log"]}
         if failed:
             return {key: state[key] for key in DETAILS}
         return {**state, "reason": NO_WORD} if ended and state.get("state") == "running" else None
@@ -158,9 +161,11 @@ def make(tables, told=(), ended=False):
     for failure in told:
         for sweep in sorted(sweeps, key=lambda sweep: -len(sweep.name)):
             # In a workflow that uses ours as a module, the names of rules may have a prefix.
-            step = next((s for s in ("run", "post") if failure["rule"].endswith(f"{sweep.name}_{s}")), None)
-            if step:
-                failures[sweep.name][failure["case"]] = {**failure, "step": step}
+            # The rule of a group has the names of several rules.
+            rules = failure["rule"].split("+")
+            steps = [step for step in ("run", "post") if any(rule.endswith(f"{sweep.name}_{step}") for rule in rules)]
+            if steps:
+                failures[sweep.name][failure["case"]] = {**failure, "steps": steps}
                 break
     for sweep in sweeps:
         try:

@@ -213,6 +213,8 @@ class _Node:
             text = "there is no bash, in which Snakemake runs shell: commands. Install it there"
             yield self.make("bash", "error", text, self.on_node("sh", "-c", "command -v bash"))
         python, version = self.here.python, self.checkup.snakemake
+        if not self.facts.shared and self.facts.snakemake is not None:
+            python, version = self.facts.snakemake
         if not version:
             what = "is missing there" if python in self.checkup.missing else "has no Snakemake there"
             text = f"run:, notebook: and groups cannot run there, because {python} {what}; Python scripts run there in "

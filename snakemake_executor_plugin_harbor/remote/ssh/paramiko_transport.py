@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..transport import Channel, ConnectError, SshSettings, Target, login_command
+from .ciphers import prefer_fast_ciphers
 from .config import parse_jump_host, read_host_options
 from .dial import ProxyProcess, Tunnel, dial_tcp, wait_for_greeting
 from .errors import USE_OPENSSH, ConnectErrors, kind_of_text
@@ -105,6 +106,7 @@ class ParamikoTransport:
             session.channel_timeout = options.connect_timeout
             session.use_compression(options.compression)
             prefer_known_keys(session, options)
+            prefer_fast_ciphers(session)
             connected = time.monotonic()
             greeted = isinstance(sock, Tunnel) or wait_for_greeting(sock, min(SILENT_S, options.connect_timeout))
             with handshakes.hold(STALLED_S, self._first) if greeted else nullcontext():
@@ -196,10 +198,11 @@ class ParamikoTransport:
         timer.start()
         try:
             channel = session.open_session(timeout=timeout)
+            ours = ParamikoChannel(channel, self._shut_down_sockets)
             channel.exec_command(command)
         except (paramiko.SSHException, EOFError, OSError) as error:
             why = f"the login at {errors.address} succeeded, but the server started no command: {error}"
             raise errors.error("other", why) from error
         finally:
             timer.cancel()
-        return ParamikoChannel(channel, self._shut_down_sockets)
+        return ours
