@@ -26,15 +26,15 @@ SNAKEFILE = """
         input: "out/coded", "out/updated", "out/included", "out/module", "out/spawned"
 
     rule coded:
-        input: "in/1", "../common/data"
+        input: "in/1", "../common/data", os.path.abspath("in/2")
         output: "out/coded", directory("out/dir"), touch("out/touched")
         log: "logs/coded"
         benchmark: "bench/coded"
         params: source=workflow.source_path("source.txt")
-        resources: stage_in="in/2"
+        resources: stage_in="in/3"
         threads: 2
         run:
-            texts = [open(path).read() for path in (*input, params.source, "in/2")]
+            texts = [open(path).read() for path in (*input, params.source, "in/3")]
             words = [config["word"], config["file"], config["typed"], beside.WORD, TABLE, threads]
             open(output[0], "w").write(f"{texts} {words}")
             os.mkdir(output[1])
@@ -97,6 +97,7 @@ def test_sources_config_and_files_are_sent(lab, tmp_path):
         work.directory / "more" / "given.yaml": "file: given\n",
         work.directory / "in" / "1": "one",
         work.directory / "in" / "2": "two",
+        work.directory / "in" / "3": "three",
         work.directory / "out" / "updated": "old ",
     }
     for path, text in files.items():
@@ -117,7 +118,9 @@ def test_sources_config_and_files_are_sent(lab, tmp_path):
     finally:
         work.close()
     out = work.directory / "out"
-    assert (out / "coded").read_text() == "['one', 'data', 'source', 'two'] ['own', 'given', 't', 'beside', 'table', 2]"
+    assert (
+        out / "coded"
+    ).read_text() == "['one', 'data', 'two', 'source', 'three'] ['own', 'given', 't', 'beside', 'table', 2]"
     assert (out / "dir" / "x").read_text() == "one" and (out / "touched").exists()
     assert (work.directory / "logs" / "coded").read_text() == "log\n"
     assert (work.directory / "bench" / "coded").read_text().count("\n") == 2
@@ -128,12 +131,15 @@ def test_sources_config_and_files_are_sent(lab, tmp_path):
     assert now["counts"] == {"succeeded": 3} and "Traceback" not in run.text
 
 
-def test_a_file_that_the_snakefile_names_by_an_absolute_path_outside(pool, project, tmp_path):
-    (tmp_path / "far").write_text("far")
-    work = project(f'rule one:\n    input: "{tmp_path}/far"\n    output: "out"\n    run:\n        pass\n')
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [("far", "outside the working directory"), ("project/near", "that is written in Snakefile")],
+)
+def test_a_file_that_the_snakefile_names_by_an_absolute_path(pool, project, tmp_path, place, why):
+    work = project(f'rule one:\n    input: "{tmp_path}/{place}"\n    output: "out"\n    run:\n        pass\n')
+    (tmp_path / place).touch()
     run = work.run(*on(pool, "1/node1"), "--harbor-staging", "always").expect(1)
-    assert f"{tmp_path}/far is an absolute path outside the working directory" in run.text
-    assert "Traceback" not in run.text
+    assert f"{tmp_path}/{place} is an absolute path {why}." in run.text and "Traceback" not in run.text
 
 
 def test_a_job_whose_inputs_are_others_on_the_node_fails(pool, project):
