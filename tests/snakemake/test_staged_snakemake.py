@@ -6,6 +6,7 @@ from snakemake_executor_plugin_harbor.store.journal_reader import open_run
 from snakemake_executor_plugin_harbor.views.status import status
 from tests.lab import Lab
 from tests.snakemake.harness import Workdir, on
+from tests.sshd import wait_until
 
 pytestmark = pytest.mark.timeout(200)  # a Snakemake that starts on a node is slow on a busy machine
 SNAKEFILE = """
@@ -159,3 +160,30 @@ def test_a_job_whose_inputs_are_others_on_the_node_fails(pool, project):
     run = work.run(*on(pool, "1/node1"), "--harbor-staging", "always").expect(1)
     assert "one has other inputs than on the controller: none." in run.text and "stage_in" in run.text
     assert not (work.directory / "out").exists()
+
+
+def test_the_next_controller_fetches_what_a_snakemake_has_made(pool, project, tmp_path):
+    work = project(
+        f"""
+        rule one:
+            output: "out"
+            benchmark: "bench"
+            run:
+                import time
+                open("{tmp_path}/began", "a").write("x")
+                while not os.path.exists("{tmp_path}/go"):
+                    time.sleep(0.05)
+                open(output[0], "w").write("made")
+        """
+    )
+    options = (*on(pool, "1/node1"), "--harbor-staging", "always")
+    run = work.start(*options)
+    wait_until((tmp_path / "began").exists, 60)
+    run.kill()
+    again = work.start(*options, "--rerun-incomplete", "--nolock")
+    again.until("adopted job")
+    (tmp_path / "go").touch()
+    again.wait()
+    again.expect()
+    assert (work.directory / "out").read_text() == "made" and (tmp_path / "began").read_text() == "x"
+    assert (work.directory / "bench").exists() and work.files(".snakemake/harbor/start/*") == []
