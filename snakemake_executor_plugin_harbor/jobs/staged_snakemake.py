@@ -31,16 +31,19 @@ RUNNER = ".harbor/node_run.py"
 
 
 def staged_command(
-    workflow: Any, job: Any, shared: Command, facts: NodeFacts, paths: NodePaths, name: str
+    workflow: Any, job: Any, shared: Command, facts: NodeFacts, paths: NodePaths, name: str, why: str
 ) -> tuple[Command, list[Source]]:
     """Return the command, and the sources of the workflow that it needs. `shared` is the command for nodes that have
-    the working directory. `name` is that of the attempt, for a file. Raises HarborError.
+    the working directory. `name` is that of the attempt, for a file. `why` is the reason for
+    which a Snakemake has to run the job, if this was not known before. Raises HarborError.
     """
     python, found = facts.snakemake or ("", "")
     if release_of(found) != release_of(version()):
+        because = f" ({why})" if why else ""
         raise HarborError(
-            f"{job.name}: a Snakemake {release_of(version())} has to run it on its node, and {facts.host} has none.",
-            f"python3 -m pip install snakemake=={version()}   # there",
+            f"{job.name}: a Snakemake {release_of(version())} has to run it on its node{because}, and {facts.host} has "
+            "none.",
+            f"{facts.interpreter or 'python3'} -m pip install snakemake=={version()}   # there",
         )
     _check_names(workflow, job, paths)
     (line,) = shared.scripts
