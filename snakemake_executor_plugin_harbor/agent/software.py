@@ -13,11 +13,15 @@ RELEASED = re.compile(r"python[0-9]\.[0-9]+\Z")
 def snakemake(welcome):
     """Return [Python, version of its Snakemake] for jobs that a Snakemake runs here, or None if there is none.
 
-    One of the release of the controller's Snakemake comes first.
+    The first one of the same release as the controller's Snakemake is preferred.
     """
-    wanted = release(welcome.get("snakemake") or "")
-    found = [[python, version] for python in pythons(welcome.get("python")) for version in versions(python)]
-    return next((pair for pair in found if release(pair[1]) == wanted), found[0] if found else None)
+    wanted, other = release(welcome.get("snakemake") or ""), None
+    for python in pythons(welcome.get("python")):
+        for version in versions(python):
+            if release(version) == wanted:
+                return [python, version]
+            other = other or [python, version]
+    return other
 
 
 def release(version):
@@ -25,10 +29,19 @@ def release(version):
 
 
 def pythons(controllers):
-    """Return the Pythons to look at: the controller's, if that path is a program here, ours, and those in PATH."""
+    """Yield the Pythons to look at: the controller's, if that path is a program here, ours, and those in PATH."""
+    seen = {None}
+    for find in (lambda: controllers, lambda: sys.executable, lambda: which("python3"), of_command):
+        path = find()
+        if path not in seen and os.path.isfile(path) and os.access(path, os.X_OK):
+            yield path
+        seen.add(path)
+
+
+def of_command():
+    """Return the Python that runs the command `snakemake`, or None."""
     command = which("snakemake")
-    named = [controllers, sys.executable, which("python3"), command and interpreter_of(command)]
-    return list(dict.fromkeys(path for path in named if path and os.path.isfile(path) and os.access(path, os.X_OK)))
+    return command and interpreter_of(command)
 
 
 def interpreter_of(script):

@@ -44,6 +44,7 @@ def command_for_node(
     """
     workflow, job = executor.workflow, entry.job
     python = None if local else facts.interpreter or "python3"
+    why = ""
     if entry.command is None:
         staged = attempt(False) if facts.staged else None
         paths = staging.paths(job, facts.scratch, staged) if staged else None
@@ -54,11 +55,12 @@ def command_for_node(
             else:
                 command = direct_command(workflow, job, facts.tmpdir, for_node, python)
             return NodeCommand(command, staged, paths)
-        except NotYetKnown:
+        except NotYetKnown as error:
+            why = f"a command depends on a file that the group itself makes: {error}"
             entry.command = snakemake_command.command(executor, job)
     if not facts.staged:
         return NodeCommand(entry.command)
     staged = attempt(True)
     paths = staging.paths(job, facts.scratch, staged)
-    command, files = staged_command(workflow, job, entry.command, facts, paths, staged.name)
+    command, files = staged_command(workflow, job, entry.command, facts, paths, staged.name, why)
     return NodeCommand(command, staged, paths, tuple(files))

@@ -38,9 +38,9 @@ class NodePaths:
         by_snakemake: bool = False,
     ) -> None:
         self.stage = stage
-        self.root = OUTSIDE + workdirs[0] if by_snakemake else ""
+        self.root = OUTSIDE + workdirs[-1] if by_snakemake else ""
         self.base = os.path.join(stage, self.root) if by_snakemake else stage
-        self._workdirs = workdirs
+        self.workdirs = workdirs
         self._sources = sources
         self._source = re.compile(re.escape(str(sources.directory)) + r"/[^\s'\"]+")
         self.used_sources: set[str] = set()
@@ -52,8 +52,8 @@ class NodePaths:
 
     def name(self, path: str) -> str:
         """Return where a file of the controller lies in the attempt's directory."""
-        absolute = os.path.normpath(os.path.join(self._workdirs[0], path))
-        for directory in self._workdirs:
+        absolute = os.path.normpath(os.path.join(self.workdirs[-1], path))
+        for directory in self.workdirs:
             if absolute.startswith(directory.rstrip("/") + "/"):
                 return os.path.join(self.root, os.path.relpath(absolute, directory))
         return OUTSIDE + absolute
@@ -64,8 +64,8 @@ class NodePaths:
 
     def is_outside(self, path: str) -> bool:
         """Return whether a file lies outside the working directory."""
-        absolute = os.path.normpath(os.path.join(self._workdirs[0], path))
-        return not absolute.startswith(tuple(directory.rstrip("/") + "/" for directory in self._workdirs))
+        absolute = os.path.normpath(os.path.join(self.workdirs[-1], path))
+        return not absolute.startswith(tuple(directory.rstrip("/") + "/" for directory in self.workdirs))
 
     def is_source(self, name: str) -> bool:
         """Return whether a name is that of a file in Snakemake's source cache."""

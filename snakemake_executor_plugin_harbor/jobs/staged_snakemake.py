@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from snakemake_interface_executor_plugins.utils import format_cli_arg, join_cli_args
@@ -15,8 +16,8 @@ from snakemake_interface_executor_plugins.utils import format_cli_arg, join_cli_
 from ..core.feasibility import release_of
 from ..core.model import NodeFacts
 from ..errors import HarborError
+from ..snakemake_internals import deployment, output_cache, source_cache, workflow_sources
 from ..snakemake_internals import job as internals
-from ..snakemake_internals import output_cache, source_cache, workflow_sources
 from ..snakemake_internals.verify import version
 from ..staging.model import Source
 from . import snakemake_command, start_files
@@ -30,18 +31,21 @@ RUNNER = ".harbor/node_run.py"
 
 
 def staged_command(
-    workflow: Any, job: Any, shared: Command, facts: NodeFacts, paths: NodePaths, name: str
+    workflow: Any, job: Any, shared: Command, facts: NodeFacts, paths: NodePaths, name: str, why: str
 ) -> tuple[Command, list[Source]]:
     """Return the command, and the sources of the workflow that it needs. `shared` is the command for nodes that have
-    the working directory. `name` is that of the attempt, for a file. Raises HarborError.
+    the working directory. `name` is that of the attempt, for a file. `why` is the reason for
+    which a Snakemake has to run the job, if this was not known before. Raises HarborError.
     """
     python, found = facts.snakemake or ("", "")
     if release_of(found) != release_of(version()):
+        because = f" ({why})" if why else ""
         raise HarborError(
-            f"{job.name}: a Snakemake {release_of(version())} has to run it on its node, and {facts.host} has none.",
-            f"python3 -m pip install snakemake=={version()}   # there",
+            f"{job.name}: a Snakemake {release_of(version())} has to run it on its node{because}, and {facts.host} has "
+            "none.",
+            f"{facts.interpreter or 'python3'} -m pip install snakemake=={version()}   # there",
         )
-    _check_names(job, paths)
+    _check_names(workflow, job, paths)
     (line,) = shared.scripts
     ours = f"{snakemake_command.python_executable(workflow)} -m snakemake"
     facts_file = start_files.write(json.dumps(workflow_sources.facts_for_runner(workflow, job)), f"{name}.json")
@@ -60,6 +64,8 @@ def staged_command(
             format_cli_arg("--directory", paths.base),
             format_cli_arg("--configfiles", [paths.there(path) for path in given]),
             format_cli_arg("--runtime-source-cache-path", os.path.join(paths.stage, CACHE)),
+            # They are not sent. A node that has them has them at the same paths.
+            deployment.prefix_options(workflow),
         ]
     )
     env = {name: value for name, value in shared.env.items() if name != "SNAKEMAKE_OUTPUT_CACHE"}
@@ -81,14 +87,27 @@ def _sources(workflow: Any, job: Any, paths: NodePaths, given: list[str]) -> Ite
         yield Source(path, paths.name(path))
 
 
-def _check_names(job: Any, paths: NodePaths) -> None:
-    """Raise HarborError if a file of the job lies outside the working directory. The Snakefile says its name, and the
-    node's Snakemake would look for it there.
+def _check_names(workflow: Any, job: Any, paths: NodePaths) -> None:
+    """Raise HarborError if the Snakefile gives a file of the job an absolute path, where the node's Snakemake would
+    look for it. A path that is made from the place of the Snakefile or of the working directory is right there, too.
     """
     for name in internals.declared_files(job):
-        if os.path.isabs(name) and paths.is_outside(name) and not paths.is_source(name):
+        if not os.path.isabs(name) or paths.is_source(name):
+            continue
+        where = "outside the working directory" if paths.is_outside(name) else _where_written(workflow, paths)
+        if where:
             raise HarborError(
-                f"{job.name}: {name} is an absolute path outside the working directory. A Snakemake that runs the job "
-                "on a node without the working directory would look for it there.",
+                f"{job.name}: {name} is an absolute path {where}. A Snakemake that runs the job on a node without the "
+                "working directory would look for it there.",
                 "give it a name relative to the working directory",
             )
+
+
+def _where_written(workflow: Any, paths: NodePaths) -> str:
+    """Return in which Snakefile or configuration file the path of the working directory is written, if in any."""
+    files = [path for path, _ in (*workflow_sources.cached_files(workflow), *workflow_sources.config_files(workflow))]
+    for path in files:
+        text = Path(path).read_text("utf-8", "replace")
+        if any(directory in text for directory in paths.workdirs):
+            return f"that is written in {os.path.basename(path)}"
+    return ""

@@ -141,6 +141,7 @@ NAMES: tuple[Name, ...] = (
     *_all(PERSISTENCE, "recognize shadow directories", "shadow_path", kind=Kind.INSTANCE),
     _method(PERSISTENCE, "retry lost jobs", "restore_output", "path"),
     _method(PERSISTENCE, "keep outputs marked update()", "backup_output", "path"),
+    *_all(PERSISTENCE, "find environments on nodes", "conda_env_path", "container_img_path", kind=Kind.INSTANCE),
     # job.py
     _method(WORKFLOW, "prepare jobs", "async_run", "coro"),
     _method(JOB, "prepare jobs", "prepare"),
@@ -233,7 +234,6 @@ NAMES: tuple[Name, ...] = (
     _method(NAMED_LIST, "give nodes the scripts of rules", "__init__", "toclone", "fromdict", "custom_map"),
     # workflow_sources.py
     *_all(WORKFLOW, "send the sources of the workflow", "included", "checkpoints"),
-    *_all(WORKFLOW, "send the sources of the workflow", "configfiles", kind=Kind.INSTANCE),
     *_all("snakemake.sourcecache:SourceFile", "send the sources of the workflow", "get_basedir", "is_local"),
     *_all("snakemake.checkpoints:Checkpoints", "send what checkpoints have made", "created_output"),
     *_all(JOB, "send what checkpoints have made", "is_updated"),
@@ -267,7 +267,8 @@ NAMES: tuple[Name, ...] = (
     *_all(WORKFLOW, "pass options to a Snakemake on a node", "overwrite_workdir", "overwrite_configfiles"),
     *_all(WORKFLOW, "say how to run cases again", "dag_settings"),
     *_all(f"{SETTINGS}:DAGSettings", "say how to run cases again", "targets"),
-    *_all(WORKFLOW, "read options", "workflow_settings", "resource_settings", "output_settings", kind=Kind.INSTANCE),
+    *_all(WORKFLOW, "read options", "workflow_settings", "resource_settings", kind=Kind.INSTANCE),
+    *_all(WORKFLOW, "read options", "output_settings", "configfiles", kind=Kind.INSTANCE),
     *_all(WORKFLOW, "print errors of jobs", "linemaps"),
     *_all(
         "snakemake.exceptions",

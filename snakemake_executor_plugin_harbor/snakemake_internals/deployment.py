@@ -1,8 +1,10 @@
 """The software of a job: its container, conda environment or environment modules."""
 
+import os
 from typing import Any
 
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
+from snakemake_interface_executor_plugins.utils import format_cli_arg, join_cli_args
 
 
 def uses_containers(workflow: Any) -> bool:
@@ -19,6 +21,14 @@ def conda_environment(workflow: Any, job: Any) -> Any:
     if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method or not job.conda_env:
         return None
     return job.conda_env.address
+
+
+def prefix_options(workflow: Any) -> str:
+    """Options that name the directories of conda environments and container images of this machine."""
+    methods, persistence = workflow.deployment_settings.deployment_method, workflow.persistence
+    conda = os.path.abspath(persistence.conda_env_path) if DeploymentMethod.CONDA in methods else None
+    images = os.path.abspath(persistence.container_img_path) if DeploymentMethod.APPTAINER in methods else None
+    return str(join_cli_args([format_cli_arg("--conda-prefix", conda), format_cli_arg("--apptainer-prefix", images)]))
 
 
 def environment_modules(workflow: Any, job: Any) -> Any:

@@ -10,6 +10,9 @@ from typing import Any
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
+MOST = 10_000
+"""No more files are recorded. A run with another executor never says that the DAG has been built."""
+
 _found: dict[str, None] = {}
 _recording = True
 
@@ -27,7 +30,7 @@ def read_by_snakefiles() -> list[str]:
 
 def _record(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook. Python calls it for many events, so it returns at once for most of them."""
-    if event != "open" or not _recording:
+    if event != "open" or not _recording or len(_found) >= MOST:
         return
     path, mode, flags = arguments
     if isinstance(path, os.PathLike):

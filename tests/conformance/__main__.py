@@ -32,7 +32,8 @@ import yaml
 from tests.sshd import hosts
 
 MODES = ("local", "localhost", "shared", "staged")
-LIMIT_S = 150.0
+LIMIT_S = 300.0
+"""The slowest test starts 60 Snakemakes on nodes, of which each takes seconds."""
 NODE = "{slots: 32, gpus: 1}"
 """The tests have rules with up to 20 threads or a GPU, for which the local executor does not look."""
 UNKNOWN = "**No reason is known.**"

@@ -6,6 +6,7 @@ from snakemake_executor_plugin_harbor.store.journal_reader import open_run
 from snakemake_executor_plugin_harbor.views.status import status
 from tests.lab import Lab
 from tests.snakemake.harness import Workdir, on
+from tests.sshd import wait_until
 
 pytestmark = pytest.mark.timeout(200)  # a Snakemake that starts on a node is slow on a busy machine
 SNAKEFILE = """
@@ -26,15 +27,15 @@ SNAKEFILE = """
         input: "out/coded", "out/updated", "out/included", "out/module", "out/spawned"
 
     rule coded:
-        input: "in/1", "../common/data"
+        input: "in/1", "../common/data", os.path.abspath("in/2")
         output: "out/coded", directory("out/dir"), touch("out/touched")
         log: "logs/coded"
         benchmark: "bench/coded"
         params: source=workflow.source_path("source.txt")
-        resources: stage_in="in/2"
+        resources: stage_in="in/3"
         threads: 2
         run:
-            texts = [open(path).read() for path in (*input, params.source, "in/2")]
+            texts = [open(path).read() for path in (*input, params.source, "in/3")]
             words = [config["word"], config["file"], config["typed"], beside.WORD, TABLE, threads]
             open(output[0], "w").write(f"{texts} {words}")
             os.mkdir(output[1])
@@ -97,6 +98,7 @@ def test_sources_config_and_files_are_sent(lab, tmp_path):
         work.directory / "more" / "given.yaml": "file: given\n",
         work.directory / "in" / "1": "one",
         work.directory / "in" / "2": "two",
+        work.directory / "in" / "3": "three",
         work.directory / "out" / "updated": "old ",
     }
     for path, text in files.items():
@@ -117,7 +119,9 @@ def test_sources_config_and_files_are_sent(lab, tmp_path):
     finally:
         work.close()
     out = work.directory / "out"
-    assert (out / "coded").read_text() == "['one', 'data', 'source', 'two'] ['own', 'given', 't', 'beside', 'table', 2]"
+    assert (
+        out / "coded"
+    ).read_text() == "['one', 'data', 'two', 'source', 'three'] ['own', 'given', 't', 'beside', 'table', 2]"
     assert (out / "dir" / "x").read_text() == "one" and (out / "touched").exists()
     assert (work.directory / "logs" / "coded").read_text() == "log\n"
     assert (work.directory / "bench" / "coded").read_text().count("\n") == 2
@@ -128,12 +132,15 @@ def test_sources_config_and_files_are_sent(lab, tmp_path):
     assert now["counts"] == {"succeeded": 3} and "Traceback" not in run.text
 
 
-def test_a_file_that_the_snakefile_names_by_an_absolute_path_outside(pool, project, tmp_path):
-    (tmp_path / "far").write_text("far")
-    work = project(f'rule one:\n    input: "{tmp_path}/far"\n    output: "out"\n    run:\n        pass\n')
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [("far", "outside the working directory"), ("project/near", "that is written in Snakefile")],
+)
+def test_a_file_that_the_snakefile_names_by_an_absolute_path(pool, project, tmp_path, place, why):
+    work = project(f'rule one:\n    input: "{tmp_path}/{place}"\n    output: "out"\n    run:\n        pass\n')
+    (tmp_path / place).touch()
     run = work.run(*on(pool, "1/node1"), "--harbor-staging", "always").expect(1)
-    assert f"{tmp_path}/far is an absolute path outside the working directory" in run.text
-    assert "Traceback" not in run.text
+    assert f"{tmp_path}/{place} is an absolute path {why}." in run.text and "Traceback" not in run.text
 
 
 def test_a_job_whose_inputs_are_others_on_the_node_fails(pool, project):
@@ -153,3 +160,30 @@ def test_a_job_whose_inputs_are_others_on_the_node_fails(pool, project):
     run = work.run(*on(pool, "1/node1"), "--harbor-staging", "always").expect(1)
     assert "one has other inputs than on the controller: none." in run.text and "stage_in" in run.text
     assert not (work.directory / "out").exists()
+
+
+def test_the_next_controller_fetches_what_a_snakemake_has_made(pool, project, tmp_path):
+    work = project(
+        f"""
+        rule one:
+            output: "out"
+            benchmark: "bench"
+            run:
+                import time
+                open("{tmp_path}/began", "a").write("x")
+                while not os.path.exists("{tmp_path}/go"):
+                    time.sleep(0.05)
+                open(output[0], "w").write("made")
+        """
+    )
+    options = (*on(pool, "1/node1"), "--harbor-staging", "always")
+    run = work.start(*options)
+    wait_until((tmp_path / "began").exists, 60)
+    run.kill()
+    again = work.start(*options, "--rerun-incomplete", "--nolock")
+    again.until("adopted job")
+    (tmp_path / "go").touch()
+    again.wait()
+    again.expect()
+    assert (work.directory / "out").read_text() == "made" and (tmp_path / "began").read_text() == "x"
+    assert (work.directory / "bench").exists() and work.files(".snakemake/harbor/start/*") == []
