@@ -42,7 +42,7 @@ def test_cancelled_cases_end_and_the_others_go_on(project, pool):
     for case in CASES:
         (work.directory / "out" / case).write_text("an old result")
     again = ("--forcerun", "slow_run", "--keep-going", "--scheduler", "harbor")
-    run = work.start(*on(pool, "2/node1"), *again, env={"HARBOR_TEST": "cancel"})
+    run = work.start(*on(pool, "2/node1"), *again, "--envvars", "HARBOR_TEST", env={"HARBOR_TEST": "cancel"})
     wait_until(lambda: len(tries(work)) == 2, 30, "two jobs that run")
     running, waiting = tries(work), [case for case in CASES if case not in tries(work)]
     wait_until(lambda: len(json.loads(work.harbor("status", "--json").stdout)["jobs"]) >= 4, 10, "jobs that wait")

@@ -1,5 +1,6 @@
 """Fences, exit notices and the journal, when a controller ends or cannot write."""
 
+import contextlib
 import json
 import os
 import signal
@@ -17,8 +18,12 @@ from tests.sshd import hosts, wait_until
 
 def sessions(pool, name: str) -> list[psutil.Process]:
     """Return the processes of a node's SSH connections, without those of jobs."""
-    server = psutil.Process(pool[name].pid)
-    return [one for one in server.children(recursive=True) if "sshd" in one.name()]
+    found = []
+    for process in psutil.Process(pool[name].pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "sshd" in process.name():
+                found.append(process)
+    return found
 
 
 def fences(work: Workdir) -> list[str]:

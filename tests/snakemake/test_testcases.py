@@ -36,6 +36,7 @@ class TestAutoOverSsh(OverSsh):
     __test__ = True
 
 
+@pytest.mark.timeout(300)  # Six jobs start a Snakemake each.
 class TestSnakemakeOverSsh(OverSsh):
     __test__ = True
     dispatch = "snakemake"
