@@ -34,15 +34,15 @@ def staged_command(
     workflow: Any, job: Any, shared: Command, facts: NodeFacts, paths: NodePaths, name: str, why: str
 ) -> tuple[Command, list[Source]]:
     """Return the command, and the sources of the workflow that it needs. `shared` is the command for nodes that have
-    the working directory. `name` is that of the attempt, for a file. `why` is the reason for
-    which a Snakemake has to run the job, if this was not known before. Raises HarborError.
+    the working directory. `name` is that of the attempt, for a file. `why` is the reason why a Snakemake has to run the
+    job, if this was not known before. Raises HarborError.
     """
     python, found = facts.snakemake or ("", "")
     if release_of(found) != release_of(version()):
         because = f" ({why})" if why else ""
         raise HarborError(
-            f"{job.name}: a Snakemake {release_of(version())} has to run it on its node{because}, and {facts.host} has "
-            "none.",
+            f"{internals.name(job)}: a Snakemake {release_of(version())} has to run it on its node{because}, and "
+            f"{facts.host} has none.",
             f"{facts.interpreter or 'python3'} -m pip install snakemake=={version()}   # there",
         )
     _check_names(workflow, job, paths)
@@ -97,8 +97,8 @@ def _check_names(workflow: Any, job: Any, paths: NodePaths) -> None:
         where = "outside the working directory" if paths.is_outside(name) else _where_written(workflow, paths)
         if where:
             raise HarborError(
-                f"{job.name}: {name} is an absolute path {where}. A Snakemake that runs the job on a node without the "
-                "working directory would look for it there.",
+                f"{internals.name(job)}: {name} is an absolute path {where}. A Snakemake that runs the job on a node "
+                "without the working directory would look for it there.",
                 "give it a name relative to the working directory",
             )
 

@@ -288,12 +288,10 @@ NAMES: tuple[Name, ...] = (
     *_all("snakemake.exceptions", "use the between-workflow cache", "CacheMissException"),
     *_all("snakemake.common", "use the between-workflow cache", "async_run"),
     # partial_groups.py
-    *_all("snakemake.jobs", "keep what is done of a failed group", "asyncio", "GroupJob", feature=Feature.GROUPS),
+    *_all("snakemake.jobs", "keep parts of failed groups", "asyncio", "GroupJob", feature=Feature.GROUPS),
     _text("snakemake.jobs", "await asyncio.sleep(0.1)", "end groups without a pause", Feature.GROUPS),
-    _method(GROUP, "keep what is done of a failed group", "postprocess", "error", feature=Feature.GROUPS),
-    _method(
-        JOB, "keep what is done of a failed group", "postprocess", "error", "check_output_mtime", feature=Feature.GROUPS
-    ),
+    _method(GROUP, "keep parts of failed groups", "postprocess", "error", feature=Feature.GROUPS),
+    _method(JOB, "keep parts of failed groups", "postprocess", "error", "check_output_mtime", feature=Feature.GROUPS),
     # shadow.py
     *_all("snakemake.jobs", "make shadow directories", "os", feature=Feature.SHADOW),
     _text("snakemake.jobs", "os.walk(", "make shadow directories", Feature.SHADOW),
