@@ -25,13 +25,14 @@ def main(text):
     group = Group(json.loads(text))
     signal.signal(signal.SIGTERM, group.end)
     group.run()
+    if group.done and (group.ending or group.failed is not None):
+        # The controller reads these numbers, so that no later try runs these jobs again.
+        numbers = " ".join(str(number) for number in sorted(group.done))
+        say("%d of %d jobs of the group have succeeded: %s" % (len(group.done), group.size, numbers))
     if group.ending:
         sys.exit(128 + signal.SIGTERM)
     if group.failed is not None:
         job, code, why = group.failed
-        if group.done:  # The controller reads these numbers, so that a retry does not run these jobs again.
-            numbers = " ".join(str(number) for number in sorted(group.done))
-            say("%d of %d jobs of the group have succeeded: %s" % (len(group.done), group.size, numbers))
         log = "; its log: %s" % job.facts["log"] if job.facts["log"] else ""
         say("job %s %s, so the group ends%s" % (job.name, why, log))
         sys.exit(code if 0 < code < 256 else 128 - code if code < 0 else 1)

@@ -89,6 +89,7 @@ def test_the_runtimes_of_the_levels_add_up(pool, project):
     run = work.run("two", *on(pool, "2/node1"), before=setting("jobs.spec.MINUTE_S", 2.0)).expect(1)
     assert 4 < time.monotonic() - began < 30 and "killed: its runtime was over" in run.text
     assert "begun" in logs(work)[0]
+    assert (work.directory / "one").exists(), "the first job is done"
 
 
 def test_the_log_says_which_job_prints_and_progress_of_members_is_shown(pool, project):
