@@ -29,7 +29,7 @@ class Feature(Enum):
     STAND_IN = "so Python scripts run only on nodes that have Snakemake at the same path"
     RATE_LIMIT = "so the scheduler runs slower if --max-jobs-per-timespan is high"
     GROUPS = "so a group that fails deletes what all its jobs have made, and a retry runs all of them again"
-    SHADOW = 'so jobs with shadow: "full" may be slow while other shadow jobs run'
+    SHADOW = "so jobs with `shadow:` may be slow, and other jobs may fail while a local one runs"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ SCHEDULER = "snakemake.scheduling.job_scheduler:JobScheduler"
 LIMITER = "snakemake.scheduling.job_scheduler:JobRateLimiter"
 DAG = "snakemake.dag:DAG"
 WORKFLOW = "snakemake.workflow:Workflow"
+LOCAL = "snakemake.executors.local:Executor"
 PERSISTENCE = "snakemake.persistence:PersistenceBase"
 FILES = "snakemake.persistence.file:FilePersistence"
 JOB = "snakemake.jobs:Job"
@@ -294,6 +295,6 @@ NAMES: tuple[Name, ...] = (
     _method(JOB, "keep parts of failed groups", "postprocess", "error", "check_output_mtime", feature=Feature.GROUPS),
     # shadow.py
     *_all("snakemake.jobs", "make shadow directories", "os", feature=Feature.SHADOW),
-    _text("snakemake.jobs", "os.walk(", "make shadow directories", Feature.SHADOW),
-    _text("snakemake.jobs", "os.symlink(", "make shadow directories", Feature.SHADOW),
+    *(_text("snakemake.jobs", f"os.{name}(", "make shadow copies", Feature.SHADOW) for name in ("walk", "symlink")),
+    *_all(LOCAL, "run local shadow jobs", "run_single_job", "spawn_job", "get_job_args", feature=Feature.SHADOW),
 )

@@ -7,6 +7,11 @@ does not end. The local executor has the same fault, but it seldom prepares as m
 
 So the functions `os.walk` and `os.symlink` are replaced in Snakemake's module `jobs`, which calls both only to make
 shadow directories. The shadow directories of local rules are made in the same way.
+
+Snakemake's local executor runs a local rule with `shadow:` in a process of its own, but in a thread of the main process
+if the other jobs run elsewhere. There it changes the working directory of the whole process, so all relative paths of
+harbor and of Snakemake lead into the shadow directory until the job ends. So these jobs are spawned here, too.
+(Snakemake 9.27, `run_single_job` of the local executor.)
 """
 
 import os
@@ -24,9 +29,10 @@ SHADOW = "shadow"
 
 
 def install(workflow: Any) -> None:
-    """Replace both functions, once per process."""
+    """Replace these functions, once per process."""
     if has(Feature.SHADOW):
         _install(str(workflow.persistence.shadow_path))
+        _spawn_local_jobs()
 
 
 @cache
@@ -44,6 +50,25 @@ def _install(shadow_path: str) -> None:
     stand_in.symlink = link  # type: ignore[attr-defined]
     module: Any = snakemake.jobs
     module.os = stand_in
+
+
+@cache
+def _spawn_local_jobs() -> None:
+    from snakemake.executors.local import Executor
+
+    executor_class: Any = Executor
+    run_single_job, get_job_args = executor_class.run_single_job, executor_class.get_job_args
+
+    def spawn_if_shadow(executor: Any, job: Any) -> Any:
+        if not job.is_shadow or job.is_norun:
+            return run_single_job(executor, job)
+        return executor.pool.submit(executor.cached_or_run, job, executor.spawn_job, job)
+
+    def with_cores(executor: Any, job: Any, **options: Any) -> Any:
+        # Without --cores there is no number, and the process that is spawned would fail.
+        return get_job_args(executor, job, **{"cores": executor.cores or max(1, job.threads), **options})
+
+    executor_class.run_single_job, executor_class.get_job_args = spawn_if_shadow, with_cores
 
 
 def tree(top: str, shadow_path: str) -> Iterator[tuple[str, list[str], list[str]]]:

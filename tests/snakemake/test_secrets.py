@@ -80,8 +80,8 @@ def _arguments(process: psutil.Process) -> list[str]:
 
 def _files(directory: Path) -> list[Path]:
     """Return all files of the run: the working directory, its journal, the nodes' spool."""
-    roots = [directory, Path(f"/var/tmp/harbor-{os.getuid()}")]
-    return [path for root in roots for path in root.rglob("*") if path.is_file()]
+    trees = (each for root in (directory, f"/var/tmp/harbor-{os.getuid()}") for each in os.walk(root))
+    return [path for parent, _, names in trees for name in names if (path := Path(parent, name)).is_file()]
 
 
 def _content(path: Path) -> bytes:

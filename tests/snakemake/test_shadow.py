@@ -49,6 +49,31 @@ def test_full_ones_beside_shallow_ones(project, pool):
         assert not work.files(".snakemake/shadow/*")
 
 
+def test_a_local_one_does_not_move_the_controller(project, pool):
+    """All others start, run and end while it runs."""
+    work = project("""
+        rule all:
+            input: "local", expand("out/{i}", i=range(3))
+
+        rule local:
+            output: "local"
+            localrule: True
+            shadow: "minimal"
+            shell:
+                "pwd > here; "
+                "for i in 0 1 2; do until test -e {workflow.basedir}/out/$i; do sleep 0.1; done; done; "
+                "mv here {output}"
+
+        rule other:
+            output: "out/{i}"
+            priority: -1
+            shell: "pwd > {output}"
+    """)
+    work.run(*on(pool, "node1"), timeout=40).expect(0)
+    assert [(work.directory / f"out/{i}").read_text() for i in range(3)] == [f"{work.directory}\n"] * 3
+    assert ".snakemake/shadow/" in (work.directory / "local").read_text()
+
+
 def test_a_shallow_one_does_not_lead_to_the_others(project, pool):
     work = project("""
         rule all:
