@@ -58,6 +58,8 @@ class Submission:
         self._cancellation = cancellation
         self._depths = DagDepths(partial(dag.dependencies, self._workflow))
         self._dag_size = dag.size(self._workflow)
+        self._groups: dict[Any, Any] = {}
+        """The group of each job that was handed over in one."""
         self._needs: dict[str, tuple[str, ...]] = {}
         self._unstaged: dict[str, tuple[str, tuple[str, str] | None]] = {}
         self.ranks = Ranks([node.name for node in config.nodes], config.policy.ntasks_per_node)
@@ -77,6 +79,8 @@ class Submission:
         self._dispatcher.prepare_placed()
 
     def _submit(self, job: Any) -> None:
+        if job.is_group():
+            self._groups.update(dict.fromkeys(job.jobs, job))
         self._limit_threads(job)
         mode = cmd.dispatch_mode(self._workflow, job, self._config.dispatch)
         progress_pattern(job)
@@ -110,7 +114,7 @@ class Submission:
         size = dag.size(self._workflow)
         if size != self._dag_size:
             self._dag_size = size
-            self._dispatcher.set_total(dag.count_for_nodes(self._workflow))
+            self._dispatcher.set_total(dag.count_for_nodes(self._workflow, self._groups))
 
     def _limit_threads(self, job: Any) -> None:
         """Reduce the threads of a group to the slots of the largest node. Single jobs are limited by their rules."""

@@ -1,6 +1,7 @@
 """Snakemake's graph of jobs and the end of its run, as far as the plugin interfaces do not promise them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 
@@ -14,10 +15,14 @@ def jobs_for_nodes(workflow: Any) -> Iterator[Any]:
     return (job for job in workflow.dag.needrun_jobs() if not job.is_local)
 
 
-def count_for_nodes(workflow: Any) -> int:
-    """The number of jobs of this run that are not local ones, with those that are done. A group is one job."""
+def count_for_nodes(workflow: Any, handed_over: Mapping[Any, Any] = MappingProxyType({})) -> int:
+    """The number of jobs of this run that are not local ones, with those that are done. A group is one job.
+
+    `handed_over` has the groups of the jobs that were handed over. Snakemake forgets which jobs were a group when the
+    group is done and a checkpoint is evaluated.
+    """
     jobs = {*workflow.dag.finished_jobs, *workflow.dag.needrun_jobs()}
-    return len({workflow.dag.get_job_group(job) or job for job in jobs if not job.is_local})
+    return len({handed_over.get(job) or workflow.dag.get_job_group(job) or job for job in jobs if not job.is_local})
 
 
 def size(workflow: Any) -> int:

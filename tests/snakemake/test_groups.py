@@ -2,6 +2,8 @@
 
 import pytest
 
+from snakemake_executor_plugin_harbor.store.journal_reader import open_run
+from snakemake_executor_plugin_harbor.views.status import status
 from tests.snakemake.harness import jobs_of, on
 from tests.sshd import wait_until
 
@@ -235,3 +237,33 @@ def test_variables_of_a_group_are_in_no_command_line(pool, project):
     work.run("two", *on(pool, "2/node1"), env={"TOKEN": "se" + "cret-97531"}).expect()
     assert (work.directory / "two").read_text() == "secret-97531\n"
     assert "secret-97531" not in (work.directory / "one").read_text()
+
+
+def test_a_group_that_is_done_counts_as_one_job_after_a_checkpoint(pool, project):
+    work = project("""
+        rule all:
+            input: lambda wildcards: checkpoints.split.get() and ["many/0", "many/1"]
+
+        rule first:
+            output: "first"
+            group: "g"
+            shell: "echo > {output}"
+
+        rule second:
+            input: "first"
+            output: "second"
+            group: "g"
+            shell: "echo > {output}"
+
+        checkpoint split:
+            input: "second"
+            output: "split"
+            shell: "echo > {output}"
+
+        rule many:
+            output: "many/{i}"
+            shell: "echo > {output}"
+    """)
+    work.run(*on(pool, "node1")).expect()
+    now = status(open_run(work.directory))
+    assert (now["counts"], now["total"]) == ({"succeeded": 4}, 4)
