@@ -19,7 +19,9 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class NamedJob:
-    """A job with what its names are made of. `begun` is the time at which it began to run."""
+    """A job with what its names are made of. `begun` is the time at which it began to run. `others` are the numbers of
+    the other jobs of a group.
+    """
 
     number: str
     rule: str
@@ -27,6 +29,7 @@ class NamedJob:
     state: str = ""
     id: JobId = ""
     begun: float | None = None
+    others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"job {self.number} ({job_title(self.rule, self.wildcards)})"
@@ -55,7 +58,7 @@ def with_number(jobs: Iterable[NamedJob], text: str) -> list[NamedJob]:
     """Return the jobs with this number (12), this id (RUN/12), or this name of a log (12.1)."""
     number, _, attempt = text.rpartition(".")
     numbers = {text, number} if attempt.isdecimal() else {text}
-    return [job for job in jobs if job.number in numbers or (text and job.id == text)]
+    return [job for job in jobs if not numbers.isdisjoint((job.number, *job.others)) or (text and job.id == text)]
 
 
 def with_name(jobs: Iterable[NamedJob], text: str) -> list[NamedJob]:

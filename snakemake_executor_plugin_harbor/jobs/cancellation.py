@@ -40,6 +40,7 @@ class Cancellation:
                 internals.name(job),
                 internals.wildcards(job),
                 "handed over" if number in handed_over else "not handed over",
+                others=tuple(internals.numbers(job)[1:]),
             )
             for number, job in {**handed_over, **later}.items()
         ]

@@ -11,6 +11,7 @@ from ..core.capacity import HandOverLimits
 from ..core.dag_depth import DagDepths
 from ..core.model import JobId, Request
 from ..run.dispatcher import Dispatcher
+from ..run.inbox import JobDescription
 from ..snakemake_internals import dag, persistence, scheduler
 from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
@@ -103,9 +104,9 @@ class Submission:
         entry = InFlightJob(job, id, hash, command, request=spec.request)
         self._needs[spec.rule], self._unstaged[spec.rule] = spec.request.needs, (unstaged, spawned)
         self._in_flight.add(entry)
-        self._dispatcher.describe_job(
-            id, internals.number(job), internals.name(job), entry.wildcards, spec.request.cores
-        )
+        number, *others = internals.numbers(job)
+        described = JobDescription(id, number, internals.name(job), entry.wildcards, spec.request.cores, others)
+        self._dispatcher.describe_job(described)
         adopted = (self._adopt(entry, found),) if found else ()
         self._cancellation.submit(job, id, ev.Submitted((spec,)), *adopted)
 

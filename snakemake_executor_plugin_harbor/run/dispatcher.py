@@ -104,9 +104,9 @@ class Dispatcher:
         """Hand events to the pool. It applies all of them before it places jobs."""
         self._inbox.post(*events)
 
-    def describe_job(self, id: JobId, jobid: str, rule: str, wildcards: dict[str, str], threads: int) -> None:
+    def describe_job(self, job: JobDescription) -> None:
         """Give the journal a job's description. The call has to come before the job is submitted."""
-        self._inbox.describe(JobDescription(id, jobid, rule, wildcards, threads))
+        self._inbox.describe(job)
 
     def set_total(self, jobs: int) -> None:
         """Tell the journal how many jobs the run has."""
@@ -209,7 +209,7 @@ class Dispatcher:
                 batch.events.append(ev.Tick(time.localtime().tm_hour))
                 batch.events += self._upkeep.run(self._clock.now())
             for job in batch.jobs:
-                self._journal.add_job(job.id, job.jobid, job.rule, job.wildcards, job.threads, time.time())
+                self._journal.add_job(job.id, job.jobid, job.rule, job.wildcards, job.threads, time.time(), job.others)
             if batch.total is not None:
                 self._journal.set_facts(total=batch.total)
             batch.messages += self._intake.output_messages(batch.output_requests)

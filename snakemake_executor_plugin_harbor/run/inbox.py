@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..core import events as ev
@@ -26,13 +26,14 @@ BACKLOG_CHECK_S = 0.1
 
 @dataclass(frozen=True)
 class JobDescription:
-    """A job with the facts that the journal records about it."""
+    """A job with the facts that the journal records about it. `others` are the numbers of the other jobs of a group."""
 
     id: JobId
     jobid: str
     rule: str
     wildcards: Mapping[str, str]
     threads: int
+    others: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,12 @@ def name(job: Any) -> str:
 
 def number(job: Any) -> str:
     """The number that Snakemake prints for the job. A group has the lowest of its jobs."""
-    return str(min(member.jobid for member in members(job)))
+    return numbers(job)[0]
+
+
+def numbers(job: Any) -> list[str]:
+    """The numbers that Snakemake prints for the jobs of a group, from the lowest on, or for a job."""
+    return [str(number) for number in sorted(member.jobid for member in members(job))]
 
 
 def is_python_code(job: Any) -> bool:

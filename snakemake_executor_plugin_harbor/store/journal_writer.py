@@ -12,7 +12,7 @@ journal cannot be written, the run goes on without it.
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..core.lifecycle import TERMINAL
@@ -21,7 +21,7 @@ from ..core.node import NodeView
 from ..errors import HarborError
 from .run_directories import JOURNAL, private_directory, runs_directory, write_summary
 
-VERSION = 4
+VERSION = 5
 BUSY_S = 0.2
 """A commit waits at most this long for another process that has locked the database. The nodes wait as well."""
 RETRY_S = 1.0
@@ -32,9 +32,9 @@ CHANGED = ("id", "attempt", "state", "node", "reason", "log", "started", "ended"
 SCHEMA = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE jobs (
-  id TEXT PRIMARY KEY, jobid TEXT, rule TEXT, wildcards TEXT, log TEXT, threads INTEGER, state TEXT, node TEXT,
-  attempt INTEGER, done REAL, total REAL, submitted REAL, started REAL, ended REAL, reason TEXT, waits INTEGER,
-  code INTEGER, cpu_s REAL, peak_mb REAL
+  id TEXT PRIMARY KEY, jobid TEXT, others TEXT, rule TEXT, wildcards TEXT, log TEXT, threads INTEGER, state TEXT,
+  node TEXT, attempt INTEGER, done REAL, total REAL, submitted REAL, started REAL, ended REAL, reason TEXT,
+  waits INTEGER, code INTEGER, cpu_s REAL, peak_mb REAL
 ) WITHOUT ROWID;
 CREATE INDEX jobs_by_state ON jobs (state);
 CREATE TABLE reasons (number INTEGER PRIMARY KEY, reason TEXT);
@@ -88,9 +88,19 @@ class Journal:
         """Record facts of the run, such as pid, workdir and state."""
         self._run.update(values)
 
-    def add_job(self, id: str, jobid: str, rule: str, wildcards: Mapping[str, str], threads: int, at: float) -> None:
-        """Record a job that was handed over."""
-        self._jobs.append((id, jobid, rule, json.dumps(dict(wildcards)), threads, at))
+    def add_job(
+        self,
+        id: str,
+        jobid: str,
+        rule: str,
+        wildcards: Mapping[str, str],
+        threads: int,
+        at: float,
+        others: Sequence[str] = (),
+    ) -> None:
+        """Record a job that was handed over. `others` are the numbers of the other jobs of a group."""
+        numbers = json.dumps(others) if others else None
+        self._jobs.append((id, jobid, numbers, rule, json.dumps(dict(wildcards)), threads, at))
 
     def add_change(
         self, id: str, attempt: int, state: str, node: str | None, reason: str, at: float, log: str | None
@@ -189,8 +199,8 @@ class Journal:
             db.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", rows)
         if self._jobs:
             db.executemany(
-                "INSERT OR REPLACE INTO jobs (id, jobid, rule, wildcards, threads, submitted, state, attempt) "
-                "VALUES (?, ?, ?, ?, ?, ?, 'queued', 1)",
+                "INSERT OR REPLACE INTO jobs (id, jobid, others, rule, wildcards, threads, submitted, state, attempt) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', 1)",
                 self._jobs,
             )
         if self._renamed:

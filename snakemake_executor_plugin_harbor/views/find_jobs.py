@@ -28,7 +28,8 @@ SHOWN = 5
 def named(row: Row) -> NamedJob:
     """Return what the names of a job are made of."""
     wildcards = json.loads(row["wildcards"] or "{}")
-    return NamedJob(row["jobid"], row["rule"], wildcards, row["state"], row["id"], row["started"])
+    others = tuple(json.loads(row["others"] or "[]"))
+    return NamedJob(row["jobid"], row["rule"], wildcards, row["state"], row["id"], row["started"], others)
 
 
 def find_jobs(reader: JournalReader, name: str) -> list[Row]:

@@ -25,7 +25,7 @@ JOBS = [
     NamedJob("9", "plot", {}, "queued", "r/9"),
     NamedJob("10", "odd", {"x": "1,2"}, "queued", "r/10"),
     NamedJob("11", "ad-hoc", {"run": "8"}, "queued", "r/11"),
-    NamedJob("21", "both_run+both_post", {"case": "d01"}, "running", "r/21"),  # a group
+    NamedJob("21", "both_run+both_post", {"case": "d01"}, "running", "r/21", others=("22",)),  # a group
 ]
 
 
@@ -40,6 +40,8 @@ JOBS = [
         ("c09", "1 2"),
         ("case=c09", "1 2"),
         ("both_run", "21"),
+        ("22", "21"),
+        ("22.1", "21"),
         ("both_post:d01", "21"),
         ("both_run+both_post:d01", "21"),
         ("d01", "21"),

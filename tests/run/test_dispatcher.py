@@ -14,6 +14,7 @@ from snakemake_executor_plugin_harbor.remote.connect import make_transport
 from snakemake_executor_plugin_harbor.remote.transport import SshSettings, Target
 from snakemake_executor_plugin_harbor.run.client import Client
 from snakemake_executor_plugin_harbor.run.dispatcher import Dispatcher
+from snakemake_executor_plugin_harbor.run.inbox import JobDescription
 from snakemake_executor_plugin_harbor.run.snapshot import Snapshot
 from snakemake_executor_plugin_harbor.store import journal_writer
 from snakemake_executor_plugin_harbor.store.journal_reader import open_run
@@ -148,7 +149,7 @@ class Scene:
     def submit(self, number, script):
         id = f"{RUN}/{number}"
         self.client.scripts[id] = script
-        self.dispatcher.describe_job(id, str(number), "rule", {}, 1)
+        self.dispatcher.describe_job(JobDescription(id, str(number), "rule", {}, 1))
         self.dispatcher.post(ev.Submitted((JobSpec(id, Request()),)))
         return id
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,15 @@ def test_one_node_runs_all_steps_of_a_case_and_what_is_done_stays(pool, project,
     config = work.directory / "config" / "config.yaml"
     config.write_text(CONFIG.replace("WRONG", "2"))
     options = (*SWEEP, *on(pool, "2/node1", "2/node2"), "--harbor-staging", staging, "--keep-going")
-    work.run(*options).expect(1)
+    run = work.run(*options).expect(1)
     found = jobs(work)
     assert len(found) == 3 and {job["rule"] for job in found.values()} == {"short_run+short_post"}
     assert sorted(job["state"] for job in found.values()) == ["failed", "succeeded", "succeeded"]
     assert [row["case"] for row in rows(work, "partial")] == ["n=1", "n=3"]
     assert [(row["case"], row["step"]) for row in rows(work, "failed")] == [("n=2", "post")]
     assert "job short_post:case=n=2 failed with exit code 1" in work.harbor("log", "short_post:n=2").stdout
+    for number in re.findall(r"rule short_(?:run|post):\n +jobid: (\d+)", run.text):
+        assert "job short_post:case=n=2 failed" in work.harbor("log", number).stdout, "the number of any job of it"
     kept = work.directory / "results" / "short" / "cases" / "n=2"
     assert (kept / "changed").read_text() == "bbnbnb" and not (kept / "r.csv").exists()
     ran = {path: path.stat().st_mtime_ns for path in work.directory.glob("results/short/cases/*/ran")}
