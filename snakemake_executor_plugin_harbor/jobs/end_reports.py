@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -94,9 +95,12 @@ class EndReports:
         except Lost as error:
             self._run_again(entry, outcome, str(error))
             return True
+        except Failed as error:
+            failure = f"harbor: {error}"
         except BaseException as error:  # Functions of the Snakefile may call sys.exit().
             failure = f"harbor: its result could not be processed: {_text(error)}"
         if self._close(entry, outcome, failure is not None):
+            self._correct(entry, outcome, JobState.FAILED, failure)
             self._report(entry, outcome, failure)
         return True
 
@@ -203,10 +207,17 @@ class EndReports:
     def _run_again(self, entry: InFlightJob, outcome: Outcome, why: str) -> None:
         """Give the job back to Snakemake, which hands it over again."""
         if self._close(entry, outcome, failed=True):
+            self._correct(entry, outcome, JobState.WITHDRAWN, why)
             self._reported.pop(entry.number, None)
             self._executor.logger.warning(f"harbor: job {entry.number} ({entry.name}) runs again: {why}")
             entry.undo_preparation(self._workflow)
             scheduler.give_back(self._workflow, entry.job)
+
+    def _correct(self, entry: InFlightJob, outcome: Outcome, state: JobState, why: str | None) -> None:
+        """Tell the journal that a job has not succeeded although its command has."""
+        if why is not None and outcome.state == JobState.SUCCEEDED:
+            end = replace(outcome, state=state, reason=why.removeprefix("harbor: "))
+            self._dispatcher.correct_end(end, entry.log)
 
     def _report(self, entry: InFlightJob, outcome: Outcome, failure: str | None) -> None:
         """Report a withdrawn, failed or successful job."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from ..core import actions as act
 from ..core import events as ev
 from ..core.codec import Message
-from ..core.model import JobId
+from ..core.model import JobId, Outcome
 from ..core.pool import Pool
 from ..remote.link import Link
 from ..remote.links import Links
@@ -20,7 +20,7 @@ from ..store.workdir import Workdir
 from .client import Client
 from .clock import AwakeClock
 from .effects import Effects
-from .inbox import Batch, Inbox, JobDescription, OutputRequest
+from .inbox import Batch, CorrectedEnd, Inbox, JobDescription, OutputRequest
 from .intake import Intake
 from .node_records import NodeRecords
 from .output_reader import OutputReader
@@ -107,6 +107,10 @@ class Dispatcher:
     def describe_job(self, job: JobDescription) -> None:
         """Give the journal a job's description. The call has to come before the job is submitted."""
         self._inbox.describe(job)
+
+    def correct_end(self, outcome: Outcome, log: str | None) -> None:
+        """Have the journal record this end of a job. Its node has reported success, but the job has not succeeded."""
+        self._inbox.correct_end(CorrectedEnd(outcome, log))
 
     def set_total(self, jobs: int) -> None:
         """Tell the journal how many jobs the run has."""

@@ -54,7 +54,7 @@ class Effects:
         The journal is committed before any message leaves, so it knows of everything that a node may have begun, even
         if this process is killed at any instruction.
         """
-        self._record(actions)
+        self._record(actions, batch)
         self._prepare_threads.put([action for action in actions if isinstance(action, act.Prepare)])
         for barrier in batch.barriers:
             barrier.set()
@@ -64,7 +64,7 @@ class Effects:
         for action in actions:
             self._follow_up(action)
 
-    def _record(self, actions: Iterable[act.Action]) -> None:
+    def _record(self, actions: Iterable[act.Action], batch: Batch) -> None:
         """Gather the rows of the journal, and write fences."""
         now = time.time()
         for action in actions:
@@ -87,6 +87,13 @@ class Effects:
                 case act.Fence(job, fenced):
                     if not self._fences.fence(job, fenced):
                         self._inbox.post(ev.FenceResult(job, fenced, written=False))
+
+        for end in batch.corrected_ends:
+            ended = end.outcome
+            self._journal.add_change(
+                ended.job, ended.attempt, ended.state.value, ended.node, ended.reason, now, end.log
+            )
+            self._journal.add_exit(ended.job, ended.exit or {})
 
     def _outgoing(self, actions: Iterable[act.Action], batch: Batch) -> dict[str, list[Message]]:
         """Gather all messages of the round, by node."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ..core import events as ev
 from ..core.codec import Message
-from ..core.model import JobId
+from ..core.model import JobId, Outcome
 from ..remote.connection import IsCurrent
 
 PACE_S = 0.015
@@ -53,6 +53,14 @@ class OutputRequest:
 
 
 @dataclass(frozen=True)
+class CorrectedEnd:
+    """What the journal records instead of the success that a node has reported. `log` is the path of the job's log."""
+
+    outcome: Outcome
+    log: str | None
+
+
+@dataclass(frozen=True)
 class _LinkEvent:
     """An event of a connection. It counts only as long as the connection is its node's current one."""
 
@@ -70,13 +78,14 @@ class Batch:
     jobs: list[JobDescription] = field(default_factory=list)
     messages: list[NodeMessage] = field(default_factory=list)
     output_requests: list[OutputRequest] = field(default_factory=list)
+    corrected_ends: list[CorrectedEnd] = field(default_factory=list)
     barriers: list[threading.Event] = field(default_factory=list)
     total: int | None = None
     last: bool = False
 
 
 _Events = tuple[ev.Event, ...]
-_Item = _Events | _LinkEvent | JobDescription | OutputRequest | threading.Event | int | None
+_Item = _Events | _LinkEvent | JobDescription | OutputRequest | CorrectedEnd | threading.Event | int | None
 
 
 class Inbox:
@@ -121,6 +130,10 @@ class Inbox:
     def request_output(self, request: OutputRequest) -> None:
         """Put in a request for a piece of a job's output."""
         self._items.put(request)
+
+    def correct_end(self, end: CorrectedEnd) -> None:
+        """Put in a job's end that replaces the one in the journal."""
+        self._items.put(end)
 
     def barrier(self) -> threading.Event:
         """Return an event that is set when everything that was put in before has been handled.
@@ -172,6 +185,8 @@ def _sort_in(batch: Batch, item: _Item) -> None:
         batch.jobs.append(item)
     elif isinstance(item, OutputRequest):
         batch.output_requests.append(item)
+    elif isinstance(item, CorrectedEnd):
+        batch.corrected_ends.append(item)
     elif isinstance(item, int):
         batch.total = item
     elif isinstance(item, threading.Event):
