@@ -10,7 +10,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from ..core.model import JobState, Outcome
 from ..run.dispatcher import Dispatcher
-from ..snakemake_internals import benchmark, output_cache, partial_groups, scheduler, settings
+from ..snakemake_internals import benchmark, output_cache, partial_groups, scheduler, settings, threads
 from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
 from . import group_result
@@ -24,6 +24,10 @@ STORES = 4
 
 class _NotYet(Exception):
     """The end of the job cannot be reported yet."""
+
+
+class _GoesOn(Exception):
+    """The attempt has run a part of a group, and the rest of it can be run now."""
 
 
 class _Store(threading.Thread):
@@ -92,6 +96,9 @@ class EndReports:
             failure = self._finish(entry, outcome)
         except _NotYet:
             return False
+        except _GoesOn:
+            self._go_on(entry, outcome)
+            return True
         except Lost as error:
             self._run_again(entry, outcome, str(error))
             return True
@@ -123,7 +130,7 @@ class EndReports:
     def _finish(self, entry: InFlightJob, outcome: Outcome) -> str | None:
         """Do what remains to be done for a job that has ended. Return why the job failed, or None if it succeeded.
 
-        Raises _NotYet if the job has to be looked at again.
+        Raises _NotYet if the job has to be looked at again, and _GoesOn if other jobs of the group follow.
         """
         if entry.id in self._stores:
             self._finish_store(entry)
@@ -132,11 +139,13 @@ class EndReports:
             return None
         if outcome.state != JobState.SUCCEEDED:
             problem = self._fetch_of_failed(entry, outcome)
-            if not problem:
-                self._keep_done(entry, outcome)
+            if not problem and internals.outputs_are_shared(self._workflow):
+                self._keep_done(entry, group_result.done(entry, outcome))
             return failure_text(outcome, entry.log) + problem
         if not self._executor.cancelling and not self._fetches.is_done(entry, outcome):
             raise _NotYet
+        if internals.part(entry.job):
+            return self._end_part(entry)
         missing = internals.missing_outputs(entry.job)
         if missing and outcome.attempt in entry.staged:
             return (
@@ -164,10 +173,20 @@ class EndReports:
             return f"\nharbor: {error}"
         return ""
 
-    def _keep_done(self, entry: InFlightJob, outcome: Outcome) -> None:
-        """Keep what those jobs of a failed group have made that had succeeded. Raises _NotYet."""
-        shared = internals.outputs_are_shared(self._workflow)
-        done = group_result.done(entry, outcome) if shared else []
+    def _end_part(self, entry: InFlightJob) -> str:
+        """Keep what a part of a group has made. Return why the rest is not run. Raises _NotYet and _GoesOn."""
+        ending = "harbor: the run ends before the other jobs of the group are started"
+        if self._executor.cancelling:
+            return ending
+        missing = self._keep_done(entry, internals.unfinished(entry.job))
+        if missing:
+            return f"harbor: outputs of a part of the group are missing here: {', '.join(missing)}"
+        if scheduler.is_stopping(self._workflow):
+            return ending
+        raise _GoesOn
+
+    def _keep_done(self, entry: InFlightJob, done: list[Any]) -> list[str]:
+        """Keep what these jobs of a group have made. Return the files that do not come. Raises _NotYet."""
         made = [*internals.kept_outputs(done), *(path for job in done for path in internals.benchmarks(job))]
         missing = [path for path in made if not os.path.lexists(path)]
         if missing and not self._latency.is_over(entry.id):
@@ -176,6 +195,7 @@ class EndReports:
         if done and not missing:
             benchmark.complete(self._workflow, done)
             partial_groups.mark_done(entry.job, done)
+        return missing
 
     def _finish_store(self, entry: InFlightJob) -> None:
         """Raise the error with which the outputs could not be moved to the cache, or _NotYet while they are moved."""
@@ -196,7 +216,7 @@ class EndReports:
             raise _NotYet
         shared = internals.outputs_are_shared(self._workflow)
         if shared and job.is_group():
-            benchmark.complete(self._workflow, internals.members(job))
+            benchmark.complete(self._workflow, internals.unfinished(job))
         elif shared and benchmark.is_wanted(job):
             benchmark.write(self._workflow, job, exit.get("steps") or [exit])
         if cached:
@@ -211,6 +231,18 @@ class EndReports:
             self._reported.pop(entry.number, None)
             self._executor.logger.warning(f"harbor: job {entry.number} ({entry.name}) runs again: {why}")
             entry.undo_preparation(self._workflow)
+            scheduler.give_back(self._workflow, entry.job)
+
+    def _go_on(self, entry: InFlightJob, outcome: Outcome) -> None:
+        """Give a group back to Snakemake, which hands it over again for its other jobs."""
+        ended = replace(outcome, state=JobState.WITHDRAWN, reason="a part of the group is done, and the rest follows")
+        if self._close(entry, ended, failed=False):
+            self._dispatcher.correct_end(ended, entry.log)
+            self._reported.pop(entry.number, None)
+            if outcome.node is not None:
+                self._dispatcher.result_recorded(outcome.node, outcome.job, outcome.attempt)
+            for job in internals.unfinished(entry.job):
+                threads.forget_computed_values(job)  # They may be known now.
             scheduler.give_back(self._workflow, entry.job)
 
     def _correct(self, entry: InFlightJob, outcome: Outcome, state: JobState, why: str | None) -> None:

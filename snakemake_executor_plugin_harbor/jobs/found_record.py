@@ -27,6 +27,8 @@ class CheckedMeta:
     temp_files: tuple[str, ...] = ()
     staged: bool = False
     by_snakemake: bool = False
+    part: tuple[int, ...] = ()
+    done: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,18 @@ class FoundRecord:
             tuple(path for path in temp_files if path is not None),
             meta.get("staged") is True,
             meta.get("by_snakemake") is True,
+            _numbers(meta.get("part")),
+            _numbers(meta.get("done")),
         )
 
 
 def _number(value: object, low: int) -> int | None:
     return value if isinstance(value, int) and low <= value < 1_000_000 else None
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    numbers = (_number(one, 0) for one in (value if isinstance(value, list) else []))
+    return tuple(one for one in numbers if one is not None)
 
 
 def _time(value: object) -> float | None:

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ..snakemake_internals import capture, rule_resources, settings, threads
+from ..snakemake_internals import capture, partial_groups, rule_resources, settings, threads
 from ..snakemake_internals import group as group_internals
 from ..snakemake_internals import job as internals
 from .command import Command, direct_command
@@ -30,28 +30,41 @@ def group_command(
     for_node: Callable[[Any], Any],
     python: str | None,
     base: str | None,
-) -> Command:
-    """The command of a group whose files are prepared. Raises NotYetKnown.
+) -> tuple[Command, list[Any]]:
+    """The command of a group whose files are prepared, and the jobs that it runs, if it does not run all of them.
+
+    If the command of a job depends on a file that an earlier one makes, the level of that job and those after it are
+    left out. Raises NotYetKnown if no level is left.
 
     The other arguments are those of `direct_command`. `base` is the directory in which the jobs run, if that is not the
     working directory.
     """
     levels, temp_files, needs = [], list[str](), dict[str, None]()
+    part: list[Any] = []
+    whole = True
     for level in group_internals.units(group):
         units = []
-        for unit in level:
-            facts = []
-            for job in unit:
-                command = _command(workflow, job, tmpdir, for_node, python)
-                temp_files += command.temp_files
-                needs.update(dict.fromkeys(command.needs))
-                facts.append(_facts(job, command, for_node, base) | _connections(group, job, unit, for_node))
-            units.append(facts)
+        try:
+            for unit in level:
+                facts = []
+                for job in unit:
+                    command = _command(workflow, job, tmpdir, for_node, python)
+                    temp_files += command.temp_files
+                    needs.update(dict.fromkeys(command.needs))
+                    facts.append(_facts(job, command, for_node, base) | _connections(group, job, unit, for_node))
+                units.append(facts)
+        except NotYetKnown:
+            if not part or not partial_groups.can_be_divided():
+                raise
+            whole = False
+            break
         levels.append(units)
+        part += [job for unit in level for job in unit]
     limits = rule_resources.amounts(group)
     text = json.dumps({"levels": levels, "limits": limits, "latency": settings.latency_wait(workflow)})
     script = f"{program()}\nmain({text!r})\n"
-    return Command((script,), python or sys.executable, internals.directory(), {}, tuple(temp_files), tuple(needs))
+    command = Command((script,), python or sys.executable, internals.directory(), {}, tuple(temp_files), tuple(needs))
+    return command, [] if whole else part
 
 
 def _facts(job: Any, command: Command, for_node: Callable[[Any], Any], base: str | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.model import NodeFacts
+from ..snakemake_internals import partial_groups
 from ..staging.model import Source
 from . import snakemake_command
 from .command import Command, direct_command
@@ -39,8 +40,8 @@ def command_for_node(
 ) -> NodeCommand:
     """Return the command. `attempt` makes the attempt whose files are sent, and is told whether a Snakemake runs it.
 
-    A Snakemake on the node runs a group if the command of one of its jobs depends on a file that an earlier one makes.
-    This is noted as the entry's `command`, as for jobs that are run so from the beginning.
+    A group is run in parts if commands depend on files that it makes itself. If that is not enough, a Snakemake on the
+    node runs it. This is noted as the entry's `command`, as for jobs that are run so from the beginning.
     """
     workflow, job = executor.workflow, entry.job
     python = None if local else facts.interpreter or "python3"
@@ -51,7 +52,9 @@ def command_for_node(
         for_node = paths.for_node if paths else sources.for_node
         try:
             if job.is_group():
-                command = group_command(workflow, job, facts.tmpdir, for_node, python, paths.base if paths else None)
+                base = paths.base if paths else None
+                command, part = group_command(workflow, job, facts.tmpdir, for_node, python, base)
+                partial_groups.set_part(job, part)
             else:
                 command = direct_command(workflow, job, facts.tmpdir, for_node, python)
             return NodeCommand(command, staged, paths)

@@ -14,7 +14,7 @@ from ..core import events as ev
 from ..core.codec import Message
 from ..core.model import AttemptLocation, JobId, NodeFacts
 from ..run.dispatcher import Dispatcher
-from ..snakemake_internals import dag, log, output_cache, settings
+from ..snakemake_internals import dag, group, log, output_cache, partial_groups, settings
 from ..snakemake_internals import job as internals
 from ..staging.model import MoveFailed
 from ..store.attempt_notes import AttemptNotes
@@ -96,6 +96,8 @@ class StartMessages:
     def make(self, entry: InFlightJob, launch: act.Prepare) -> Message | ev.PrepareFailed:
         """Return the message, or why there is none. Errors of the job are printed as Snakemake prints them."""
         entry.preparing = True
+        if entry.job.is_group():
+            partial_groups.set_part(entry.job)
         try:
             self._print(entry)
             self._prepare(entry, self._is_staged(launch.node))
@@ -266,6 +268,8 @@ class StartMessages:
             "litter": list(entry.temp_files),
             "staged": launch.attempt in entry.staged,
             "by_snakemake": entry.command is not None,
+            "part": group.numbers(entry.job, internals.part(entry.job)) if entry.job.is_group() else [],
+            "done": group.numbers(entry.job, internals.done_jobs(entry.job)) if entry.job.is_group() else [],
         }
 
     def _context(self, entry: InFlightJob, launch: act.Prepare) -> LaunchContext:

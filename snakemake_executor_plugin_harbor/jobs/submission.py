@@ -1,5 +1,6 @@
 """Jobs on their way into the pool: each is queued as a new job, or adopted because an earlier run has started it."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ from ..core.dag_depth import DagDepths
 from ..core.model import JobId, Request
 from ..run.dispatcher import Dispatcher
 from ..run.inbox import JobDescription
-from ..snakemake_internals import dag, persistence, scheduler
+from ..snakemake_internals import dag, group, partial_groups, persistence, scheduler
 from ..snakemake_internals import job as internals
 from ..store.attempt_notes import AttemptNotes
 from ..store.workdir import Workdir
@@ -166,9 +167,14 @@ class Submission:
         """The record of an earlier run that is this job.
 
         If its node has left the host list, only the notice of its end is left. A notice of success counts only while
-        the outputs exist, and not if they had to be fetched from that node.
+        the outputs exist, and not if they had to be fetched from that node. The second part of a group counts only
+        while the outputs of the first one exist.
         """
         found = self._adoption.find(job, hash, spawned)
+        if found is not None and job.is_group():
+            before = group.with_numbers(job, self._meta(found).done)
+            if not all(map(os.path.lexists, internals.kept_outputs(before))):
+                return None
         if found is None or found.node in self._dispatcher.snapshot.nodes or (found.record.exit or {}).get("code") != 0:
             return found
         meta = self._meta(found)
@@ -186,6 +192,9 @@ class Submission:
         internals.continue_earlier(job, meta.snakemake_attempt, meta.shadow_dir)
         entry.log, entry.temp_files = meta.log, meta.temp_files
         entry.logged = entry.prepared = True
+        if job.is_group():
+            partial_groups.mark_done(job, group.with_numbers(job, meta.done))
+            partial_groups.set_part(job, group.with_numbers(job, meta.part))
         node = self._dispatcher.snapshot.nodes.get(found.node)
         if meta.staged and node is not None:
             attempt = found.record.attempt

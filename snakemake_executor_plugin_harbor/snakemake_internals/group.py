@@ -24,6 +24,22 @@ def units(group: Any) -> list[list[list[Any]]]:
     return found
 
 
+def numbers(group: Any, jobs: Iterable[Any]) -> list[int]:
+    """The places of jobs of a group in an order that is the same in every process."""
+    order = _order(group)
+    return sorted(order.index(job) for job in jobs)
+
+
+def with_numbers(group: Any, places: Iterable[int]) -> list[Any]:
+    """The jobs of a group at these places in that order."""
+    order = _order(group)
+    return [order[place] for place in places if place < len(order)]
+
+
+def _order(group: Any) -> list[Any]:
+    return [job for level in group.toposorted for job in sorted(level, key=describe)]
+
+
 def pipes(job: Any) -> list[str]:
     """The outputs that are pipes."""
     return _flagged(job, "pipe")

@@ -11,7 +11,9 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from . import named_list
 
 DONE = "harbor_done_jobs"
-"""The attribute of a group with those of its jobs that have succeeded although the group has failed."""
+"""The attribute of a group with those of its jobs that have succeeded although the group has not."""
+PART = "harbor_part"
+"""The attribute of a group with those of its jobs that the current attempt runs, if others follow them later."""
 NAMES_SHOWN = 5
 """The name of a group has at most this many rules."""
 
@@ -142,14 +144,19 @@ def members(job: Any) -> list[Any]:
 
 
 def done_jobs(job: Any) -> frozenset[Any]:
-    """The jobs of a group that have succeeded although the group has failed."""
+    """The jobs of a group that have succeeded although the group has not."""
     return getattr(job, DONE, frozenset())
 
 
+def part(job: Any) -> frozenset[Any]:
+    """The jobs of a group that the current attempt runs, if others follow them later. It is empty if none do."""
+    return getattr(job, PART, frozenset())
+
+
 def unfinished(job: Any) -> list[Any]:
-    """The jobs of a group that have to run, or the job itself. After a failure of the group, others may be done."""
-    done = done_jobs(job)
-    return [member for member in members(job) if member not in done]
+    """The jobs of a group that the current attempt has to run, or the job itself."""
+    done, wanted = done_jobs(job), part(job)
+    return [member for member in members(job) if member not in done and (not wanted or member in wanted)]
 
 
 def needed_inputs(job: Any) -> list[str]:
@@ -199,7 +206,7 @@ def kept_outputs(jobs: Collection[Any]) -> list[str]:
 
 def group_benchmarks(job: Any) -> list[str]:
     """The benchmark files of a group's jobs. The node makes them, while the controller makes those of single jobs."""
-    return benchmarks(job) if job.is_group() else []
+    return [path for one in unfinished(job) for path in benchmarks(one)] if job.is_group() else []
 
 
 def _is_read_outside(job: Any, file: Any, jobs: Collection[Any]) -> bool:

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from .contract import Feature
-from .job import DONE, done_jobs, kept_outputs
+from .job import DONE, PART, done_jobs, kept_outputs
 from .verify import has
 
 
@@ -55,6 +55,17 @@ async def _no_pause(seconds: float) -> None:
 
 
 def mark_done(group: Any, jobs: Iterable[Any]) -> None:
-    """Note that these jobs of a failed group have succeeded, and that their outputs are here."""
+    """Note that these jobs of a group have succeeded, and that their outputs are here."""
     if has(Feature.GROUPS):
         setattr(group, DONE, done_jobs(group) | frozenset(jobs))
+        set_part(group)
+
+
+def set_part(group: Any, jobs: Iterable[Any] = ()) -> None:
+    """Note that the next attempt of a group runs only these of its jobs. Without jobs, it runs all that remain."""
+    setattr(group, PART, frozenset(jobs))
+
+
+def can_be_divided() -> bool:
+    """Return True if a group can be run in parts."""
+    return has(Feature.GROUPS)

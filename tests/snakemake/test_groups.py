@@ -104,27 +104,6 @@ def test_the_first_failure_ends_the_group_and_is_named(pool, project, staging):
     assert not (work.directory / "three").exists() or not list((work.directory / "three").iterdir())
 
 
-def test_a_command_that_depends_on_an_earlier_job_of_the_group(pool, project):
-    """Its params cannot be known before. A Snakemake on the node runs such a group, as before."""
-    work = project(
-        """
-        rule one:
-            output: "one"
-            group: "g"
-            shell: "echo 42 > {output}"
-
-        rule two:
-            input: "one"
-            output: "two"
-            params: number=lambda wildcards, input: open(input[0]).read().strip()
-            group: "g"
-            shell: "echo {params.number} > {output}"
-        """
-    )
-    work.run("two", *on(pool, "2/node1")).expect()
-    assert (work.directory / "two").read_text() == "42\n"
-
-
 def test_a_group_survives_its_controller(pool, project):
     work = project(
         """
