@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from harbor_group_jobs import Unit, say
+from harbor_group_jobs import GPUS, Unit, say
 
 BROKEN_PIPE = (-signal.SIGPIPE, 128 + signal.SIGPIPE)  # how a job ends whose reader has ended before
 # Seconds.
@@ -51,6 +51,7 @@ class Group:
         for number, job in enumerate(jobs):
             job["number"] = number
         self.size = len(jobs)
+        self.gpus = [number for number in os.environ.get(GPUS, "").split(",") if number]  # that no job has
         self.active = []
         self.done = []
         self.failed = None
@@ -80,6 +81,7 @@ class Group:
                 self.advance(unit)
             for unit in [unit for unit in self.active if unit.is_over(self.ending)]:
                 self.active.remove(unit)
+                self.gpus += [number for job in unit.jobs for number in job.gpus]
                 unit.remove_pipes()
                 if not unit.failed and not self.ending:
                     self.conclude(unit)
@@ -107,6 +109,9 @@ class Group:
         )
 
     def begin(self, unit):
+        for job in unit.jobs:
+            count = int(job.facts["asks"].get("gpu", 0))
+            job.gpus, self.gpus = self.gpus[:count], self.gpus[count:]
         try:
             unit.make_pipes()
         except OSError as error:

@@ -8,6 +8,7 @@ import sys
 import time
 
 LONG = 100000  # bytes: the kernel takes at most 128 KiB in one argument
+GPUS = "CUDA_VISIBLE_DEVICES"
 UNITS_PER_MB = 1 << 20 if sys.platform == "darwin" else 1 << 10  # of ru_maxrss
 
 
@@ -24,6 +25,7 @@ class Job:
         self.began = 0.0
         self.measured = []
         self.code = None
+        self.gpus = []
         self.group = None  # the process group that it leads, if it is connected to others
 
     @property
@@ -44,6 +46,7 @@ class Job:
     def start(self):
         """Start the job's next script, with its own environment and directory."""
         env = dict(os.environb)
+        env[raw(GPUS)] = raw(",".join(self.gpus))
         for name, value in self.facts["env"].items():
             if value is None:
                 env.pop(raw(name), None)

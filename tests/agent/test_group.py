@@ -157,3 +157,18 @@ def test_after_term_connected_jobs_end_although_they_lead_process_groups(group, 
     os.kill(process.pid, signal.SIGTERM)
     assert outcome(process)[0] == 143 and time.monotonic() - began < 4
     assert not (tmp_path / "stream").exists()
+
+
+def test_jobs_side_by_side_have_gpus_of_their_own(group, tmp_path, monkeypatch):
+    """The group holds three GPUs. The third job waits for one of them, and the last job asks for none."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
+    meet = "touch NAME.here; until [ -e one.here ] && [ -e two.here ]; do sleep 0.05; done; "
+    level = []
+    for name, gpus, first in (("one", 1, meet), ("two", 2, meet), ("three", 1, ""), ("none", 0, "")):
+        script = f"{first}echo $CUDA_VISIBLE_DEVICES > NAME".replace("NAME", name)
+        level.append({name: {"script": script, "asks": {"_cores": 1, "gpu": gpus}}})
+    code, said = outcome(group(level, gpu=3))
+    assert code == 0, said
+    one, two, three, none = [(tmp_path / name).read_text().split() for name in ("one", "two", "three", "none")]
+    assert sorted(f"{one[0]},{two[0]}".split(",")) == ["0", "2", "5"] and len(two[0].split(",")) == 2
+    assert three[0] in ("0", "2", "5") and none == []
