@@ -20,7 +20,7 @@ BUSY_S = 60.0
 """A node that is wholly busy is as bad as one to which the inputs have to be sent for this time."""
 Rank = tuple[bool, float, int, str]
 """The rank of a node for a job. The node with the lowest rank is the best."""
-SHUNNED = NodeReason("failed this job before, so other nodes come first for a few seconds")
+SHUNNED = NodeReason("did not take or finish this job before, so other nodes come first for a few seconds")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def placement_on(node: NodeView, request: Request, free: FreeResources, shunned:
     elif request.sending:
         why += "; its inputs are there already"
     if shunned:
-        why += "; it failed this job before, and no other node can take it now"
+        why += "; it did not take or finish this job before, and no other node can take it now"
     return Placement(node.spec.name, lowest_free(request, node), why)
 
 

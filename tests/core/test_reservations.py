@@ -207,7 +207,7 @@ def test_a_job_waits_a_little_for_a_busy_node_before_it_goes_back():
     one, two = submit(pool, count=2)
     run(pool, [two], 1.0)
     assert not lose(pool, one, 2.0)
-    assert "failed this job before" in pool.jobs[one.job].refusal.reasons[one.node]
+    assert "did not take or finish this job before" in pool.jobs[one.job].refusal.reasons[one.node]
     # Other jobs take the node meanwhile, and this job does not block them.
     assert submit(pool, now=3.0)[0].node == one.node
     pool.handle([ev.Exited(one.node, next(j for j in pool.jobs if j.endswith(".3.0")), 1, 0, None)], 3.5)
