@@ -79,7 +79,7 @@ def _sources(workflow: Any, job: Any, paths: NodePaths, given: list[str]) -> Ite
         is_local = name.startswith(workflow_sources.LOCAL)
         origin = "/" + name.removeprefix(workflow_sources.LOCAL)
         yield Source(path, paths.name(origin) if is_local else os.path.join(CACHE, name))
-    for path in (*workflow_sources.read_files(workflow), *given):
+    for path in (*workflow_sources.read_files(workflow), *workflow_sources.cwl_files(job), *given):
         yield Source(path, paths.name(path))
     for path, name in workflow_sources.config_files(workflow):
         yield Source(path, paths.name(path if os.path.isabs(name) else name))

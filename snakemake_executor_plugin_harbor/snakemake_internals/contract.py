@@ -219,7 +219,7 @@ NAMES: tuple[Name, ...] = (
         "_runtime_cache_path",
         kind=Kind.INSTANCE,
     ),
-    *_all(RULE, "give nodes the scripts of rules", "script", "wrapper", kind=Kind.INSTANCE),
+    *_all(RULE, "give nodes the scripts of rules", "script", "wrapper", "cwl", kind=Kind.INSTANCE),
     _method(
         "snakemake.script",
         "give nodes the scripts of rules",

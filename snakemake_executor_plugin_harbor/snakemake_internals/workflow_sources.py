@@ -60,6 +60,14 @@ def read_files(workflow: Any) -> Iterator[str]:
             yield file
 
 
+def cwl_files(job: Any) -> Iterator[str]:
+    """Yield the local files that `cwl:` names in the rules of the job. They are in no cache."""
+    for one in members(job):
+        if one.is_cwl and not one.rule.cwl.startswith("http"):
+            path = re.sub("^file:(//)?", "", one.rule.cwl).format(wildcards=one.wildcards)
+            yield os.path.join(str(one.rule.basedir), path)
+
+
 RUNNER = node_run.__file__
 """The program that runs Snakemake on the node."""
 

@@ -1,5 +1,7 @@
 """Jobs that a Snakemake runs on a node which does not have the working directory: the workflow's sources are sent."""
 
+import sys
+
 import pytest
 
 from snakemake_executor_plugin_harbor.store.journal_reader import open_run
@@ -187,3 +189,26 @@ def test_the_next_controller_fetches_what_a_snakemake_has_made(pool, project, tm
     again.expect()
     assert (work.directory / "out").read_text() == "made" and (tmp_path / "began").read_text() == "x"
     assert (work.directory / "bench").exists() and work.files(".snakemake/harbor/start/*") == []
+
+
+def test_a_cwl_tool_is_sent(pool, project, tmp_path):
+    """cwltool is a small program here. The real one takes half a minute, and Snakemake 9.27 gives it no valid URL."""
+    work = project(
+        'rule one:\n    input: text="in"\n    output: "out"\n    params: name="out"\n    cwl: "tools/copy.cwl"\n'
+    )
+    (work.directory / "tools").mkdir()
+    (work.directory / "tools" / "copy.cwl").write_text("copies")
+    (work.directory / "in").write_text("text ")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "cwltool").write_text(
+        f"#!{sys.executable}\n"
+        "import json, sys\n"
+        "tool, given = open(sys.argv[1][5:]).read(), json.load(open(sys.argv[2]))\n"
+        "assert '/stage/' in sys.argv[1]\n"
+        "open(given['name'], 'w').write(open(given['text']['path']).read() + tool)\n"
+    )
+    (tmp_path / "bin" / "cwltool").chmod(0o755)
+    hosts = tmp_path / "hosts.yaml"
+    hosts.write_text(f"node1: {{setup: 'PATH={tmp_path}/bin:$PATH', staging: always}}\n")
+    work.run(*on(pool)[:-2], "--harbor-hostfile", str(hosts)).expect()
+    assert (work.directory / "out").read_text() == "text copies"
