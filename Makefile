@@ -28,6 +28,7 @@ versions:
 
 # SNAKEMAKE is a checkout of Snakemake. Its tests run with harbor in the place of the local executor.
 conformance: $(VENV)/test-ready
+	$(BIN)/pip install --quiet --editable '.[conformance]'
 	$(BIN)/python -m tests.conformance "$(SNAKEMAKE)" --table docs/conformance.md
 
 clean:

@@ -6,6 +6,7 @@ CHECKOUT is a directory with Snakemake's `tests/`, in the version that is instal
 a workflow and compares its results with those that are expected. The modes are: `local` (the local executor),
 `localhost` (harbor without SSH), `shared` (two SSH servers of this machine) and `staged` (the same, but files are sent
 and fetched). A test counts if it passes with the local executor: without conda or a network, the others do not.
+Some need packages (the extra `conformance` of this project) or programs (rsync for the storage plugin `fs`, stress-ng).
 `--table` writes what differs, and why, in Markdown. reasons.yaml has the reasons.
 
 The exit code is 0 if every test that counts passes in each mode or has a reason.
@@ -214,6 +215,8 @@ def main() -> int:
     names = [name for name in test_names(checkout) if given.only in name]
     results: Results = json.loads(given.results.read_text()) if given.results and given.results.exists() else {}
     base = Path(tempfile.mkdtemp(prefix="harbor-conformance-"))
+    # Tests call `python` and `snakemake`.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for module in PRELOADED:
         importlib.import_module(module)
     for mode in ("local", *(given.mode or MODES[1:])):
