@@ -31,10 +31,7 @@ def usable(answer: Answer) -> bool:
 
 def staged(answer: Answer) -> bool:
     """Return True if the files of jobs would be sent to the node and fetched."""
-    mode = answer.spec.staging
-    if answer.facts is None or answer.spec.local or mode == "never":
-        return False
-    return mode == "always" or not answer.facts.shared
+    return answer.facts is not None and answer.spec.is_staged(answer.facts.shared)
 
 
 def describe(answer: Answer) -> dict[str, Any]:

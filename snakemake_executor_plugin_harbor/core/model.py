@@ -67,6 +67,14 @@ class NodeSpec:
     staging: str | None = None
     local: bool = False
 
+    def is_staged(self, shares: bool, pool: str | None = None) -> bool:
+        """Return whether the files of jobs are sent to the node and fetched.
+
+        `shares` says that the node has the working directory. `pool` is the setting of nodes without one of their own.
+        """
+        mode = self.staging or pool or "auto"
+        return not self.local and (mode == "always" or (mode == "auto" and not shares))
+
 
 @dataclass(frozen=True)
 class NodeFacts:

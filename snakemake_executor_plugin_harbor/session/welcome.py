@@ -81,10 +81,7 @@ class Welcome:
         """
         if facts.shared:
             self._shared_before.add(node.name)
-        mode = node.staging or self._config.staging
-        if node.local or mode == "never":
-            return False
-        return mode == "always" or (not facts.shared and node.name not in self._shared_before)
+        return node.is_staged(facts.shared or node.name in self._shared_before, self._config.staging)
 
     def why_unusable(self, node: NodeSpec, facts: NodeFacts) -> str | None:
         """The reason why a node that answered cannot be used, or None if it can."""
