@@ -129,6 +129,10 @@ class Adoption:
                 self._by_hash.setdefault(record.hash, []).append(FoundRecord(node, record))
 
     def _remove(self, found: FoundRecord) -> None:
+        """Two names of one machine list the same record, so both are removed."""
         record = found.record
-        self._taken.add((record.job, record.attempt))
-        self._by_hash[record.hash] = [f for f in self._by_hash[record.hash] if f is not found]
+        key = (record.job, record.attempt)
+        self._taken.add(key)
+        self._by_hash[record.hash] = [
+            other for other in self._by_hash[record.hash] if (other.record.job, other.record.attempt) != key
+        ]

@@ -8,6 +8,7 @@ working directory (`store/directory_id.py`) is part of the hash, because jobs of
 import hashlib
 from collections.abc import Mapping
 from functools import cache
+from types import CodeType, FunctionType
 from typing import Any
 
 from ..snakemake_internals import job as internals
@@ -18,7 +19,8 @@ def job_hash(job: Any, directory: str) -> str:
     """A hexadecimal digest that is equal in every run for the same job of the working directory with this id."""
     jobs = list(job.jobs) if job.is_group() else [job]
     digest = _begun(directory).copy()
-    for text in sorted(map(_describe, jobs)):
+    made = {str(file) for one in jobs for file in one.output} if job.is_group() else set[str]()
+    for text in sorted(_describe(one, made) for one in jobs):
         digest.update(b"\0" + text.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -28,8 +30,9 @@ def _begun(directory: str) -> "hashlib._Hash":
     return hashlib.sha256(directory.encode())
 
 
-def _describe(job: Any) -> str:
-    facts, params = internals.identity(job)
+def _describe(job: Any, made: set[str]) -> str:
+    """Describe a job. Its group makes the files `made`. A function that reads one of them has no lasting result."""
+    facts, params = internals.identity(job, evaluate=made.isdisjoint(map(str, job.input)))
     return without_runtime_directory(job.rule, repr((*facts, stable(params) if params else "")))
 
 
@@ -46,6 +49,10 @@ def stable(value: Any) -> str:
         return repr(value)
     if isinstance(value, str):
         return repr(str(value))
+    if isinstance(value, FunctionType):
+        return stable(value.__code__)
+    if isinstance(value, CodeType):
+        return stable((value.co_code, value.co_names, value.co_consts))
     # The default repr is an address.
     text = repr(value)
     return type(value).__qualname__ if f" at {id(value):#x}" in text else text

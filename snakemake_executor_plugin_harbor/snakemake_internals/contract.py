@@ -155,7 +155,7 @@ NAMES: tuple[Name, ...] = (
     *_all(DAG, "run jobs that pipes and services connect", "dependencies"),
     *_all("snakemake.io:_IOFile", "wait for inputs on the node", "is_storage"),
     *_all(JOB, "recognize the jobs of an earlier run", "params", "wildcards_dict"),
-    *_all(RULE, "recognize the jobs of an earlier run", "run_func_src", "notebook", "shadow_depth", kind=Kind.INSTANCE),
+    *_all(RULE, "recognize earlier jobs", "run_func_src", "notebook", "shadow_depth", "params", kind=Kind.INSTANCE),
     _method(NAMED_LIST, "recognize the jobs of an earlier run", "_allitems"),
     # capture.py, deployment.py, benchmark.py
     *_all("snakemake.shell", "capture commands", "sp", "os", feature=Feature.DIRECT),

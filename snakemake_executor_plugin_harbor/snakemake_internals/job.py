@@ -53,10 +53,10 @@ def is_python_code(job: Any) -> bool:
     return bool(not job.is_group() and job.is_run)
 
 
-def identity(job: Any) -> tuple[tuple[Any, ...], list[tuple[str | None, Any]]]:
+def identity(job: Any, evaluate: bool = True) -> tuple[tuple[Any, ...], list[tuple[str | None, Any]]]:
     """Return the text that the user wrote about the job of one rule: strings, lists of strings, and its params.
 
-    Only params can be objects of any kind.
+    Only params can be objects of any kind. If they are not to be evaluated, functions are among them.
     """
     rule = job.rule
     facts = (
@@ -70,7 +70,7 @@ def identity(job: Any) -> tuple[tuple[Any, ...], list[tuple[str | None, Any]]]:
         str(job.benchmark or ""),
         sorted((name, str(value)) for name, value in job.wildcards_dict.items()),
     )
-    return facts, named_list.items(job.params)
+    return facts, named_list.items(job.params if evaluate else rule.params)
 
 
 def prepare(workflow: Any, job: Any) -> None:

@@ -12,6 +12,8 @@ from snakemake_interface_common.exceptions import WorkflowError
 from .contract import Feature
 from .verify import has
 
+DETACH = "detach"
+"""The reason for which a run ends whose jobs stay on the nodes. Snakemake only looks whether there is one."""
 NO_SUCCESS = "job did not complete successfully"
 """Part of the error with which Snakemake ends a run whose scheduler has stopped early."""
 
@@ -109,6 +111,11 @@ def stop_gracefully(workflow: Any) -> None:
     workflow.scheduler.exit_gracefully()
 
 
+def is_detached(workflow: Any) -> bool:
+    """Return True if the jobs on the nodes are left to a later run."""
+    return bool(workflow.scheduler._user_kill == DETACH)
+
+
 def stop_detached(workflow: Any, logger: Any) -> None:
     """Start no more jobs, and end without `onerror:` and without an error message.
 
@@ -116,7 +123,7 @@ def stop_detached(workflow: Any, logger: Any) -> None:
     """
     workflow._onerror = lambda log: None
     logger.addFilter(lambda record: NO_SUCCESS not in record.getMessage())
-    workflow.scheduler._user_kill = "detach"
+    workflow.scheduler._user_kill = DETACH
 
 
 def stop_with_error(workflow: Any, error: WorkflowError) -> None:

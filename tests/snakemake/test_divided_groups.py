@@ -108,3 +108,19 @@ def test_a_part_survives_its_controller(pool, project, tmp_path, staging, where)
     again.wait()
     again.expect()
     assert told(tmp_path) == 5 and (work.directory / "four").read_text() == "42 300 42\n"
+
+
+@pytest.mark.parametrize("way", ["detach", "stop"])
+def test_a_run_that_ends_after_a_part_loses_nothing(pool, project, tmp_path, way):
+    work = make(project, tmp_path, first=f"until test -e {tmp_path}/go; do sleep 0.05; done")
+    options = (*on(pool, "2/node1", "2/node2"), *AGAIN)
+    run = work.start(*options)
+    wait_until(lambda: told(tmp_path) == 1, 60, "the first job")
+    assert work.harbor(way).returncode == 0
+    if way == "detach":
+        run.wait()
+    (tmp_path / "go").touch()
+    run.wait()
+    assert run.code == 1 and told(tmp_path) == 1
+    work.run(*options).expect()
+    assert told(tmp_path) == 5 and (work.directory / "four").read_text() == "42 300 42\n"
