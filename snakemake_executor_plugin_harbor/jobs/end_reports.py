@@ -178,11 +178,11 @@ class EndReports:
         ending = "harbor: the run ends before the other jobs of the group are started"
         if self._executor.cancelling:
             return ending
+        if scheduler.is_detached(self._workflow):
+            raise _NotYet  # A later run goes on with it.
         missing = self._keep_done(entry, internals.unfinished(entry.job))
         if missing:
             return f"harbor: outputs of a part of the group are missing here: {', '.join(missing)}"
-        if scheduler.is_detached(self._workflow):
-            raise _NotYet  # A later run goes on with it.
         if scheduler.is_stopping(self._workflow):
             return ending
         raise _GoesOn

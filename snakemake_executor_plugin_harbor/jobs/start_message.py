@@ -268,8 +268,8 @@ class StartMessages:
             "litter": list(entry.temp_files),
             "staged": launch.attempt in entry.staged,
             "by_snakemake": entry.command is not None,
-            "part": group.numbers(entry.job, internals.part(entry.job)) if entry.job.is_group() else [],
-            "done": group.numbers(entry.job, internals.done_jobs(entry.job)) if entry.job.is_group() else [],
+            "part": group.places(entry.job, internals.part(entry.job)) if entry.job.is_group() else [],
+            "done": group.places(entry.job, internals.done_jobs(entry.job)) if entry.job.is_group() else [],
         }
 
     def _context(self, entry: InFlightJob, launch: act.Prepare) -> LaunchContext:

@@ -172,7 +172,7 @@ class Submission:
         """
         found = self._adoption.find(job, hash, spawned)
         if found is not None and job.is_group():
-            before = group.with_numbers(job, self._meta(found).done)
+            before = group.at_places(job, self._meta(found).done)
             if not all(map(os.path.lexists, internals.kept_outputs(before))):
                 return None
         if found is None or found.node in self._dispatcher.snapshot.nodes or (found.record.exit or {}).get("code") != 0:
@@ -193,8 +193,8 @@ class Submission:
         entry.log, entry.temp_files = meta.log, meta.temp_files
         entry.logged = entry.prepared = True
         if job.is_group():
-            partial_groups.mark_done(job, group.with_numbers(job, meta.done))
-            partial_groups.set_part(job, group.with_numbers(job, meta.part))
+            partial_groups.mark_done(job, group.at_places(job, meta.done))
+            partial_groups.set_part(job, group.at_places(job, meta.part))
         node = self._dispatcher.snapshot.nodes.get(found.node)
         if meta.staged and node is not None:
             attempt = found.record.attempt

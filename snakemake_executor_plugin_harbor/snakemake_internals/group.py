@@ -24,13 +24,13 @@ def units(group: Any) -> list[list[list[Any]]]:
     return found
 
 
-def numbers(group: Any, jobs: Iterable[Any]) -> list[int]:
+def places(group: Any, jobs: Iterable[Any]) -> list[int]:
     """The places of jobs of a group in an order that is the same in every process."""
-    order = _order(group)
-    return sorted(order.index(job) for job in jobs)
+    place = {job: number for number, job in enumerate(_order(group))}
+    return sorted(place[job] for job in jobs)
 
 
-def with_numbers(group: Any, places: Iterable[int]) -> list[Any]:
+def at_places(group: Any, places: Iterable[int]) -> list[Any]:
     """The jobs of a group at these places in that order."""
     order = _order(group)
     return [order[place] for place in places if place < len(order)]
