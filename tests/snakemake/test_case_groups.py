@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.snakemake.harness import on
+from tests.sshd import wait_until
 
 ROOT = Path(__file__).parents[2]
 SWEEP = ("--snakefile", str(ROOT / "workflow" / "Snakefile"))
@@ -79,3 +80,25 @@ sweeps:
     )
     work.run(*SWEEP, *on(pool, "2/node1", "2/node2"), "--retries", "1").expect()
     assert (work.directory / "told").read_text().split() == ["run", "post", "post"]
+
+
+def test_a_case_that_is_cancelled_while_it_is_processed_keeps_its_run(pool, project):
+    work = project("")
+    (work.directory / "template").mkdir()
+    (work.directory / "template" / "text").write_text("banana")
+    (work.directory / "config").mkdir()
+    wait = f"touch {work.directory}/waits; until [ -e {work.directory}/go ]; do sleep 0.05; done; "
+    config = CONFIG.replace('post: "', f'post: "{wait}').replace("[{n: 1}, {n: 2}, {n: 3}]", "[{n: 1}]")
+    (work.directory / "config" / "config.yaml").write_text(config)
+    options = (*SWEEP, *on(pool, "2/node1"))
+    first = work.start(*options)
+    wait_until((work.directory / "waits").exists, 60, "the post-processor")
+    assert work.harbor("cancel", "short_post:n=1").returncode == 0
+    first.wait()
+    first.expect(1)
+    assert jobs(work)["n=1"]["state"] == "cancelled"
+    ran = work.directory / "results/short/cases/n=1/ran"
+    before = ran.stat().st_mtime_ns
+    (work.directory / "go").touch()
+    work.run(*options).expect()
+    assert ran.stat().st_mtime_ns == before and [row["size"] for row in rows(work, "results")] == ["6"]
