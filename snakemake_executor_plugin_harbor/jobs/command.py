@@ -27,7 +27,7 @@ class Command:
 
     `env` holds the variables that are set in addition to the node's own (None: removed). `temp_files` are files on the
     controller that were made for this command; they are removed when it has ended. `needs` are paths that the node
-    must have.
+    must have. `modules` are files of the workflow that Python scripts import.
     """
 
     scripts: tuple[str, ...]
@@ -36,6 +36,7 @@ class Command:
     env: Mapping[str, str | None]
     temp_files: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 def dispatch_mode(workflow: Any, job: Any, setting: str) -> str:
@@ -86,6 +87,7 @@ def direct_command(
         captured.env,
         captured.temp_files,
         direct_needs(workflow, job),
+        captured.modules,
     )
 
 

@@ -39,7 +39,7 @@ def group_command(
     The other arguments are those of `direct_command`. `base` is the directory in which the jobs run, if that is not the
     working directory.
     """
-    levels, temp_files, needs = [], list[str](), dict[str, None]()
+    levels, temp_files, needs, modules = [], list[str](), dict[str, None](), dict[str, None]()
     part: list[Any] = []
     whole = True
     for level in group_internals.units(group):
@@ -51,6 +51,7 @@ def group_command(
                     command = _command(workflow, job, tmpdir, for_node, python)
                     temp_files += command.temp_files
                     needs.update(dict.fromkeys(command.needs))
+                    modules.update(dict.fromkeys(command.modules))
                     facts.append(_facts(job, command, for_node, base) | _connections(group, job, unit, for_node))
                 units.append(facts)
         except NotYetKnown:
@@ -63,7 +64,8 @@ def group_command(
     limits = rule_resources.amounts(group)
     text = json.dumps({"levels": levels, "limits": limits, "latency": settings.latency_wait(workflow)})
     script = f"{program()}\nmain({text!r})\n"
-    command = Command((script,), python or sys.executable, internals.directory(), {}, tuple(temp_files), tuple(needs))
+    shell, cwd = python or sys.executable, internals.directory()
+    command = Command((script,), shell, cwd, {}, tuple(temp_files), tuple(needs), tuple(modules))
     return command, [] if whole else part
 
 

@@ -86,14 +86,14 @@ class Staging:
         job: Any,
         staged: StagedAttempt,
         paths: NodePaths,
-        temp_files: Iterable[str],
+        used: Iterable[str],
         workflow_sources: Iterable[Source] = (),
     ) -> Moved:
-        """Send what the job needs. `temp_files` were made for its command. A Snakemake that runs the job on the node
-        reads `workflow_sources`. Raises MoveFailed.
+        """Send what the job needs. Its command uses the files `used`. A Snakemake that runs the job on the node reads
+        `workflow_sources`. Raises MoveFailed.
         """
         files = map(self._sources.text_for_node, internals.needed_inputs(job))
-        inputs = [*files, *_named(job, STAGE_IN), *temp_files, *sorted(paths.used_sources)]
+        inputs = [*files, *_named(job, STAGE_IN), *used, *sorted(paths.used_sources)]
         sources = [*workflow_sources, *(Source(path, paths.name(path)) for path in dict.fromkeys(inputs))]
         changed = _named(job, STAGE_OUT)
         sources += [Source(path, paths.name(path), writable=True) for path in changed if os.path.lexists(path)]

@@ -228,7 +228,7 @@ class StartMessages:
         self._check()
         if staged is not None and paths is not None:
             entry.step = f"its files are sent to {launch.node}"
-            self._staging.put(job, staged, paths, entry.temp_files, made.workflow_sources)
+            self._staging.put(job, staged, paths, [*entry.temp_files, *command.modules], made.workflow_sources)
             self._check()
         place = AttemptLocation(launch.node, facts.host, facts.boot_id, facts.scratch)
         self._notes.start(entry.id, launch.attempt, hashes, place)

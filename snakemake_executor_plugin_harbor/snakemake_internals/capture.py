@@ -69,7 +69,7 @@ class Captured:
     """The `scripts` are run one after the other by the program `shell`, in the directory `cwd`.
 
     `env` holds the variables that Snakemake sets (None: removes). `temp_files` are files on the controller that
-    Snakemake made for the scripts.
+    Snakemake made for the scripts. `modules` are files of the workflow that Python scripts import.
     """
 
     scripts: tuple[str, ...]
@@ -77,6 +77,7 @@ class Captured:
     cwd: str
     env: Mapping[str, str | None]
     temp_files: tuple[str, ...]
+    modules: tuple[str, ...]
 
 
 class _Recorded(BaseException):
@@ -223,13 +224,14 @@ def capture(
             arguments[name] = for_node(arguments[name])
     scripts: list[str] = []
     temp_files: list[str] = []
+    modules: list[str] = []
     recorded: _Recorded | None = None
     repeats = benchmark.repeats(job)
     for iteration in range(repeats or 1):
         arguments["bench_iteration"] = None if repeats is None else iteration
-        with node_python.scripts_for(python if has(Feature.STAND_IN) else None, for_node):
+        with node_python.scripts_for(python if has(Feature.STAND_IN) else None, for_node) as imported:
             recorded = _call(job.rule.run_func, arguments)
-        command = recorded.command
+        command, modules = recorded.command, imported
         temp_files += _local.temp_files
         for path in _local.temp_files:
             if job.shadow_dir:
@@ -241,7 +243,9 @@ def capture(
     cwd = os.getcwd()
     if job.shadow_dir and not deployment.container(workflow, job):
         cwd = str(Path(job.shadow_dir).absolute())
-    return Captured(tuple(scripts), recorded.executable, cwd, recorded.env, tuple(temp_files))
+    # A script on a node does not look for others: their directories have other paths there.
+    below = tuple(path for path in modules if os.path.realpath(path).startswith(f"{os.getcwd()}/"))
+    return Captured(tuple(scripts), recorded.executable, cwd, recorded.env, tuple(temp_files), below)
 
 
 def _call(run_func: Callable[..., Any], arguments: Mapping[str, Any]) -> _Recorded:

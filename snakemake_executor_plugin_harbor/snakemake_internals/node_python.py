@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from . import named_list
+from .script_modules import files_of_module, modules_of
 
 PROTOCOL = 4
 """Python 3.6 and 3.7 do not know newer ones."""
@@ -41,14 +42,16 @@ _local = threading.local()
 
 
 @contextmanager
-def scripts_for(python: str | None, for_node: Callable[[str], str] = str) -> Iterator[None]:
+def scripts_for(python: str | None, for_node: Callable[[str], str] = str) -> Iterator[list[str]]:
     """Within this context, Snakemake makes Python scripts for `python`. None: for this Python, with its Snakemake.
 
-    `for_node` replaces a directory by that of the node.
+    `for_node` replaces a directory by that of the node. The list gets the files of modules of the workflow that the
+    scripts need.
     """
     _local.python, _local.for_node = shlex.quote(python) if python else None, for_node
+    _local.modules = []
     try:
-        yield
+        yield _local.modules
     finally:
         _local.python = None
 
@@ -97,7 +100,7 @@ class _Pickle:
             return pickle.dumps(value, *args, **options)
         if isinstance(getattr(value, "scriptdir", None), str):
             value.scriptdir = _local.for_node(value.scriptdir)
-        return pickled(value)
+        return pickled(value, _local.modules)
 
 
 def install() -> None:
@@ -129,7 +132,9 @@ def install() -> None:
         return text if _node_python() is None else with_stand_in(with_node_paths(text, _local.for_node))
 
     def evaluate(self: Any, *args: Any, **options: Any) -> None:
-        if _node_python() is not None and not isinstance(self, script.PythonScript):
+        if _node_python() is not None and isinstance(self, script.PythonScript):
+            _local.modules += modules_of(self.path.get_path_or_uri(secret_free=False), workflow_paths(all_paths()))
+        elif _node_python() is not None:
             self.path = _NodeFile(self.path, _local.for_node)
         real_evaluate(self, *args, **options)
 
@@ -222,11 +227,18 @@ class _Code(str):
     """Python code that is inserted into the preamble."""
 
 
-def pickled(snakemake: Any) -> _Code:
-    """Return the code for the pickled object `snakemake`. If it needs other classes, the code checks them first."""
+def pickled(snakemake: Any, modules: list[str]) -> _Code:
+    """Return the code for the pickled object `snakemake`. If it needs other classes, the code checks them first.
+
+    The files of classes that belong to the workflow are added to `modules`.
+    """
     data, classes = _classes(snakemake)
     if not classes:
         return _Code(repr(data))
+    for module in {module for module, _ in classes}:
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if file and not is_of_this_installation(file):
+            modules += files_of_module(module, file)
     places: dict[tuple[str, str], str] = {}
     for where, value in _values(snakemake):
         for name in _classes(value)[1]:

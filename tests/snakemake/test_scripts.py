@@ -37,7 +37,7 @@ SNAKEFILE = """
             call=lambda wildcards, input: (input.one, wildcards.x, "{braces}")
         log: "log/{x}.{y}.log"
         threads: 2
-        resources: mem_mb=100, kind="x", stage_in="lib scripts/helper.py"
+        resources: mem_mb=100, kind="x"
         script: "scripts/told.py"
 
     rule wrapped:

@@ -150,7 +150,6 @@ def test_a_script_with_a_module_beside_it(pool, project):
             input: "in"
             output: "out"
             params: number=7
-            resources: stage_in="scripts/beside.py"
             script: "scripts/one.py"
         """
     )

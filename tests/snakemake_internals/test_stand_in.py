@@ -156,7 +156,7 @@ def test_params_that_snakemake_converts_need_their_package(run):
     )
     made._params_types = {1: "np.ndarray"}
     found = run(
-        f"import pickle\nsnakemake = pickle.loads({node_python.pickled(made)})\n"
+        f"import pickle\nsnakemake = pickle.loads({node_python.pickled(made, [])})\n"
         "print(snakemake.config, snakemake.rule)\nsnakemake.params\n"
     )
     assert found.startswith("{'c': {1: 'd'}} r\n")
