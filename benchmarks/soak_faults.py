@@ -43,10 +43,15 @@ def kill(*victims: str) -> Callable[[Lab, str], bool]:
     return begin
 
 
+# A process that an agent is about to start has the agent's name for a moment, and is no agent.
 KILL = """
     for name; do
-        pid=$(pgrep -n -x $name) || continue
-        parent=$(ps -o comm= -p $(ps -o ppid= -p $pid))
+        pid=
+        for found in $(ps -C $name -o pid= --sort=-start_time); do
+            parent=$(ps -o comm= -p $(ps -o ppid= -p $found))
+            [ "$parent" = harbor-agent ] || { pid=$found; break; }
+        done
+        [ "$pid" ] || continue
         [ "$parent" = harbor-guardian ] || pgrep -P $pid -x harbor-agent >/dev/null || echo alone
         kill -9 $pid
     done

@@ -33,13 +33,17 @@ def verdict(
     """
     counts: Counter[str] = Counter()
     wrong: list[str] = []
+    traces = {output: _trace(directory.parent / "traces" / output.replace("/", "_")) for output in wanted}
+    # An attempt may be one of a group, of which this job is not the first.
+    begun: dict[str, float] = {}
+    for line in (line for lines in traces.values() for line in lines):
+        begun[line.attempt] = min(line.at, begun.get(line.attempt, line.at))
     for output in wanted:
         path = directory / output
         if not path.exists() or path.read_text() != f"{output}\n" * length:
             counts["lost"] += 1
             wrong.append(f"lost: {output}")
-        trace = directory.parent / "traces" / output.replace("/", "_")
-        lines = [line_of(text) for text in trace.read_text().splitlines()] if trace.exists() else []
+        lines = traces[output]
         attempts = list(dict.fromkeys(line.attempt for line in lines))
         counts["attempts"] += len(attempts)
         newest = ""
@@ -54,13 +58,17 @@ def verdict(
             wrong.append(f"lost: the input of {output} was not whole")
         ends = [line for line in lines if line.what == "end"]
         for end, later in pairwise(ends):
-            begun, again = (next(line.at for line in lines if line.attempt == one.attempt) for one in (end, later))
-            if any(host == end.host and begun - 1 < at < again for host, at in excuses):
+            again = next(line.at for line in lines if line.attempt == later.attempt)
+            if any(host == end.host and begun[end.attempt] - 1 < at < again for host, at in excuses):
                 counts["redone"] += 1
             else:
                 counts["duplicated"] += 1
                 wrong.append(f"duplicated: {output}: ended as {end}, and ran again: {later}")
     return counts, wrong
+
+
+def _trace(path: Path) -> list[Line]:
+    return [line_of(text) for text in path.read_text().splitlines()] if path.exists() else []
 
 
 def line_of(text: str) -> Line:
