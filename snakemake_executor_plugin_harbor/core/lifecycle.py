@@ -18,7 +18,8 @@ JOB_STATES: dict[J, str] = {
     J.SUCCEEDED: "The job has ended well, or its outputs came from Snakemake's cache.",
     J.FAILED: "The job itself has failed, could not be prepared, was lost too often, or fits on no node.",
     J.CANCELLED: "The job was ended because the user wanted so.",
-    J.WITHDRAWN: "The job never started and was given back to Snakemake, because the run is ending.",
+    J.WITHDRAWN: "The job was given back to Snakemake. Either the run is ending and it has not started, or its outputs "
+    "could not be fetched, or a part of a group is done and the rest follows.",
 }
 """The meaning of each job state."""
 

@@ -67,6 +67,12 @@ class Effects:
     def _record(self, actions: Iterable[act.Action], batch: Batch) -> None:
         """Gather the rows of the journal, and write fences."""
         now = time.time()
+        for end in batch.corrected_ends:  # first, because the job may have been handed over again since
+            ended = end.outcome
+            self._journal.add_change(
+                ended.job, ended.attempt, ended.state.value, ended.node, ended.reason, now, end.log
+            )
+            self._journal.add_exit(ended.job, ended.exit or {})
         for action in actions:
             match action:
                 case act.JobChanged(job, attempt, state, node, reason):
@@ -87,13 +93,6 @@ class Effects:
                 case act.Fence(job, fenced):
                     if not self._fences.fence(job, fenced):
                         self._inbox.post(ev.FenceResult(job, fenced, written=False))
-
-        for end in batch.corrected_ends:
-            ended = end.outcome
-            self._journal.add_change(
-                ended.job, ended.attempt, ended.state.value, ended.node, ended.reason, now, end.log
-            )
-            self._journal.add_exit(ended.job, ended.exit or {})
 
     def _outgoing(self, actions: Iterable[act.Action], batch: Batch) -> dict[str, list[Message]]:
         """Gather all messages of the round, by node."""
