@@ -241,6 +241,7 @@ class EndReports:
         if self._close(entry, ended, failed=False):
             self._dispatcher.correct_end(ended, entry.log)
             self._reported.pop(entry.number, None)
+            self._in_flight.goes_on(entry)
             if outcome.node is not None:
                 self._dispatcher.result_recorded(outcome.node, outcome.job, outcome.attempt)
             for job in internals.unfinished(entry.job):

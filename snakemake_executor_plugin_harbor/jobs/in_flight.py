@@ -79,6 +79,7 @@ class InFlight:
         self._attempts: dict[str, int] = {}
         self._failed_on: dict[str, frozenset[str]] = {}
         self._requested: dict[Request, int] = {}
+        self._printed: set[str] = set()
 
     def get(self, id: str) -> InFlightJob | None:
         return self._entries.get(id)
@@ -86,6 +87,17 @@ class InFlight:
     def next_attempt(self, id: str) -> int:
         """The number of a job's next attempt. Snakemake may hand the job over again after a failure."""
         return self._attempts.pop(id, 0) + 1
+
+    def goes_on(self, entry: InFlightJob) -> None:
+        """Note that the group of a job that was removed is handed over again. Snakemake does not print it again."""
+        self._printed.add(entry.number)
+
+    def is_printed(self, job: Any) -> bool:
+        """Return True, once, if the job is a group that goes on."""
+        number = internals.number(job)
+        known = number in self._printed
+        self._printed.discard(number)
+        return known
 
     def failed_on(self, job: Any) -> frozenset[str]:
         """The nodes on which the job has failed in this run. Snakemake's next try (`--retries`) avoids them."""

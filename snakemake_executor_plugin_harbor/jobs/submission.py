@@ -102,7 +102,7 @@ class Submission:
         spawned = cmd.snakemake_on_node(job, mode)
         spec = replace(spec, request=replace(spec.request, unstaged=unstaged, snakemake=spawned, sending=sending))
         spec = replace(spec, earlier_ids=tuple(locations), locations=locations, avoid=self._in_flight.failed_on(job))
-        entry = InFlightJob(job, id, hash, command, request=spec.request)
+        entry = InFlightJob(job, id, hash, command, logged=self._in_flight.is_printed(job), request=spec.request)
         self._needs[spec.rule], self._unstaged[spec.rule] = spec.request.needs, (unstaged, spawned)
         self._in_flight.add(entry)
         number, *others = internals.numbers(job)

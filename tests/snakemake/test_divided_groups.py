@@ -76,6 +76,7 @@ def test_each_part_knows_what_the_one_before_has_made(pool, project, tmp_path, s
     assert not (here / "one").exists() and not (here / "three").exists(), "temp()"
     assert told(tmp_path) == 5 and not any("Building DAG" in text for text in logs(work))
     assert len(logs(work)) == 3, "three parts"
+    assert run.text.count("Group job") == 1
     (job,) = json.loads(work.harbor("jobs", "--json").stdout)["jobs"]
     assert job["state"] == "succeeded" and job["attempts"] == 3
     assert "Nothing to be done" in work.run(*on(pool, "2/node1"), "--harbor-staging", staging).expect().text
