@@ -39,7 +39,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from soak_faults import Weather
+from soak_faults import OF_THE_DIRECTORY, Weather
 from soak_verdict import left_on, verdict
 
 from tests.lab import Lab, LabError
@@ -226,6 +226,9 @@ def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
     wanted = [f"r{r}/{step}/{i}" for r in range(rounds) for step in ("first", "second") for i in range(given.jobs)]
     # A staged host has no other way than its connection to say how a job has ended.
     excuses = weather.excuses + [(host, at) for at, host, _ in weather.told if host in staged]
+    if given.grouped:
+        # A job of a group may end, and the next one of the same attempt find no directory. The group runs again.
+        excuses += [(host, at) for at, host, name in weather.told if name in OF_THE_DIRECTORY]
     counts, wrong = verdict(directory, LINES, wanted, excuses, staged)
     left, blamed = left_on(lab), controller.blamed()
     figures = {
