@@ -13,7 +13,8 @@ numbers have to be zero:
 
   lost        outputs that are missing or wrong
   duplicated  attempts that acted after a newer one had started, and jobs that ran again although their end could be
-              known (it cannot if the host lost power before it was reported, or if agent and guardian were killed)
+              known (it cannot if the host lost power before it was reported, or if agent and guardian were killed;
+              a group whose last job found no directory runs again as a whole)
   blamed      jobs that harbor counted as failed, although none of these jobs fails by itself (a full disk is excepted)
   failed      runs that ended with an error
   hung        times of three minutes without any output
@@ -226,10 +227,9 @@ def soak(lab: Lab, directory: Path, given: argparse.Namespace) -> int:
     wanted = [f"r{r}/{step}/{i}" for r in range(rounds) for step in ("first", "second") for i in range(given.jobs)]
     # A staged host has no other way than its connection to say how a job has ended.
     excuses = weather.excuses + [(host, at) for at, host, _ in weather.told if host in staged]
-    if given.grouped:
-        # A job of a group may end, and the next one of the same attempt find no directory. The group runs again.
-        excuses += [(host, at) for at, host, name in weather.told if name in OF_THE_DIRECTORY]
-    counts, wrong = verdict(directory, LINES, wanted, excuses, staged)
+    # A job of a group may end, and the next one of the same attempt find no directory. The group runs again.
+    lost_mounts = [(host, at) for at, host, name in weather.told if given.grouped and name in OF_THE_DIRECTORY]
+    counts, wrong = verdict(directory, LINES, wanted, excuses, staged, lost_mounts)
     left, blamed = left_on(lab), controller.blamed()
     figures = {
         "seconds": round(time.monotonic() - began),

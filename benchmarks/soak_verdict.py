@@ -24,12 +24,17 @@ class Line:
 
 
 def verdict(
-    directory: Path, length: int, wanted: list[str], excuses: list[tuple[str, float]], staged: set[str]
+    directory: Path,
+    length: int,
+    wanted: list[str],
+    excuses: list[tuple[str, float]],
+    staged: set[str],
+    lost_mounts: list[tuple[str, float]],
 ) -> tuple[Counter[str], list[str]]:
     """Return the counts over all traces, and a text about what is wrong. An output has its name on `length` lines.
 
     An attempt on a `staged` host that cannot be reached may go on after it was given up, because what it makes is never
-    fetched.
+    fetched. `lost_mounts` excuse only attempts of groups whose last job has not ended.
     """
     counts: Counter[str] = Counter()
     wrong: list[str] = []
@@ -38,6 +43,9 @@ def verdict(
     begun: dict[str, float] = {}
     for line in (line for lines in traces.values() for line in lines):
         begun[line.attempt] = min(line.at, begun.get(line.attempt, line.at))
+    complete = {
+        line.attempt for output, lines in traces.items() if "/second/" in output for line in lines if line.what == "end"
+    }
     for output in wanted:
         path = directory / output
         if not path.exists() or path.read_text() != f"{output}\n" * length:
@@ -59,7 +67,8 @@ def verdict(
         ends = [line for line in lines if line.what == "end"]
         for end, later in pairwise(ends):
             again = next(line.at for line in lines if line.attempt == later.attempt)
-            if any(host == end.host and begun[end.attempt] - 1 < at < again for host, at in excuses):
+            faults = excuses if end.attempt in complete else excuses + lost_mounts
+            if any(host == end.host and begun[end.attempt] - 1 < at < again for host, at in faults):
                 counts["redone"] += 1
             else:
                 counts["duplicated"] += 1
